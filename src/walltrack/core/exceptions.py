@@ -1,0 +1,119 @@
+"""The exceptions of this library.
+
+    WallTrackError
+    ├── ExternalServiceError            a service failed for good: a final 4xx or 5xx, or none
+    └── RequestRejectedError            a layer here refused it; also an httpx.TransportError
+        └── CircuitBreakerOpenError     ... because the service's circuit is open
+
+No text or repr of any of them shows userinfo, a query string, a header value or a body.
+"""
+
+from typing import Any, Self
+
+import httpx
+
+from walltrack.core.delivery import Delivery
+
+
+class WallTrackError(Exception):
+    """The root: `except WallTrackError` catches everything that this library raises by itself."""
+
+    def __copy__(self) -> Self:
+        """Keep everything, also what pickle has to leave out."""
+        clone = type(self).__new__(type(self), *self.args)
+        clone.args = self.args
+        vars(clone).update(vars(self))
+        clone.__cause__, clone.__context__ = self.__cause__, self.__context__
+        clone.__suppress_context__ = self.__suppress_context__
+        return clone
+
+
+class ExternalServiceError(WallTrackError):
+    """A service failed for good. The httpx error behind it is the `__cause__`.
+
+    Args:
+        service: Name of the service.
+        message: What happened; free of secrets.
+        status_code: Status of the final response; None when there was none.
+        attempts: How many attempts were made; None when unknown.
+        delivery: Whether the server can have acted on the last attempt; None when unknown.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        message: str,
+        status_code: int | None = None,
+        *,
+        attempts: int | None = None,
+        delivery: Delivery | None = None,
+    ) -> None:
+        super().__init__(service, message, status_code)
+        self.service = service
+        self.message = message
+        self.status_code = status_code
+        self.attempts = attempts
+        self.delivery = delivery
+
+    def __str__(self) -> str:
+        return f"{self.service}: {self.message}"
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.service!r}, {self.message!r}, "
+            f"status_code={self.status_code!r}, attempts={self.attempts!r}, "
+            f"delivery={self.delivery and self.delivery.value!r})"
+        )
+
+    @property
+    def response(self) -> httpx.Response | None:
+        """The final response, when there was one and this error was not pickled meanwhile."""
+        cause = self.__cause__
+        return cause.response if isinstance(cause, httpx.HTTPStatusError) else None
+
+
+class RequestRejectedError(WallTrackError, httpx.TransportError):
+    """A layer of this library refused a request: nothing was sent.
+
+    Rejections are never retried, and no circuit breaker counts them.
+
+    Args:
+        service: Name of the service that the request was meant for.
+        retry_after: In how many seconds asking again may help; 0.0 when that is unknown.
+        request: The request that was refused.
+    """
+
+    def __init__(
+        self, service: str, retry_after: float = 0.0, *, request: httpx.Request | None = None
+    ) -> None:
+        httpx.TransportError.__init__(self, service, request=request)
+        self.service = service
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave out the request: it holds headers and a body, and its streams cannot travel."""
+        kept = {k: v for k, v in vars(self).items() if not isinstance(v, httpx.Request)}
+        return type(self), (self.service, self.retry_after), kept
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.__copy__()
+
+    def __str__(self) -> str:
+        return f"{self.service}: request refused, nothing was sent"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.service!r}, retry_after={self.retry_after!r})"
+
+
+class CircuitBreakerOpenError(RequestRejectedError):
+    """The service's circuit breaker is open: it failed too often, and is left alone for a while.
+
+    `retry_after` tells in how many seconds the breaker will let a probe through (or, while a probe
+    is under way, when that probe loses its place at the latest).
+    """
+
+    def __str__(self) -> str:
+        return (
+            f"{self.service}: circuit breaker is open, nothing was sent; "
+            f"try again in {self.retry_after:.1f} s"
+        )

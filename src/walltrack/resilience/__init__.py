@@ -1,0 +1,1 @@
+"""Decides: never awaits, never does I/O, never logs. Clock and RNG are injected."""

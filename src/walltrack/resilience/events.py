@@ -1,0 +1,115 @@
+"""What happens to calls, as frozen dataclasses, and who hears of it.
+
+No event carries a query string, userinfo, a header value or a body.
+"""
+
+import enum
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+
+class StopReason(enum.StrEnum):
+    """Why a failed attempt is not made again."""
+
+    RETRIES_EXHAUSTED = "retries_exhausted"
+    METHOD_NOT_RETRIED = "method_not_retried"
+    BODY_CANNOT_REPLAY = "body_cannot_replay"
+    CIRCUIT_OPEN = "circuit_open"
+    RETRY_AFTER_TOO_LONG = "retry_after_too_long"
+    BUDGET_EMPTY = "budget_empty"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryScheduled:
+    """An attempt failed and will be made again after a wait.
+
+    Args:
+        service: Name of the service, or its `host[:port]`.
+        method: HTTP method.
+        path: Path without query.
+        attempt: Number of the attempt that failed, from 1: that of the retry to come, too.
+        max_retries: How many retries the call may take.
+        delay: Seconds until the next attempt.
+        reason: What the attempt ended with: a status, or an exception's class name.
+    """
+
+    name: ClassVar[str] = "retry_scheduled"
+
+    service: str
+    method: str
+    path: str
+    attempt: int
+    max_retries: int
+    delay: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetryStopped:
+    """An attempt failed, could have been made again, and will not be.
+
+    Args:
+        service: Name of the service, or its `host[:port]`.
+        method: HTTP method.
+        path: Path without query.
+        attempt: Number of the attempt that failed, from 1.
+        max_retries: How many retries the call could have taken.
+        reason: What the attempt ended with: a status, or an exception's class name.
+        because: Why it is not made again.
+    """
+
+    name: ClassVar[str] = "retry_stopped"
+
+    service: str
+    method: str
+    path: str
+    attempt: int
+    max_retries: int
+    reason: str
+    because: StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitOpened:
+    """A circuit breaker refuses requests from now on.
+
+    Args:
+        service: Name of the service, or its `host[:port]`.
+        failures: How many attempts failed in a row.
+        cooldown: Seconds until a probe may go through.
+    """
+
+    name: ClassVar[str] = "circuit_opened"
+
+    service: str
+    failures: int
+    cooldown: float
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitHalfOpened:
+    """A circuit breaker's cooldown is over, and it lets one probe through."""
+
+    name: ClassVar[str] = "circuit_half_opened"
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitClosed:
+    """A circuit breaker's probe succeeded: requests flow again."""
+
+    name: ClassVar[str] = "circuit_closed"
+
+    service: str
+
+
+Event = RetryScheduled | RetryStopped | CircuitOpened | CircuitHalfOpened | CircuitClosed
+
+
+class Listener(Protocol):
+    """Hears of events as they happen, in the task that caused them; so it should be quick."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Take note of `event`."""
+        ...

@@ -1,0 +1,151 @@
+"""What the end of one attempt means. The one place that knows.
+
+what came back                                     retried  breaker counts        delivery
+─────────────────────────────────────────────────  ───────  ────────────────────  ─────────
+2xx, 3xx, 4xx other than 429                       no       success               answered
+429, 5xx                                           yes      failure               answered
+ConnectError, ConnectTimeout, ProxyError           yes      failure               not sent
+  ... a certificate that fails verification        no       failure               not sent
+PoolTimeout                                        yes      failure; as a probe:  not sent
+                                                            no verdict
+ReadTimeout, WriteTimeout, ReadError, WriteError,  yes      failure               uncertain
+CloseError, RemoteProtocolError
+UnsupportedProtocol, LocalProtocolError            no       no verdict            not sent
+RequestRejectedError (an open circuit and such)    no       no verdict            not sent
+cancelled by the caller                            no       no verdict            uncertain
+any other exception                                no       no verdict            uncertain
+"""
+
+import enum
+import ssl
+from collections.abc import Collection, Iterator
+from typing import Final
+
+import httpx
+
+from walltrack.core.delivery import Delivery
+from walltrack.core.exceptions import RequestRejectedError
+
+__all__ = [
+    "FAILURE_STATUSES",
+    "TRANSIENT_ERRORS",
+    "Delivery",
+    "Verdict",
+    "delivery_of",
+    "is_retryable",
+    "valid_errors",
+    "valid_statuses",
+    "verdict_on",
+]
+
+FAILURE_STATUSES: Final = frozenset({429, *range(500, 600)})
+"""Statuses that say "not now" rather than "not so"."""
+
+TRANSIENT_ERRORS: Final = (
+    httpx.TimeoutException,  # Connect-, Read-, Write- and PoolTimeout
+    httpx.NetworkError,  # Connect-, Read-, Write- and CloseError
+    httpx.ProxyError,
+    httpx.RemoteProtocolError,
+)
+"""Exceptions that may not come again when the same request is sent again."""
+
+_STATUSES = frozenset(range(100, 600))
+
+_NOT_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.ProxyError,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+    RequestRejectedError,
+)
+
+Errors = tuple[type[Exception], ...]
+
+
+class Verdict(enum.Enum):
+    """What one attempt says about the health of the service."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    NONE = "no verdict"
+
+
+def is_retryable(error: BaseException, transient: Errors = TRANSIENT_ERRORS) -> bool:
+    """Whether an attempt that ended with `error` may be made again.
+
+    Args:
+        error: What the attempt raised.
+        transient: The exceptions that are worth another attempt.
+    """
+    return (
+        isinstance(error, transient)
+        and not isinstance(error, RequestRejectedError)
+        and not _is_certificate_failure(error)
+    )
+
+
+def verdict_on(
+    error: BaseException, *, probe: bool = False, failures: Errors = TRANSIENT_ERRORS
+) -> Verdict:
+    """What an attempt that ended with `error` tells a circuit breaker.
+
+    Args:
+        error: What the attempt raised.
+        probe: Whether the attempt was a half-open breaker's probe. One that found no free
+            connection in the pool never met the server.
+        failures: The exceptions that count as failures.
+    """
+    if isinstance(error, RequestRejectedError) or not isinstance(error, failures):
+        return Verdict.NONE
+    if probe and isinstance(error, httpx.PoolTimeout):
+        return Verdict.NONE
+    return Verdict.FAILURE
+
+
+def delivery_of(error: BaseException) -> Delivery:
+    """Whether the server can have acted on an attempt that ended with `error`."""
+    return Delivery.NOT_SENT if isinstance(error, _NOT_SENT) else Delivery.UNCERTAIN
+
+
+def valid_statuses(name: str, statuses: Collection[int]) -> frozenset[int]:
+    """Refuse a set of statuses that cannot be what its author meant.
+
+    Raises:
+        TypeError: It is not a collection of whole numbers.
+        ValueError: One of them is no HTTP status (RFC 9110, section 15: 100 to 599).
+    """
+    if isinstance(statuses, str | bytes) or not all(isinstance(s, int) for s in statuses):
+        msg = f"{name} must be a collection of whole numbers, got {statuses!r}"
+        raise TypeError(msg)
+    if strange := sorted(set(statuses) - _STATUSES):
+        msg = f"{name} must be HTTP statuses from 100 to 599, got {strange}"
+        raise ValueError(msg)
+    return frozenset(statuses)
+
+
+def valid_errors(name: str, errors: Collection[type[Exception]]) -> Errors:
+    """Refuse a set of exceptions that must not be caught here, such as a cancellation.
+
+    Raises:
+        TypeError: One of them is not a subclass of Exception.
+    """
+    for error in errors:
+        if not (isinstance(error, type) and issubclass(error, Exception)):
+            msg = f"{name} must be subclasses of Exception, got {error!r}"
+            raise TypeError(msg)
+    return tuple(errors)
+
+
+def _is_certificate_failure(error: BaseException) -> bool:
+    return any(isinstance(e, ssl.SSLCertVerificationError) for e in _chain(error))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    # httpcore raises with `from None`, which hides the cause but leaves the context in place.
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,1 @@
+"""Clients for services, built on the transports."""

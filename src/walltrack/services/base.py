@@ -1,0 +1,270 @@
+"""The base class of clients for one API each."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self, TypedDict, Unpack
+
+import httpx
+from pydantic import SecretStr
+
+from walltrack.config.settings import Settings, get_settings
+from walltrack.core.exceptions import RequestRejectedError
+from walltrack.core.extensions import REPORT, SERVICE, CallReport
+from walltrack.resilience.backoff import Backoff
+from walltrack.resilience.circuit_breaker import CircuitBreaker, CircuitState
+from walltrack.resilience.events import Listener
+from walltrack.resilience.retry import RetryPolicy
+from walltrack.services import failures
+from walltrack.services.base_url import BaseURL
+from walltrack.telemetry.log import log_event
+from walltrack.transports.circuit_breaker import CircuitBreakerTransport
+from walltrack.transports.retry import RetryTransport
+
+__all__ = ["BaseAPIClient", "BodyOptions", "CircuitBreaker", "CircuitState", "RequestOptions"]
+
+
+class RequestOptions(TypedDict, total=False):
+    """What every request takes; the names and meanings are httpx's."""
+
+    params: Mapping[str, Any]
+    headers: Mapping[str, str | SecretStr]
+    timeout: float | httpx.Timeout | None
+    auth: httpx.Auth | tuple[str, str] | None
+    follow_redirects: bool
+    extensions: Mapping[str, Any]
+
+
+class BodyOptions(RequestOptions, total=False):
+    """What a request with a body takes besides; the names and meanings are httpx's."""
+
+    content: str | bytes | Iterable[bytes] | AsyncIterable[bytes]
+    data: Mapping[str, Any]
+    files: Any
+    json: Any
+
+
+class BaseAPIClient:
+    """A client for one API that retries what may succeed and leaves a failing service alone.
+
+        class Dexscreener(BaseAPIClient):
+            async def pairs(self, token: str) -> list[dict]:
+                response = await self.get(f"/tokens/{token}")
+                return response.json()["pairs"]
+
+    The connection pool is made by the first request and closed by `close()` or by leaving
+    `async with`; a later request makes a new one. The circuit breaker lives as long as the client.
+
+    Args:
+        base_url: Root of the API; paths are joined to it. It may carry userinfo, but no query.
+        timeout: Seconds to wait for a connection, a write and each read, or an `httpx.Timeout`.
+            Default: `Settings.http_timeout`.
+        headers: Sent with every request. A `SecretStr` is unwrapped only when one is built.
+        params: Query parameters of every request; a `SecretStr` likewise.
+        service: Name of the service in errors and events. Default: `host[:port]`.
+        settings: Where defaults come from. Default: `get_settings()`.
+        transport: What sends the requests: a mock, an ASGI application, a proxy's. Closing the
+            client closes it. Default: a new `httpx.AsyncHTTPTransport()` for each opening.
+        policy: What is retried. Default: by the settings' retry count and backoff.
+        breaker: The circuit breaker; give several clients one to share it. Default: one of its
+            own, by the settings' threshold and cooldown.
+        listener: Hears of the events of both layers; None: nobody does. Default: a structlog entry
+            each.
+
+    Raises:
+        ValueError: `base_url` is no absolute http or https URL, or has a query or a fragment.
+        TypeError: `timeout` is no number.
+    """
+
+    def __init__(
+        self,
+        base_url: str | httpx.URL,
+        *,
+        timeout: float | httpx.Timeout | None = None,
+        headers: Mapping[str, str | SecretStr] | None = None,
+        params: Mapping[str, Any] | None = None,
+        service: str | None = None,
+        settings: Settings | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        policy: RetryPolicy | None = None,
+        breaker: CircuitBreaker | None = None,
+        listener: Listener | None = log_event,
+    ) -> None:
+        self._base_url = BaseURL(base_url)
+        self.service = service or self._base_url.netloc
+        settings = settings or get_settings()
+        self._timeout = settings.http_timeout if timeout is None else timeout
+        self._headers = dict(headers or {})
+        self._params = dict(params or {})
+        self._transport = transport
+        self._policy = policy or _policy_by(settings)
+        self._breaker = breaker or _breaker_by(settings, self.service)
+        self._listener = listener
+        self._client: httpx.AsyncClient | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.service}, {self._breaker!r}>"
+
+    @property
+    def circuit_breaker(self) -> CircuitBreaker:
+        """The circuit breaker that every request goes through."""
+        return self._breaker
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections. Closing twice is fine, and the next request opens anew."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def get(self, path: str, **options: Unpack[RequestOptions]) -> httpx.Response:
+        """Send a GET; see `request`."""
+        return await self.request("GET", path, **options)
+
+    async def head(self, path: str, **options: Unpack[RequestOptions]) -> httpx.Response:
+        """Send a HEAD; see `request`."""
+        return await self.request("HEAD", path, **options)
+
+    async def post(self, path: str, **options: Unpack[BodyOptions]) -> httpx.Response:
+        """Send a POST; see `request`."""
+        return await self.request("POST", path, **options)
+
+    async def put(self, path: str, **options: Unpack[BodyOptions]) -> httpx.Response:
+        """Send a PUT; see `request`."""
+        return await self.request("PUT", path, **options)
+
+    async def patch(self, path: str, **options: Unpack[BodyOptions]) -> httpx.Response:
+        """Send a PATCH; see `request`."""
+        return await self.request("PATCH", path, **options)
+
+    async def delete(self, path: str, **options: Unpack[RequestOptions]) -> httpx.Response:
+        """Send a DELETE; see `request`."""
+        return await self.request("DELETE", path, **options)
+
+    async def request(
+        self, method: str, path: str, **options: Unpack[BodyOptions]
+    ) -> httpx.Response:
+        """Send a request and read the whole response.
+
+        Args:
+            method: HTTP method.
+            path: Joined to the base URL; an absolute URL of the same origin is taken as it is.
+            options: As httpx knows them: params, headers, timeout, auth, follow_redirects,
+                extensions; content, data, files, json.
+
+        Raises:
+            ExternalServiceError: The final answer was a 4xx or 5xx, or there was none.
+            CircuitBreakerOpenError: The circuit is open; nothing was sent.
+            ValueError: `path` leads to another origin; nothing was sent.
+        """
+        return await self._send(method, path, options, stream=False)
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, path: str, **options: Unpack[BodyOptions]
+    ) -> AsyncIterator[httpx.Response]:
+        """Send a request; the body of the response is read inside the `async with`, as it comes.
+
+        Takes and raises what `request` does. A body that breaks off raises ExternalServiceError,
+        too; it is not asked for again, since a part of it was already handed out.
+        """
+        response = await self._send(method, path, options, stream=True)
+        try:
+            yield response
+        except httpx.RequestError as error:
+            if not _concerns(error, response.request):
+                raise
+            failure = failures.of_error(
+                self.service, response.request, failures.attempts_of(response), error
+            )
+        else:
+            return
+        finally:
+            await response.aclose()
+        raise failure
+
+    async def _send(
+        self, method: str, path: str, options: BodyOptions, *, stream: bool
+    ) -> httpx.Response:
+        client = self._client = self._client or self._open()
+        report = CallReport()
+        request = self._build(client, method, path, options, report)
+        try:
+            response = await client.send(request, stream=stream, **_sending(options))
+        except RequestRejectedError:
+            raise
+        except httpx.RequestError as error:
+            failure = failures.of_error(self.service, request, report.attempts, error)
+        else:
+            if not response.is_error:
+                return response
+            await response.aclose()
+            failure = failures.of_response(self.service, response)
+        raise failure
+
+    def _open(self) -> httpx.AsyncClient:
+        breaker = CircuitBreakerTransport(
+            self._transport, breaker=self._breaker, listener=self._listener
+        )
+        transport = RetryTransport(breaker, policy=self._policy, listener=self._listener)
+        return httpx.AsyncClient(transport=transport, timeout=self._timeout)
+
+    def _build(
+        self,
+        client: httpx.AsyncClient,
+        method: str,
+        path: str,
+        options: BodyOptions,
+        report: CallReport,
+    ) -> httpx.Request:
+        url = self._base_url.join(path)
+        if params := {**self._params, **options.get("params", {})}:
+            url = url.copy_merge_params(_unwrapped(params))
+        headers = httpx.Headers(_unwrapped(self._headers))
+        headers.update(_unwrapped(options.get("headers", {})))
+        extensions = {**options.get("extensions", {}), SERVICE: self.service, REPORT: report}
+        body: dict[str, Any] = {
+            name: options[name]
+            for name in ("content", "data", "files", "json", "timeout")
+            if name in options
+        }
+        return client.build_request(method, url, headers=headers, extensions=extensions, **body)
+
+
+def _policy_by(settings: Settings) -> RetryPolicy:
+    backoff = Backoff(base=settings.retry_backoff_base, cap=settings.retry_backoff_cap)
+    return RetryPolicy(max_retries=settings.retry_max_retries, backoff=backoff)
+
+
+def _breaker_by(settings: Settings, service: str) -> CircuitBreaker:
+    return CircuitBreaker(
+        settings.circuit_breaker_threshold, settings.circuit_breaker_cooldown, service=service
+    )
+
+
+def _unwrapped(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else value
+        for name, value in values.items()
+    }
+
+
+def _sending(options: BodyOptions) -> dict[str, Any]:
+    return {name: options[name] for name in ("auth", "follow_redirects") if name in options}
+
+
+def _concerns(error: httpx.RequestError, request: httpx.Request) -> bool:
+    try:
+        return error.request is request
+    except RuntimeError:  # httpx's way of saying that the error has no request
+        return False

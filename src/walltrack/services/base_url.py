@@ -1,0 +1,83 @@
+"""Where an API lives, and how paths are joined to it without ever leading elsewhere."""
+
+import httpx
+
+
+class BaseURL:
+    """The root of one API, from which only its own origin can be reached.
+
+    Args:
+        url: Scheme `http` or `https`, host, and optionally a port, userinfo and a path.
+
+    Raises:
+        ValueError: It is empty, unreadable, of another scheme, without a host, or has a query or a
+            fragment, to which no path could be joined.
+    """
+
+    def __init__(self, url: str | httpx.URL) -> None:
+        parsed = _parse("base_url", url)
+        if parsed.scheme not in {"http", "https"} or not parsed.host:
+            msg = (
+                "base_url must be an absolute http or https URL, such as 'https://api.example.com'"
+            )
+            raise ValueError(msg)
+        if parsed.query or parsed.fragment:
+            msg = "base_url must have no query and no fragment; give a query by params="
+            raise ValueError(msg)
+        self._url = parsed
+        self._directory = (
+            parsed.raw_path if parsed.raw_path.endswith(b"/") else parsed.raw_path + b"/"
+        )
+
+    @property
+    def netloc(self) -> str:
+        """`host[:port]`, without userinfo."""
+        return self._url.netloc.decode("ascii")
+
+    def join(self, path: str | httpx.URL) -> httpx.URL:
+        """The URL of `path` below this one; an empty path is this URL itself.
+
+        An absolute URL is taken as it is when it has the same origin, as links to a next page do.
+
+        Raises:
+            ValueError: `path` is unreadable, leads out of this URL's path, or is a URL of another
+                origin or with userinfo of its own.
+        """
+        parsed = _parse("path", path)
+        if parsed.is_absolute_url or parsed.host:
+            return self._same_origin(parsed)
+        if parsed.scheme:
+            msg = "path must not begin with what reads as a URL's scheme; put a '/' before it"
+            raise ValueError(msg)
+        if not str(path):
+            return self._url
+        joined = self._url.copy_with(raw_path=self._directory + parsed.raw_path.lstrip(b"/"))
+        if not joined.raw_path.startswith(self._directory):
+            msg = "path must not lead out of base_url by '..'"
+            raise ValueError(msg)
+        return joined
+
+    def _same_origin(self, url: httpx.URL) -> httpx.URL:
+        if _origin(url) != _origin(self._url):
+            msg = f"path must stay at {_shown(self._url)}, got a URL of {_shown(url)}"
+            raise ValueError(msg)
+        if url.userinfo:
+            msg = "path must not carry userinfo"
+            raise ValueError(msg)
+        return url.copy_with(userinfo=self._url.userinfo)
+
+
+def _parse(name: str, url: str | httpx.URL) -> httpx.URL:
+    try:
+        return httpx.URL(url)
+    except httpx.InvalidURL as error:
+        msg = f"{name} is no valid URL: {error}"
+        raise ValueError(msg) from None
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _shown(url: httpx.URL) -> str:
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"

@@ -1,0 +1,71 @@
+"""What a call that failed for good raises; every text is free of secrets."""
+
+import httpx
+
+from walltrack.core.exceptions import ExternalServiceError
+from walltrack.core.extensions import ATTEMPTS
+from walltrack.resilience.outcome import Delivery, delivery_of
+from walltrack.transports.requests import path_of
+
+
+def of_response(service: str, response: httpx.Response) -> ExternalServiceError:
+    """The error for a final 4xx or 5xx; its cause is an `httpx.HTTPStatusError`."""
+    attempts = attempts_of(response)
+    answer = f"{response.status_code} {response.reason_phrase}".strip()
+    message = f"{_asked(response.request)} was answered {answer} after {_counted(attempts)}"
+    error = ExternalServiceError(
+        service,
+        message,
+        response.status_code,
+        attempts=attempts,
+        delivery=Delivery.ANSWERED,
+    )
+    # The text is ours because httpx's shows the whole URL.
+    error.__cause__ = httpx.HTTPStatusError(message, request=response.request, response=response)
+    return error
+
+
+def of_error(
+    service: str, request: httpx.Request, attempts: int, cause: httpx.RequestError
+) -> ExternalServiceError:
+    """The error for a call that ended without a response; its cause is the httpx error."""
+    delivery = delivery_of(cause)
+    error = ExternalServiceError(
+        service,
+        f"{_asked(request)} failed with {type(cause).__name__} after {_counted(attempts)}"
+        f" ({_ACTED[delivery]})",
+        attempts=attempts,
+        delivery=delivery,
+    )
+    error.__cause__ = _without_secrets(request, cause)
+    return error
+
+
+def attempts_of(response: httpx.Response) -> int:
+    """How many attempts it took to get `response`."""
+    attempts: int = response.extensions.get(ATTEMPTS, 1)
+    return attempts
+
+
+_ACTED = {
+    Delivery.NOT_SENT: "it was not sent",
+    Delivery.UNCERTAIN: "the service may have acted on it",
+    Delivery.ANSWERED: "the service answered",
+}
+
+
+def _asked(request: httpx.Request) -> str:
+    return f"{request.method} {path_of(request)}"
+
+
+def _counted(attempts: int) -> str:
+    return "1 attempt" if attempts == 1 else f"{attempts} attempts"
+
+
+def _without_secrets(request: httpx.Request, error: httpx.RequestError) -> httpx.RequestError:
+    # 1. A breach of the protocol is told by quoting it: header values, or lines of the answer.
+    # 2. A transport of somebody else's may put the URL into its text.
+    query = request.url.query.decode("ascii")
+    if isinstance(error, httpx.ProtocolError) or (query and query in str(error)):
+        return type(error)("text withheld: it may show a secret", request=request)
+    return error

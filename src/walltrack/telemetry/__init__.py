@@ -1,0 +1,1 @@
+"""Tells: what becomes of the events that `resilience` defines and `transports` raise."""

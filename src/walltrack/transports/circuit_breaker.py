@@ -1,0 +1,184 @@
+"""A transport that stops asking a service that keeps failing."""
+
+import time
+from collections.abc import Callable, Hashable
+from collections.abc import Set as AbstractSet
+from functools import partial
+from typing import Any
+
+import httpx
+
+from walltrack.core.exceptions import CircuitBreakerOpenError
+from walltrack.core.extensions import GATE
+from walltrack.resilience.breakers import BreakersByKey
+from walltrack.resilience.circuit_breaker import CircuitBreaker, CircuitState, Ledger
+from walltrack.resilience.events import (
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitOpened,
+    Event,
+    Listener,
+)
+from walltrack.resilience.outcome import (
+    FAILURE_STATUSES,
+    TRANSIENT_ERRORS,
+    Verdict,
+    valid_errors,
+    valid_statuses,
+    verdict_on,
+)
+from walltrack.telemetry.emit import emit
+from walltrack.telemetry.log import log_event
+from walltrack.transports.requests import service_of
+from walltrack.transports.watched_stream import WatchedStream
+from walltrack.transports.wrapper import WrappingTransport
+
+
+def origin_of(request: httpx.Request) -> Hashable:
+    """Scheme, host and port: the default key of a `CircuitBreakerTransport`."""
+    url = request.url
+    return url.scheme, url.host, url.port
+
+
+class CircuitBreakerTransport(WrappingTransport):
+    """Refuses requests to an origin that failed too often, until a probe shows that it is back.
+
+    A failing status or an exception is a verdict at once; a success waits for the end of its body.
+    A body that breaks off is a failure, one that its reader closes early a success.
+
+    Args:
+        transport: What sends the requests; None makes an `httpx.AsyncHTTPTransport()`.
+        failure_threshold: How many failures in a row open a breaker; at least 1.
+        cooldown_seconds: How long it stays open before a probe, in seconds; above 0.
+        breaker: One breaker for every request, instead of one for each key; thresholds and clock
+            are its own then.
+        key: Requests with the same key share a breaker. Default: those to the same origin.
+        max_breakers: How many breakers are kept. On insertion the oldest that is closed and without
+            failures is forgotten; others never are, so that a great outage may exceed this.
+        statuses: Responses that count as failures. Default: 429 and every 5xx.
+        exceptions: Exceptions that do. Default: timeouts, network and proxy errors, and breaches of
+            the protocol by the server. A rejection made in this library is never counted.
+        listener: Hears of `CircuitOpened`, `CircuitHalfOpened` and `CircuitClosed`; None: nobody
+            does. Default: a structlog entry each.
+        clock: Monotonic seconds; every duration is measured by it.
+
+    Raises:
+        TypeError: An argument is of another type.
+        ValueError: A number is too small, infinite or NaN, or a status is unknown.
+    """
+
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        failure_threshold: int = 5,
+        cooldown_seconds: float = 30.0,
+        breaker: CircuitBreaker | None = None,
+        key: Callable[[httpx.Request], Hashable] = origin_of,
+        max_breakers: int = 10_000,
+        statuses: AbstractSet[int] = FAILURE_STATUSES,
+        exceptions: tuple[type[Exception], ...] = TRANSIENT_ERRORS,
+        listener: Listener | None = log_event,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        def make(ledger: Ledger) -> CircuitBreaker:
+            return CircuitBreaker(failure_threshold, cooldown_seconds, clock=clock, ledger=ledger)
+
+        make(Ledger())  # refuses bad numbers here, not on the first failure
+        super().__init__(transport)
+        self._breakers = BreakersByKey(make, max_breakers)
+        self._shared = breaker
+        self._ledger = self._breakers.ledger if breaker is None else breaker.ledger
+        self._key = key
+        self._statuses = valid_statuses("statuses", statuses)
+        self._exceptions = valid_errors("exceptions", exceptions)
+        self._listener = listener
+
+    def __repr__(self) -> str:
+        kept = f"{len(self._breakers)} breakers" if self._shared is None else repr(self._shared)
+        return f"{type(self).__name__}({self._inner!r}, {kept})"
+
+    def breaker_for(self, url: httpx.URL | str) -> CircuitBreaker:
+        """The breaker that a GET of `url` would go through; to look at, or to use by hand."""
+        return self._obtain(httpx.Request("GET", url))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send `request`, unless its breaker refuses.
+
+        Raises:
+            CircuitBreakerOpenError: The breaker is open, or half-open with its probe under way.
+        """
+        # While no breaker is alert, an admission would be granted and a success would change
+        # nothing: only the epoch is noted, and no key is built.
+        ledger = self._ledger
+        ticket = self._admit(request) if ledger.alert else ledger.epoch
+        try:
+            response = await self._inner.handle_async_request(request)
+        except BaseException as error:
+            self._settle_by_error(request, ticket, error)
+            raise
+        if response.status_code in self._statuses:
+            self._settle(request, ticket, Verdict.FAILURE)
+        elif not response.is_closed:
+            self._watch_body(request, ticket, response)
+        elif ledger.alert:
+            self._settle(request, ticket, Verdict.SUCCESS)
+        return response
+
+    def _obtain(self, request: httpx.Request) -> CircuitBreaker:
+        return self._shared or self._breakers.obtain(self._key(request))
+
+    def _find(self, request: httpx.Request) -> CircuitBreaker | None:
+        return self._shared or self._breakers.find(self._key(request))
+
+    def _admit(self, request: httpx.Request) -> int:
+        breaker = self._find(request)
+        if breaker is None:
+            return self._ledger.epoch
+        admission = breaker.admit()
+        if admission is None:
+            raise CircuitBreakerOpenError(service_of(request), breaker.shut_for(), request=request)
+        if admission.became is not None:
+            self._tell(request, breaker, admission.became)
+        return admission.ticket
+
+    def _watch_body(self, request: httpx.Request, ticket: int, response: httpx.Response) -> None:
+        if self._ledger.alert and (breaker := self._find(request)) is not None:
+            breaker.answered(ticket)
+        body: Any = response.stream  # typed for clients of both kinds; this one is asynchronous
+        response.stream = WatchedStream(body, partial(self._settle_by_error, request, ticket))
+
+    def _settle_by_error(
+        self, request: httpx.Request, ticket: int, error: BaseException | None
+    ) -> None:
+        if error is None:
+            verdict = Verdict.SUCCESS
+        else:
+            breaker = self._find(request)
+            probe = breaker is not None and breaker.is_probe(ticket)
+            verdict = verdict_on(error, probe=probe, failures=self._exceptions)
+        self._settle(request, ticket, verdict)
+
+    def _settle(self, request: httpx.Request, ticket: int, verdict: Verdict) -> None:
+        if verdict is Verdict.FAILURE:
+            breaker = self._obtain(request)
+            request.extensions[GATE] = breaker
+        elif self._ledger.alert and (known := self._find(request)) is not None:
+            breaker = known
+        else:
+            return
+        for state in breaker.settle(ticket, verdict):
+            self._tell(request, breaker, state)
+
+    def _tell(self, request: httpx.Request, breaker: CircuitBreaker, state: CircuitState) -> None:
+        emit(self._listener, _event(service_of(request), breaker, state))
+
+
+def _event(service: str, breaker: CircuitBreaker, state: CircuitState) -> Event:
+    match state:
+        case CircuitState.OPEN:
+            return CircuitOpened(service, breaker.failure_count, breaker.cooldown_seconds)
+        case CircuitState.HALF_OPEN:
+            return CircuitHalfOpened(service)
+        case CircuitState.CLOSED:
+            return CircuitClosed(service)

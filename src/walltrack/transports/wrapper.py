@@ -1,0 +1,33 @@
+"""What every transport here has in common: the one inside, and its opening and closing."""
+
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+
+class WrappingTransport(httpx.AsyncBaseTransport):
+    """Holds the inner transport, and forwards its opening and closing exactly once.
+
+    Args:
+        transport: The inner transport, of any class; None makes an `httpx.AsyncHTTPTransport()`.
+    """
+
+    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._inner = httpx.AsyncHTTPTransport() if transport is None else transport
+
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self._inner.__aexit__(exc_type, exc_value, traceback)
+
+    async def aclose(self) -> None:
+        """Close the inner transport."""
+        await self._inner.aclose()
