@@ -45,11 +45,10 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _cap_covers_base(self) -> Self:
         if self.retry_backoff_cap < self.retry_backoff_base:
-            msg = (
+            raise ValueError(
                 f"retry_backoff_cap ({self.retry_backoff_cap:g}) must be at least "
                 f"retry_backoff_base ({self.retry_backoff_base:g})"
             )
-            raise ValueError(msg)
         return self
 
 

@@ -9,11 +9,9 @@ def integer(name: str, value: int, *, minimum: int) -> None:
         ValueError: `value` is below `minimum`.
     """
     if isinstance(value, bool) or not isinstance(value, int):
-        msg = f"{name} must be a whole number, got {value!r}"
-        raise TypeError(msg)
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
     if value < minimum:
-        msg = f"{name} must be at least {minimum}, got {value}"
-        raise ValueError(msg)
+        raise ValueError(f"{name} must be at least {minimum}, got {value}")
 
 
 def number(name: str, value: float, *, minimum: float = 0.0, finite: bool = True) -> None:
@@ -26,8 +24,7 @@ def number(name: str, value: float, *, minimum: float = 0.0, finite: bool = True
     _refuse_non_number(name, value)
     if not value >= minimum or (finite and value == float("inf")):
         kind = "a finite number" if finite else "a number"
-        msg = f"{name} must be {kind} of at least {minimum:g}, got {value}"
-        raise ValueError(msg)
+        raise ValueError(f"{name} must be {kind} of at least {minimum:g}, got {value}")
 
 
 def positive(name: str, value: float) -> None:
@@ -39,8 +36,7 @@ def positive(name: str, value: float) -> None:
     """
     _refuse_non_number(name, value)
     if not 0.0 < value < float("inf"):
-        msg = f"{name} must be a finite number above 0, got {value}"
-        raise ValueError(msg)
+        raise ValueError(f"{name} must be a finite number above 0, got {value}")
 
 
 def choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -50,11 +46,9 @@ def choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
         ValueError: `value` is none of them.
     """
     if value not in allowed:
-        msg = f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}"
-        raise ValueError(msg)
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
 
 
 def _refuse_non_number(name: str, value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        msg = f"{name} must be a number, got {value!r}"
-        raise TypeError(msg)
+        raise TypeError(f"{name} must be a number, got {value!r}")

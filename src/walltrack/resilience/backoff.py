@@ -52,8 +52,7 @@ class Backoff:
         validation.number("factor", self.factor, minimum=1.0)
         validation.number("cap", self.cap)
         if self.cap < self.base:
-            msg = f"cap must be at least base ({self.base:g} s), got {self.cap:g} s"
-            raise ValueError(msg)
+            raise ValueError(f"cap must be at least base ({self.base:g} s), got {self.cap:g} s")
         validation.choice("jitter", self.jitter, get_args(Jitter))
 
     def delay(self, retry: int, previous: float, rng: Random) -> float:

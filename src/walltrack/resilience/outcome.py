@@ -117,11 +117,9 @@ def valid_statuses(name: str, statuses: Collection[int]) -> frozenset[int]:
         ValueError: One of them is no HTTP status (RFC 9110, section 15: 100 to 599).
     """
     if isinstance(statuses, str | bytes) or not all(isinstance(s, int) for s in statuses):
-        msg = f"{name} must be a collection of whole numbers, got {statuses!r}"
-        raise TypeError(msg)
+        raise TypeError(f"{name} must be a collection of whole numbers, got {statuses!r}")
     if strange := sorted(set(statuses) - _STATUSES):
-        msg = f"{name} must be HTTP statuses from 100 to 599, got {strange}"
-        raise ValueError(msg)
+        raise ValueError(f"{name} must be HTTP statuses from 100 to 599, got {strange}")
     return frozenset(statuses)
 
 
@@ -133,8 +131,7 @@ def valid_errors(name: str, errors: Collection[type[Exception]]) -> Errors:
     """
     for error in errors:
         if not (isinstance(error, type) and issubclass(error, Exception)):
-            msg = f"{name} must be subclasses of Exception, got {error!r}"
-            raise TypeError(msg)
+            raise TypeError(f"{name} must be subclasses of Exception, got {error!r}")
     return tuple(errors)
 
 

@@ -17,13 +17,11 @@ class BaseURL:
     def __init__(self, url: str | httpx.URL) -> None:
         parsed = _parse("base_url", url)
         if parsed.scheme not in {"http", "https"} or not parsed.host:
-            msg = (
+            raise ValueError(
                 "base_url must be an absolute http or https URL, such as 'https://api.example.com'"
             )
-            raise ValueError(msg)
         if parsed.query or parsed.fragment:
-            msg = "base_url must have no query and no fragment; give a query by params="
-            raise ValueError(msg)
+            raise ValueError("base_url must have no query and no fragment; give a query by params=")
         self._url = parsed
         self._directory = (
             parsed.raw_path if parsed.raw_path.endswith(b"/") else parsed.raw_path + b"/"
@@ -47,23 +45,21 @@ class BaseURL:
         if parsed.is_absolute_url or parsed.host:
             return self._same_origin(parsed)
         if parsed.scheme:
-            msg = "path must not begin with what reads as a URL's scheme; put a '/' before it"
-            raise ValueError(msg)
+            raise ValueError(
+                "path must not begin with what reads as a URL's scheme; put a '/' before it"
+            )
         if not str(path):
             return self._url
         joined = self._url.copy_with(raw_path=self._directory + parsed.raw_path.lstrip(b"/"))
         if not joined.raw_path.startswith(self._directory):
-            msg = "path must not lead out of base_url by '..'"
-            raise ValueError(msg)
+            raise ValueError("path must not lead out of base_url by '..'")
         return joined
 
     def _same_origin(self, url: httpx.URL) -> httpx.URL:
         if _origin(url) != _origin(self._url):
-            msg = f"path must stay at {_shown(self._url)}, got a URL of {_shown(url)}"
-            raise ValueError(msg)
+            raise ValueError(f"path must stay at {_shown(self._url)}, got a URL of {_shown(url)}")
         if url.userinfo:
-            msg = "path must not carry userinfo"
-            raise ValueError(msg)
+            raise ValueError("path must not carry userinfo")
         return url.copy_with(userinfo=self._url.userinfo)
 
 
@@ -71,8 +67,7 @@ def _parse(name: str, url: str | httpx.URL) -> httpx.URL:
     try:
         return httpx.URL(url)
     except httpx.InvalidURL as error:
-        msg = f"{name} is no valid URL: {error}"
-        raise ValueError(msg) from None
+        raise ValueError(f"{name} is no valid URL: {error}") from None
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

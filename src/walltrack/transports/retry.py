@@ -93,8 +93,7 @@ class RetryTransport(WrappingTransport):
         new_key: Callable[[], str] = _new_key,
     ) -> None:
         if not isinstance(policy, RetryPolicy):
-            msg = f"policy must be a RetryPolicy, got {policy!r}"
-            raise TypeError(msg)
+            raise TypeError(f"policy must be a RetryPolicy, got {policy!r}")
         super().__init__(transport)
         self._policy = policy
         self._budget = budget
@@ -235,5 +234,4 @@ def _policy_of_call(request: httpx.Request, default: RetryPolicy) -> RetryPolicy
         return _NO_RETRIES
     if isinstance(given, RetryPolicy):
         return given
-    msg = f"extensions[{RETRY!r}] must be a RetryPolicy or False, got {given!r}"
-    raise TypeError(msg)
+    raise TypeError(f"extensions[{RETRY!r}] must be a RetryPolicy or False, got {given!r}")

@@ -1,0 +1,222 @@
+"""An HTTP/1.1 server on loopback that misbehaves as it is told, one request after the other.
+
+It runs on asyncio streams in a thread of its own, so that the client under test may run on any
+event loop. What it does to a request is a `Behaviour`; a script of them is worked off in order, and
+when it is used up every request is answered 200.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+CRLF = b"\r\n"
+
+
+@dataclass
+class Seen:
+    """A request as the server read it."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes = b""
+
+
+@dataclass
+class Exchange:
+    """One request on its connection, for a behaviour to act on."""
+
+    seen: Seen
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    keep_alive: bool = True
+
+    async def send(self, data: bytes) -> None:
+        """Write `data`, all of it."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    def end(self) -> None:
+        """Close the connection after this."""
+        self.keep_alive = False
+
+    def reset(self) -> None:
+        """Close the connection by a TCP reset."""
+        sock: socket.socket = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+        self.end()
+
+
+Behaviour = Callable[[Exchange], Awaitable[None]]
+
+
+def head(status: int, headers: Mapping[str, str]) -> bytes:
+    """A status line and headers."""
+    lines = [f"HTTP/1.1 {status} Whatever", *(f"{k}: {v}" for k, v in headers.items()), "", ""]
+    return CRLF.join(line.encode("latin-1") for line in lines)
+
+
+def answer(status: int = 200, body: bytes = b"ok", **headers: str) -> Behaviour:
+    """A whole response; underscores in header names become hyphens."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    async def behave(exchange: Exchange) -> None:
+        full = {"content-length": str(len(body)), **named}
+        payload = b"" if exchange.seen.method == "HEAD" else body
+        await exchange.send(head(status, full) + payload)
+
+    return behave
+
+
+def late(seconds: float, then: Behaviour | None = None) -> Behaviour:
+    """Silence for a while, then `then`."""
+
+    async def behave(exchange: Exchange) -> None:
+        await asyncio.sleep(seconds)
+        await (then or answer())(exchange)
+
+    return behave
+
+
+async def close(exchange: Exchange) -> None:
+    """Close the connection before answering."""
+    exchange.end()
+
+
+async def reset(exchange: Exchange) -> None:
+    """Reset the connection before answering."""
+    exchange.reset()
+
+
+def cut(body: bytes = b"half", missing: int = 4, *, by_reset: bool = False) -> Behaviour:
+    """A body that ends before its Content-Length does."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.send(head(200, {"content-length": str(len(body) + missing)}) + body)
+        if by_reset:
+            await asyncio.sleep(0.01)  # let the client take what was sent
+            exchange.reset()
+        exchange.end()
+
+    return behave
+
+
+async def broken_chunk(exchange: Exchange) -> None:
+    """A chunked body whose second chunk has no readable size."""
+    start = head(200, {"transfer-encoding": "chunked"})
+    await exchange.send(start + b"4\r\ngood\r\n" + b"zz\r\nbad\r\n")
+    exchange.end()
+
+
+def drip(status: int = 200, *, every: float, times: int) -> Behaviour:
+    """A chunked body of single bytes, slow to come."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.send(head(status, {"transfer-encoding": "chunked"}))
+        for _ in range(times):
+            await exchange.send(b"1\r\n.\r\n")
+            await asyncio.sleep(every)
+        await exchange.send(b"0\r\n\r\n")
+
+    return behave
+
+
+@dataclass
+class FaultServer:
+    """What the server was asked, and what it is to do next."""
+
+    port: int = 0
+    scheme: str = "http"
+    script: list[Behaviour] = field(default_factory=list)
+    default: Behaviour = field(default_factory=answer)
+    seen: list[Seen] = field(default_factory=list)
+    connections: int = 0
+    open_connections: int = 0
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+    def will(self, *script: Behaviour) -> None:
+        """Do this to the next requests."""
+        self.script.extend(script)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        self.connections += 1
+        self.open_connections += 1
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                await self._serve_requests(reader, writer)
+        finally:
+            self.open_connections -= 1
+            writer.close()
+
+    async def _serve_requests(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while True:
+            seen = await _read_request(reader)
+            self.seen.append(seen)
+            exchange = Exchange(seen, reader, writer)
+            behaviour = self.script.pop(0) if self.script else self.default
+            await behaviour(exchange)
+            if not exchange.keep_alive:
+                return
+
+
+async def _read_request(reader: asyncio.StreamReader) -> Seen:
+    start, *lines = (await reader.readuntil(CRLF + CRLF)).decode("latin-1").split("\r\n")
+    method, target, _ = start.split(" ")
+    headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in lines) if n}
+    seen = Seen(method, target, headers)
+    if "content-length" in headers:
+        seen.body = await reader.readexactly(int(headers["content-length"]))
+    elif headers.get("transfer-encoding") == "chunked":
+        while size := int(await reader.readline(), 16):
+            seen.body += await reader.readexactly(size)
+            await reader.readline()
+        await reader.readline()
+    return seen
+
+
+@contextlib.contextmanager
+def running(tls: ssl.SSLContext | None = None) -> Iterator[FaultServer]:
+    """A fault server that listens while the block runs."""
+    fault_server = FaultServer(scheme="https" if tls else "http")
+    ready = threading.Event()
+    stop: list[Callable[[], object]] = []
+
+    async def main() -> None:
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        stop.append(lambda: loop.call_soon_threadsafe(stopped.set))
+        server = await asyncio.start_server(fault_server.serve, "127.0.0.1", 0, ssl=tls)
+        fault_server.port = server.sockets[0].getsockname()[1]
+        ready.set()
+        await stopped.wait()
+        server.close()
+        await _cancel_the_rest()
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),), name="fault server")
+    thread.start()
+    ready.wait()
+    try:
+        yield fault_server
+    finally:
+        stop[0]()
+        thread.join()
+
+
+async def _cancel_the_rest() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

@@ -1,0 +1,116 @@
+"""What tests are made of: time that is moved by hand, scripted transports, remembered events."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Self
+
+import anyio.lowlevel
+import httpx
+
+from walltrack import Event
+
+URL = "https://api.test/things?api-key=hunter2"
+
+Step = int | httpx.Response | BaseException | type[BaseException] | Callable[[httpx.Request], Any]
+
+
+class Clock:
+    """Monotonic seconds; as `sleep` it moves on at once and remembers how long it was to sleep."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+        self.sleeps: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        self.now += seconds
+
+    async def sleep(self, seconds: float) -> None:
+        """Pass `seconds` without waiting, but let other tasks and cancellation in."""
+        self.sleeps.append(seconds)
+        self.now += seconds
+        await anyio.lowlevel.checkpoint()
+
+
+class Events(list[Event]):
+    """A listener that keeps what it hears."""
+
+    def __call__(self, event: Event, /) -> None:
+        self.append(event)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the events, in order."""
+        return [event.name for event in self]
+
+
+class Scripted(httpx.AsyncBaseTransport):
+    """Answers each request with the next step of a script, and the last step again ever after.
+
+    A step is a status, a response, an exception (class or instance) to raise, or a function of the
+    request that returns a response or an awaitable of one.
+    """
+
+    def __init__(self, *steps: Step) -> None:
+        self.steps = list(steps)
+        self.requests: list[httpx.Request] = []
+        self.entered = 0
+        self.exited = 0
+        self.closed = 0
+
+    async def __aenter__(self) -> Self:
+        self.entered += 1
+        return self
+
+    async def __aexit__(self, *args: object) -> None:
+        self.exited += 1
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
+        if isinstance(step, int):
+            return httpx.Response(step)
+        if isinstance(step, httpx.Response):
+            return step
+        if isinstance(step, BaseException):
+            raise step
+        if isinstance(step, type):
+            raise step(f"scripted {step.__name__}")
+        answer = step(request)
+        response: httpx.Response = await answer if hasattr(answer, "__await__") else answer
+        return response
+
+
+class Body(httpx.AsyncByteStream):
+    """A response body that yields `chunks`, raises those that are exceptions, counts closes."""
+
+    def __init__(self, *chunks: bytes | BaseException) -> None:
+        self.chunks: Iterable[bytes | BaseException] = chunks
+        self.read = 0
+        self.closes = 0
+
+    async def __aiter__(self) -> Any:  # noqa: ANN401 - an async generator, whatever httpx calls it
+        for chunk in self.chunks:
+            await anyio.lowlevel.checkpoint()
+            if isinstance(chunk, BaseException):
+                raise chunk
+            self.read += len(chunk)
+            yield chunk
+
+    async def aclose(self) -> None:
+        self.closes += 1
+
+
+def get(url: str = URL, **kwargs: Any) -> httpx.Request:  # noqa: ANN401 - handed on to httpx
+    """A GET request."""
+    return httpx.Request("GET", url, **kwargs)
+
+
+def post(url: str = URL, **kwargs: Any) -> httpx.Request:  # noqa: ANN401 - handed on to httpx
+    """A POST request."""
+    return httpx.Request("POST", url, **kwargs)
