@@ -94,11 +94,13 @@ async def reset(exchange: Exchange) -> None:
     exchange.reset()
 
 
-def cut(body: bytes = b"half", missing: int = 4, *, by_reset: bool = False) -> Behaviour:
+def cut(
+    body: bytes = b"half", missing: int = 4, *, status: int = 200, by_reset: bool = False
+) -> Behaviour:
     """A body that ends before its Content-Length does."""
 
     async def behave(exchange: Exchange) -> None:
-        await exchange.send(head(200, {"content-length": str(len(body) + missing)}) + body)
+        await exchange.send(head(status, {"content-length": str(len(body) + missing)}) + body)
         if by_reset:
             await asyncio.sleep(0.01)  # let the client take what was sent
             exchange.reset()
@@ -107,11 +109,15 @@ def cut(body: bytes = b"half", missing: int = 4, *, by_reset: bool = False) -> B
     return behave
 
 
-async def broken_chunk(exchange: Exchange) -> None:
+def broken_chunk(status: int = 200) -> Behaviour:
     """A chunked body whose second chunk has no readable size."""
-    start = head(200, {"transfer-encoding": "chunked"})
-    await exchange.send(start + b"4\r\ngood\r\n" + b"zz\r\nbad\r\n")
-    exchange.end()
+
+    async def behave(exchange: Exchange) -> None:
+        start = head(status, {"transfer-encoding": "chunked"})
+        await exchange.send(start + b"4\r\ngood\r\n" + b"zz\r\nbad\r\n")
+        exchange.end()
+
+    return behave
 
 
 def drip(status: int = 200, *, every: float, times: int) -> Behaviour:
@@ -153,7 +159,10 @@ class FaultServer:
         self.connections += 1
         self.open_connections += 1
         try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            # Cancelled only at the very end, when asyncio would complain that nobody looked.
+            with contextlib.suppress(
+                ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError
+            ):
                 await self._serve_requests(reader, writer)
         finally:
             self.open_connections -= 1

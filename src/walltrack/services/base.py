@@ -1,10 +1,11 @@
 """The base class of clients for one API each."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
 
+import anyio
 import httpx
 from pydantic import SecretStr
 
@@ -70,6 +71,7 @@ class BaseAPIClient:
             own, by the settings' threshold and cooldown.
         listener: Hears of the events of both layers; None: nobody does. Default: a structlog entry
             each.
+        sleep: Waits for so many seconds between attempts; replace it to test without waiting.
 
     Raises:
         ValueError: `base_url` is no absolute http or https URL, or has a query or a fragment.
@@ -89,6 +91,7 @@ class BaseAPIClient:
         policy: RetryPolicy | None = None,
         breaker: CircuitBreaker | None = None,
         listener: Listener | None = log_event,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._base_url = BaseURL(base_url)
         self.service = service or self._base_url.netloc
@@ -100,6 +103,7 @@ class BaseAPIClient:
         self._policy = policy or _policy_by(settings)
         self._breaker = breaker or _breaker_by(settings, self.service)
         self._listener = listener
+        self._sleep = sleep
         self._client: httpx.AsyncClient | None = None
 
     def __repr__(self) -> str:
@@ -216,7 +220,9 @@ class BaseAPIClient:
         breaker = CircuitBreakerTransport(
             self._transport, breaker=self._breaker, listener=self._listener
         )
-        transport = RetryTransport(breaker, policy=self._policy, listener=self._listener)
+        transport = RetryTransport(
+            breaker, policy=self._policy, listener=self._listener, sleep=self._sleep
+        )
         return httpx.AsyncClient(transport=transport, timeout=self._timeout)
 
     def _build(

@@ -1,0 +1,58 @@
+"""Every example runs, and says what it should."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(name: str) -> subprocess.CompletedProcess[str]:
+    """Run an example as a user does."""
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - our own examples
+
+
+def test_the_quickstart_tells_its_story_in_time() -> None:
+    """The quickstart ends well within 20 seconds, with all seven chapters told and no noise."""
+    began = time.monotonic()
+    ran = run("quickstart.py")
+    assert ran.stderr == ""
+    assert ran.returncode == 0
+    assert time.monotonic() - began < 20
+    assert ran.stdout.count("│") == 2 * 7
+    assert ran.stdout.endswith("All of it really happened.\n")
+
+
+def test_the_quickstart_fails_when_its_story_is_untrue(tmp_path: Path) -> None:
+    """A quickstart whose service does not do as planned says so and exits with an error."""
+    source = (EXAMPLES / "quickstart.py").read_text()
+    spoilt = tmp_path / "spoilt.py"
+    spoilt.write_text(source.replace("service.plans = [404]", "service.plans = [503, 404]"))
+    ran = run(str(spoilt))
+    assert ran.returncode == 1
+    assert "That did not happen" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("any_client.py", "hello from api.example.com - after 3 attempts"),
+        ("testing.py", "Both tests passed, with no second waited."),
+    ],
+)
+def test_an_example_runs(name: str, said: str) -> None:
+    """The example runs without a warning and prints what it promises."""
+    ran = run(name)
+    assert ran.stderr == ""
+    assert ran.returncode == 0
+    assert said in ran.stdout
+
+
+def test_every_example_is_run_here() -> None:
+    """No example is left without a test that runs it."""
+    names = {path.name for path in EXAMPLES.glob("*.py")}
+    assert names == {"quickstart.py", "any_client.py", "testing.py"}

@@ -1,0 +1,154 @@
+"""RetryTransport over real sockets."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from tests.integration.fault_server import (
+    Behaviour,
+    FaultServer,
+    answer,
+    broken_chunk,
+    close,
+    cut,
+    drip,
+    late,
+    reset,
+)
+from tests.support import Clock, Events
+from walltrack import Listener, RetryTransport
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def retrying(
+    clock: Clock, listener: Listener | None = None, *, max_connections: int = 10
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A plain client over a RetryTransport that does not wait in earnest."""
+    pool = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=max_connections))
+    transport = RetryTransport(pool, sleep=clock.sleep, wall_clock=clock, listener=listener)
+    async with httpx.AsyncClient(transport=transport, timeout=0.05) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(close, id="closed before the answer"),
+        pytest.param(reset, id="reset before the answer"),
+        pytest.param(late(0.2), id="answered too late"),
+        pytest.param(answer(500), id="500"),
+        pytest.param(answer(503), id="503"),
+        pytest.param(answer(429), id="429"),
+        pytest.param(answer(599), id="599"),
+    ],
+)
+async def test_a_passing_fault_is_retried(
+    server: FaultServer, clock: Clock, fault: Behaviour
+) -> None:
+    """What may pass is asked again until it has passed, after 1 and 2 seconds."""
+    server.will(fault, fault)
+    async with retrying(clock) as client:
+        response = await client.get(server.url)
+    assert response.status_code == 200
+    assert response.extensions["walltrack.attempts"] == 3
+    assert clock.sleeps == [1.0, 2.0]
+    assert len(server.seen) == 3
+
+
+@pytest.mark.parametrize("status", [200, 204, 302, 400, 401, 403, 404, 409, 422])
+async def test_a_plain_answer_is_not_retried(
+    server: FaultServer, clock: Clock, status: int
+) -> None:
+    """An answer that would come again the same is handed over at once."""
+    server.will(answer(status, b""))
+    async with retrying(clock) as client:
+        response = await client.get(server.url)
+    assert response.status_code == status
+    assert clock.sleeps == []
+    assert len(server.seen) == 1
+
+
+async def test_the_last_answer_comes_out_when_it_never_passes(
+    server: FaultServer, clock: Clock, events: Events
+) -> None:
+    """After four attempts the caller gets the last response as it is, its body readable."""
+    server.will(*[answer(503, b"no")] * 3, answer(502, b"the last words"))
+    async with retrying(clock, events) as client:
+        response = await client.get(server.url)
+    assert (response.status_code, response.content) == (502, b"the last words")
+    assert clock.sleeps == [1.0, 2.0, 4.0]
+    assert events.names == ["retry_scheduled"] * 3 + ["retry_stopped"]
+
+
+async def test_the_last_exception_comes_out_when_there_is_no_server(clock: Clock) -> None:
+    """A refused connection is tried four times and then raised as httpx raises it."""
+    async with retrying(clock) as client:
+        with pytest.raises(httpx.ConnectError) as caught:
+            await client.get("http://127.0.0.1:1/")
+    assert str(caught.value.request.url) == "http://127.0.0.1:1/"
+    assert clock.sleeps == [1.0, 2.0, 4.0]
+
+
+async def test_retry_after_is_obeyed(server: FaultServer, clock: Clock) -> None:
+    """The server's wish for a longer wait prevails; a shorter one does not shorten the backoff."""
+    server.will(answer(503, retry_after="7"), answer(503, retry_after="1"))
+    async with retrying(clock) as client:
+        await client.get(server.url)
+    assert clock.sleeps == [7.0, 2.0]
+
+
+async def test_a_retry_after_beyond_the_bound_ends_the_call(
+    server: FaultServer, clock: Clock
+) -> None:
+    """Nobody is made to wait an hour: the response comes back at once."""
+    server.will(answer(503, b"later", retry_after="3600"))
+    async with retrying(clock) as client:
+        response = await client.get(server.url)
+    assert (response.status_code, response.content) == (503, b"later")
+    assert clock.sleeps == []
+
+
+async def test_a_thousand_retried_requests_share_one_connection(
+    server: FaultServer, clock: Clock
+) -> None:
+    """Discarded responses free the pool's only connection, and it is used again each time."""
+    server.will(*[answer(503), answer(503), answer(200)] * 1000)
+    async with retrying(clock, max_connections=1) as client:
+        for _ in range(1000):
+            response = await client.get(server.url)
+            assert response.status_code == 200
+    assert len(server.seen) == 3000
+    assert server.connections == 1
+
+
+async def test_a_discarded_body_that_drips_does_not_hold_up_the_retry(
+    server: FaultServer, clock: Clock
+) -> None:
+    """The rest of a body that is not quick to come is given up, with its connection."""
+    server.will(drip(503, every=0.04, times=1000))
+    async with retrying(clock, max_connections=1) as client:
+        response = await client.get(server.url)
+    assert response.status_code == 200
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(cut(status=503), id="short of its length"),
+        pytest.param(cut(status=503, by_reset=True), id="reset"),
+        pytest.param(broken_chunk(503), id="broken chunk"),
+    ],
+)
+async def test_a_failing_status_with_a_broken_body_is_retried(
+    server: FaultServer, clock: Clock, fault: Behaviour
+) -> None:
+    """A body that breaks while it is discarded hinders nothing."""
+    server.will(fault)
+    async with retrying(clock, max_connections=1) as client:
+        response = await client.get(server.url)
+    assert response.status_code == 200
