@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
+import anyio
 import anyio.lowlevel
 import httpx
 
@@ -114,3 +115,10 @@ def get(url: str = URL, **kwargs: Any) -> httpx.Request:  # noqa: ANN401 - hande
 def post(url: str = URL, **kwargs: Any) -> httpx.Request:  # noqa: ANN401 - handed on to httpx
     """A POST request."""
     return httpx.Request("POST", url, **kwargs)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Let what happens in other threads and tasks happen until `condition` holds."""
+    with anyio.fail_after(seconds):
+        while not condition():  # noqa: ASYNC110 - a thread cannot set an event of this loop
+            await anyio.sleep(0.001)
