@@ -1,0 +1,95 @@
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from walltrack.core import validation
+
+INF = float("inf")
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("value", [1, 2, 10**30])
+def test_integer_accepts_whole_numbers_from_the_minimum(value: int) -> None:
+    """The minimum itself passes, and nothing is too large."""
+    validation.integer("tries", value, minimum=1)
+
+
+@pytest.mark.parametrize("value", [0, -1])
+def test_integer_refuses_what_is_below_the_minimum(value: int) -> None:
+    """A number that is too small is named, with the minimum and the value."""
+    with pytest.raises(ValueError, match=rf"^tries must be at least 1, got {value}$"):
+        validation.integer("tries", value, minimum=1)
+
+
+@pytest.mark.parametrize("value", [True, 1.0, "1", None, NAN])
+def test_integer_refuses_other_types(value: Any) -> None:  # noqa: ANN401 - that is the point
+    """What only looks like a whole number, a bool included, is refused by name."""
+    with pytest.raises(TypeError, match=rf"^tries must be a whole number, got {value!r}$"):
+        validation.integer("tries", value, minimum=0)
+
+
+@pytest.mark.parametrize("value", [0.5, 1, 1e300])
+def test_number_accepts_numbers_from_the_minimum(value: float) -> None:
+    """Whole numbers and fractions pass alike, the minimum included."""
+    validation.number("delay", value, minimum=0.5)
+
+
+def test_number_accepts_zero_unless_told_otherwise() -> None:
+    """Without a minimum, anything that is not negative passes."""
+    validation.number("delay", 0.0)
+
+
+def test_number_accepts_infinity_only_where_it_need_not_be_finite() -> None:
+    """`finite=False` lets infinity through."""
+    validation.number("delay", INF, finite=False)
+
+
+@pytest.mark.parametrize("value", [0.25, -1, NAN, INF, -INF])
+def test_number_refuses_what_is_out_of_bounds(value: float) -> None:
+    """Too small, NaN and infinite are refused, with the minimum and the value."""
+    message = rf"^delay must be a finite number of at least 0\.5, got {value}$"
+    with pytest.raises(ValueError, match=message):
+        validation.number("delay", value, minimum=0.5)
+
+
+@pytest.mark.parametrize("value", [-0.1, NAN, -INF])
+def test_number_refuses_nan_and_too_small_also_where_it_need_not_be_finite(value: float) -> None:
+    """`finite=False` opens the upper end and nothing else."""
+    with pytest.raises(ValueError, match=rf"^delay must be a number of at least 0, got {value}$"):
+        validation.number("delay", value, finite=False)
+
+
+@pytest.mark.parametrize("value", [1e-9, 1, 1e300])
+def test_positive_accepts_finite_numbers_above_zero(value: float) -> None:
+    """However small, it passes when it is above zero."""
+    validation.positive("cooldown", value)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, -1, NAN, INF, -INF])
+def test_positive_refuses_what_is_out_of_bounds(value: float) -> None:
+    """Zero, negative, NaN and infinite are refused, with the value."""
+    message = rf"^cooldown must be a finite number above 0, got {value}$"
+    with pytest.raises(ValueError, match=message):
+        validation.positive("cooldown", value)
+
+
+@pytest.mark.parametrize("check", [validation.number, validation.positive])
+@pytest.mark.parametrize("value", [True, "1", None, 1j, Decimal(1)])
+def test_numbers_of_other_types_are_refused(check: Any, value: Any) -> None:  # noqa: ANN401 - likewise
+    """What is neither an int nor a float, a bool included, is refused by name."""
+    with pytest.raises(TypeError, match=r"^delay must be a number, got "):
+        check("delay", value)
+
+
+def test_choice_accepts_what_is_allowed() -> None:
+    """Every allowed value passes."""
+    validation.choice("jitter", "full", ("none", "full"))
+
+
+@pytest.mark.parametrize("value", ["Full", "", None, 1, []])
+def test_choice_refuses_anything_else_and_lists_what_is_allowed(value: object) -> None:
+    """The message names the parameter, what it may be, and what it was."""
+    with pytest.raises(ValueError, match=r"^jitter must be one of 'none', 'full'; got ") as caught:
+        validation.choice("jitter", value, ("none", "full"))
+    assert str(caught.value).endswith(repr(value))

@@ -1,0 +1,73 @@
+import logging
+
+import pytest
+import structlog
+
+from tests.support import Events
+from walltrack.resilience.events import CircuitClosed, Event
+from walltrack.telemetry.emit import emit
+from walltrack.telemetry.log import log_event
+
+EVENT = CircuitClosed("api.test")
+
+
+class StoppedError(BaseException):
+    """Stands for what ends a task or the program."""
+
+
+def test_a_listener_hears_the_event(events: Events) -> None:
+    """The listener is called once, with the event itself."""
+    emit(events, EVENT)
+
+    assert events == [EVENT]
+
+
+def test_nobody_need_listen(caplog: pytest.LogCaptureFixture) -> None:
+    """Without a listener nothing happens."""
+    emit(None, EVENT)
+
+    assert not caplog.records
+
+
+def test_a_listener_that_raises_is_logged_and_the_call_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The listener's exception ends in the standard library's log, with its traceback."""
+    fault = RuntimeError("disk full")
+
+    def raising(_: Event, /) -> None:
+        raise fault
+
+    emit(raising, EVENT)
+
+    [record] = caplog.records
+    assert (record.name, record.levelno) == ("walltrack", logging.ERROR)
+    assert record.getMessage() == "listener failed on circuit_closed"
+    assert record.exc_info is not None
+    assert record.exc_info[1] is fault
+
+
+def test_a_broken_structlog_is_logged_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    """A processor of the application's that raises neither breaks the call nor goes unheard."""
+
+    def broken(*_: object) -> str:
+        raise ValueError("no renderer")
+
+    structlog.configure(processors=[broken])
+    try:
+        emit(log_event, EVENT)
+    finally:
+        structlog.reset_defaults()
+
+    assert [record.name for record in caplog.records] == ["walltrack"]
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, StoppedError])
+def test_what_ends_a_task_passes_through(kind: type[BaseException]) -> None:
+    """A cancellation or an interrupt in a listener is not swallowed."""
+
+    def stopping(_: Event, /) -> None:
+        raise kind
+
+    with pytest.raises(kind):
+        emit(stopping, EVENT)
