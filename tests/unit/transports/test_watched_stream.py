@@ -1,0 +1,142 @@
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import cast
+
+import anyio
+import httpx
+import pytest
+
+from tests.support import Body
+from walltrack.transports.watched_stream import WatchedStream
+
+pytestmark = pytest.mark.anyio
+
+
+class Ends(list[BaseException | None]):
+    """What a stream told of its end."""
+
+    def watch(self, body: httpx.AsyncByteStream) -> WatchedStream:
+        return WatchedStream(body, self.append)
+
+
+class Endless(httpx.AsyncByteStream):
+    """A body of which the second chunk never comes."""
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        yield b"first"
+        await anyio.sleep_forever()
+
+
+class Abandonable(httpx.AsyncByteStream):
+    """A body that needs no clean-up of its own when its reader goes away in the middle."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return b"more"
+
+
+async def read(stream: httpx.AsyncByteStream) -> list[bytes]:
+    """The chunks of `stream`."""
+    return [chunk async for chunk in stream]
+
+
+async def test_the_body_passes_untouched() -> None:
+    """Chunks come through one for one, empty ones included, and the end is told at the end."""
+    ends = Ends()
+    stream = ends.watch(Body(b"one", b"", b"two"))
+
+    assert await read(stream) == [b"one", b"", b"two"]
+    assert ends == [None]
+
+
+async def test_chunks_come_as_they_are_sent() -> None:
+    """No chunk is read before it is asked for, and nothing is told before the end."""
+    ends, body = Ends(), Body(b"one", b"two")
+
+    async for chunk in ends.watch(body):
+        assert chunk == (b"one" if body.read == 3 else b"two")
+        assert ends == []
+
+
+async def test_a_body_that_breaks_off_is_told_with_the_error() -> None:
+    """The very error that reading raised is told, and reaches the reader."""
+    ends, error = Ends(), httpx.ReadError("broken")
+    stream = ends.watch(Body(b"one", error))
+
+    with pytest.raises(httpx.ReadError) as raised:
+        await read(stream)
+
+    assert raised.value is error
+    assert ends == [error]
+
+
+async def test_a_cancelled_reader_is_told_as_such() -> None:
+    """A cancellation that comes while reading is told as what it is, not as an early closing."""
+    ends = Ends()
+    stream = ends.watch(Endless())
+
+    with anyio.CancelScope() as scope:
+        async for _ in stream:
+            scope.cancel()
+    await stream.aclose()
+
+    (end,) = ends
+    assert isinstance(end, anyio.get_cancelled_exc_class())
+
+
+async def test_closing_early_is_an_end_without_error() -> None:
+    """A reader that closes before the end has had what it wanted."""
+    ends, body = Ends(), Body(b"one", b"two")
+    stream = ends.watch(body)
+
+    await stream.aclose()
+
+    assert ends == [None]
+    assert (body.read, body.closes) == (0, 1)
+
+
+async def test_a_reader_that_goes_away_tells_nothing_until_it_closes() -> None:
+    """A reader that stops in the middle has told nothing; its closing does."""
+    ends = Ends()
+    stream = ends.watch(Abandonable())
+    reader = cast("AsyncGenerator[bytes, None]", aiter(stream))
+
+    await anext(reader)
+    await reader.aclose()
+    assert ends == []
+
+    await stream.aclose()
+    assert ends == [None]
+
+
+@pytest.mark.parametrize("last", [b"end", httpx.ReadError("broken")], ids=["whole", "broken"])
+async def test_the_end_is_told_once(last: bytes | Exception) -> None:
+    """Closing or reading again after the end tells nothing; each closing is handed on."""
+    ends, body = Ends(), Body(last)
+    stream = ends.watch(body)
+
+    for _ in range(2):
+        if isinstance(last, Exception):
+            with pytest.raises(httpx.ReadError):
+                await read(stream)
+        else:
+            await read(stream)
+        await stream.aclose()
+
+    assert ends == [None if isinstance(last, bytes) else last]
+    assert body.closes == 2
+
+
+async def test_the_end_is_told_although_closing_fails() -> None:
+    """An inner stream that cannot be closed raises, after the end was told."""
+
+    class Stuck(Body):
+        async def aclose(self) -> None:
+            raise httpx.CloseError("stuck")
+
+    ends = Ends()
+    with pytest.raises(httpx.CloseError):
+        await ends.watch(Stuck(b"one")).aclose()
+
+    assert ends == [None]
