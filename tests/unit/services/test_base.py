@@ -1,0 +1,648 @@
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+
+from tests.support import Body, Clock, Events, Scripted, Step
+from walltrack import (
+    BaseAPIClient,
+    CircuitBreakerOpenError,
+    CircuitState,
+    Delivery,
+    ExternalServiceError,
+    RetryPolicy,
+    Settings,
+    get_settings,
+)
+from walltrack.resilience import circuit_breaker
+from walltrack.services import base
+
+asynchronous = pytest.mark.anyio
+
+URL = "https://api.test/v1"
+HEADERS = {"X-Key": SecretStr("hunter2"), "X-Mode": "plain"}
+PARAMS = {"key": SecretStr("swordfish"), "page": 1}
+
+VERBS = ["get", "head", "post", "put", "patch", "delete"]
+
+Make = Callable[..., BaseAPIClient]
+
+
+class Things(BaseAPIClient):
+    """A client as a user writes one."""
+
+
+@pytest.fixture
+def make(clock: Clock, events: Events) -> Make:
+    """Makes a client that neither waits nor logs."""
+
+    def make(*script: Step, inner: Scripted | None = None, **options: Any) -> Things:  # noqa: ANN401
+        transport = inner or Scripted(*script)
+        given = {"transport": transport, "sleep": clock.sleep, "listener": events}
+        return Things(URL, **{**given, **options})
+
+    return make
+
+
+def shown(error: BaseException) -> str:
+    """All that a log would show of `error` and of what stands behind it."""
+    return "".join(traceback.format_exception(error)) + repr(error) + repr(error.__cause__)
+
+
+async def failure_of(client: BaseAPIClient, *args: Any, **options: Any) -> ExternalServiceError:  # noqa: ANN401 - handed on
+    """The error that a request ends with."""
+    with pytest.raises(ExternalServiceError) as raised:
+        await client.request(*(args or ("GET", "/a")), **options)
+    return raised.value
+
+
+def broken_body() -> httpx.Response:
+    """A good answer whose body breaks off."""
+    return httpx.Response(200, stream=Body(b"so", httpx.ReadError("reset")))
+
+
+# Requests
+
+
+@asynchronous
+@pytest.mark.parametrize("verb", VERBS)
+async def test_every_verb_sends_its_method(make: Make, verb: str) -> None:
+    """To the base URL and the path."""
+    inner = Scripted(204)
+    response = await getattr(make(inner=inner), verb)("/a")
+    assert response.status_code == 204
+    [request] = inner.requests
+    assert (request.method, str(request.url)) == (verb.upper(), f"{URL}/a")
+
+
+@asynchronous
+@pytest.mark.parametrize("verb", VERBS)
+async def test_every_verb_takes_options(make: Make, verb: str) -> None:
+    """They reach the request under the names that httpx gave them."""
+    inner = Scripted(204)
+    await getattr(make(inner=inner), verb)(
+        "/a", params={"x": "1"}, headers={"X-A": "1"}, timeout=3.0, extensions={"mine": 1}
+    )
+    [request] = inner.requests
+    assert request.url.query == b"x=1"
+    assert request.headers["X-A"] == "1"
+    assert request.extensions["timeout"]["read"] == 3.0
+    assert request.extensions["mine"] == 1
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("options", "body"),
+    [
+        ({"content": b"bytes"}, b"bytes"),
+        ({"json": {"a": 1}}, b'{"a":1}'),
+        ({"data": {"a": "1"}}, b"a=1"),
+    ],
+)
+async def test_a_body_is_sent_on_every_attempt(
+    make: Make, options: dict[str, Any], body: bytes
+) -> None:
+    """As httpx encodes it."""
+    inner = Scripted(503, 200)
+    await make(inner=inner).post("/a", **options)
+    assert [request.content for request in inner.requests] == [body] * 2
+
+
+@asynchronous
+async def test_files_are_sent(make: Make) -> None:
+    """As multipart."""
+    inner = Scripted(200)
+    await make(inner=inner).post("/a", files={"f": b"the file"})
+    assert b"the file" in await inner.requests[0].aread()
+
+
+@asynchronous
+async def test_auth_reaches_the_request(make: Make) -> None:
+    """As httpx makes it a header."""
+    inner = Scripted(200)
+    await make(inner=inner).get("/a", auth=("me", "hunter2"))
+    assert inner.requests[0].headers["Authorization"].startswith("Basic ")
+
+
+@asynchronous
+@pytest.mark.parametrize(("follow", "status"), [(True, 200), (False, 302)])
+async def test_redirects_are_followed_when_asked_for(
+    make: Make, *, follow: bool, status: int
+) -> None:
+    """A 3xx is an answer otherwise, and no failure."""
+    client = make(httpx.Response(302, headers={"Location": "/b"}), 200)
+    response = await client.get("/a", follow_redirects=follow)
+    assert response.status_code == status
+
+
+@asynchronous
+async def test_a_response_is_read_whole(make: Make) -> None:
+    """Its content is there, and its connection free."""
+    body = Body(b"so", b"so")
+    response = await make(httpx.Response(200, stream=body)).get("/a")
+    assert response.content == b"soso"
+    assert body.closes == 1
+
+
+@asynchronous
+async def test_headers_of_a_request_go_before_those_of_the_client(make: Make) -> None:
+    """In any letter case, and the others stay."""
+    inner = Scripted(200)
+    client = make(inner=inner, headers={"X-A": "1", "X-B": "1"})
+    await client.get("/a", headers={"x-a": "2"})
+    headers = inner.requests[0].headers
+    assert (headers.get_list("X-A"), headers["X-B"]) == (["2"], "1")
+
+
+@asynchronous
+async def test_params_of_a_request_go_before_those_of_the_client(make: Make) -> None:
+    """The others stay, and so does the query of the path."""
+    inner = Scripted(200)
+    client = make(inner=inner, params={"a": "1", "b": "1"})
+    await client.get("/a?c=1", params={"a": "2"})
+    assert dict(inner.requests[0].url.params) == {"a": "2", "b": "1", "c": "1"}
+
+
+@asynchronous
+async def test_the_query_of_a_path_is_sent_as_written(make: Make) -> None:
+    """Nothing is encoded anew where nothing is added."""
+    inner = Scripted(200)
+    await make(inner=inner).get("/a?x=a+b&y")
+    assert inner.requests[0].url.query == b"x=a+b&y"
+
+
+@asynchronous
+@pytest.mark.parametrize("path", ["https://evil.test/a", "//evil.test/a", "../admin"])
+async def test_a_path_that_leads_elsewhere_is_refused(make: Make, path: str) -> None:
+    """Before anything is sent, so that credentials stay home."""
+    inner = Scripted(200)
+    client = make(inner=inner, headers=HEADERS)
+    with pytest.raises(ValueError, match="path must"):
+        await client.get(path)
+    with pytest.raises(ValueError, match="path must"):
+        async with client.stream("GET", path):
+            pytest.fail("it was sent")  # pragma: no cover
+    assert inner.requests == []
+
+
+# Resilience
+
+
+@asynchronous
+async def test_a_failing_request_is_retried(make: Make, clock: Clock) -> None:
+    """With the documented waits, and without a word from the caller."""
+    response = await make(503, httpx.ReadTimeout, 200).get("/a")
+    assert response.status_code == 200
+    assert clock.sleeps == [1.0, 2.0]
+
+
+@asynchronous
+async def test_each_attempt_counts_for_the_breaker(make: Make) -> None:
+    """It stands inside the retry."""
+    client = make(503)
+    await failure_of(client)
+    assert client.circuit_breaker.failure_count == 4
+
+
+@asynchronous
+async def test_an_open_circuit_refuses_at_once(make: Make, clock: Clock) -> None:
+    """By its own exception, which names the service, and without a request."""
+    inner = Scripted(503)
+    client = make(inner=inner, service="things")
+    for _ in range(2):
+        await failure_of(client)
+    assert client.circuit_breaker.state is CircuitState.OPEN
+    waited = len(clock.sleeps)
+    with pytest.raises(CircuitBreakerOpenError) as raised:
+        await client.get("/a")
+    assert raised.value.service == "things"
+    assert 0.0 < raised.value.retry_after <= 30.0
+    assert len(inner.requests) == 5
+    assert len(clock.sleeps) == waited
+
+
+@asynchronous
+async def test_clients_can_share_a_breaker(make: Make) -> None:
+    """What one of them meets spares the other."""
+    breaker = base.CircuitBreaker(failure_threshold=1)
+    await failure_of(make(503, breaker=breaker))
+    other = make(200, breaker=breaker)
+    assert other.circuit_breaker is breaker
+    with pytest.raises(CircuitBreakerOpenError):
+        await other.get("/a")
+
+
+@asynchronous
+async def test_a_policy_can_be_given(make: Make, clock: Clock) -> None:
+    """For the client as a whole, and for one call."""
+    client = make(503, policy=RetryPolicy(max_retries=1))
+    assert (await failure_of(client)).attempts == 2
+    assert (await failure_of(client, extensions={"walltrack.retry": False})).attempts == 1
+    assert clock.sleeps == [1.0]
+
+
+@asynchronous
+async def test_events_name_the_service(make: Make, events: Events) -> None:
+    """Those of both layers reach the listener."""
+    client = make(503, service="things")
+    for _ in range(2):
+        await failure_of(client)
+    assert {event.service for event in events} == {"things"}
+    assert {"retry_scheduled", "retry_stopped", "circuit_opened"} <= set(events.names)
+
+
+@asynchronous
+async def test_the_log_is_the_listener_unless_another_is_given(clock: Clock) -> None:
+    """A structlog entry for each event."""
+    client = BaseAPIClient(URL, transport=Scripted(503, 200), sleep=clock.sleep)
+    with capture_logs() as logs:
+        await client.get("/a")
+    assert [entry["event"] for entry in logs] == ["retry_scheduled"]
+
+
+@asynchronous
+async def test_nobody_has_to_listen(make: Make) -> None:
+    """Without a listener everything else is the same."""
+    assert (await failure_of(make(503, listener=None))).attempts == 4
+
+
+# Failures
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("status", "attempts"), [(400, 1), (401, 1), (403, 1), (404, 1), (429, 4), (500, 4), (503, 4)]
+)
+async def test_a_final_error_status_raises(make: Make, status: int, attempts: int) -> None:
+    """With all that is known of it."""
+    error = await failure_of(make(status, service="things"))
+    assert (error.service, error.status_code, error.attempts) == ("things", status, attempts)
+    assert error.delivery is Delivery.ANSWERED
+    assert isinstance(error.__cause__, httpx.HTTPStatusError)
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("outcome", "attempts", "delivery"),
+    [
+        (httpx.ConnectError, 4, Delivery.NOT_SENT),
+        (httpx.ReadTimeout, 4, Delivery.UNCERTAIN),
+        (httpx.UnsupportedProtocol, 1, Delivery.NOT_SENT),
+    ],
+)
+async def test_a_final_transport_failure_raises(
+    make: Make, outcome: type[httpx.RequestError], attempts: int, delivery: Delivery
+) -> None:
+    """With all that is known of it, and the error of httpx as its cause."""
+    error = await failure_of(make(outcome, service="things"))
+    assert (error.service, error.status_code, error.attempts) == ("things", None, attempts)
+    assert error.delivery is delivery
+    assert error.response is None
+    assert type(error.__cause__) is outcome
+
+
+@asynchronous
+async def test_an_error_response_can_be_read(make: Make) -> None:
+    """APIs say in its body what was wrong."""
+    error = await failure_of(make(httpx.Response(422, stream=Body(b'{"why": "so"}'))))
+    assert error.response is not None
+    assert error.response.json() == {"why": "so"}
+
+
+@asynchronous
+async def test_a_body_that_breaks_off_raises(make: Make) -> None:
+    """The caller asked for the whole of it."""
+    error = await failure_of(make(broken_body()))
+    assert str(error) == (
+        "api.test: GET /v1/a failed with ReadError after 1 attempt"
+        " (the service may have acted on it)"
+    )
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        404,
+        503,
+        httpx.ReadError,
+        httpx.LocalProtocolError("Illegal header value b'hunter2 '"),
+        httpx.ConnectError("no way to https://api.test/v1/a?key=swordfish&page=1"),
+    ],
+    ids=["404", "503", "ReadError", "LocalProtocolError", "ConnectError"],
+)
+async def test_no_failure_shows_a_secret(make: Make, events: Events, outcome: Step) -> None:
+    """Not the error, not what stands behind it, and no event."""
+    client = make(outcome, headers=HEADERS, params=PARAMS)
+    text = shown(await failure_of(client)) + repr(events)
+    assert "hunter2" not in text
+    assert "swordfish" not in text
+
+
+@asynchronous
+async def test_a_bug_comes_out_as_it_is(make: Make) -> None:
+    """What is no failure of the service is not dressed up as one."""
+    with pytest.raises(ZeroDivisionError):
+        await make(ZeroDivisionError).get("/a")
+
+
+# Streams
+
+
+@asynchronous
+async def test_a_stream_is_read_as_it_comes(make: Make) -> None:
+    """Inside the block it is open, and after it closed."""
+    body = Body(b"a", b"b")
+    async with make(httpx.Response(200, stream=body)).stream("GET", "/a") as response:
+        chunks = response.aiter_raw()
+        assert await anext(chunks) == b"a"
+        assert (body.read, body.closes) == (1, 0)
+        assert [chunk async for chunk in chunks] == [b"b"]
+    assert body.closes == 1
+
+
+@asynchronous
+async def test_a_stream_takes_options(make: Make) -> None:
+    """Those of `request`."""
+    inner = Scripted(200)
+    async with make(inner=inner).stream("POST", "/a", json={"a": 1}, headers={"X-A": "1"}):
+        pass
+    [request] = inner.requests
+    assert (request.method, request.content) == ("POST", b'{"a":1}')
+    assert request.headers["X-A"] == "1"
+
+
+@asynchronous
+async def test_a_stream_is_retried_until_its_headers_are_good(make: Make) -> None:
+    """Nothing was handed out before."""
+    async with make(503, 200).stream("GET", "/a") as response:
+        assert response.extensions["walltrack.attempts"] == 2
+
+
+@asynchronous
+@pytest.mark.parametrize("outcome", [404, httpx.ConnectError])
+async def test_a_stream_that_does_not_begin_raises(make: Make, outcome: Step) -> None:
+    """Like any other request."""
+    with pytest.raises(ExternalServiceError):
+        async with make(outcome).stream("GET", "/a"):
+            pytest.fail("it began")  # pragma: no cover
+
+
+@asynchronous
+async def test_a_refused_stream_is_closed(make: Make) -> None:
+    """Its connection is not left open for a body that nobody reads."""
+    body = Body(b"sorry")
+    with pytest.raises(ExternalServiceError):
+        async with make(httpx.Response(404, stream=body)).stream("GET", "/a"):
+            pytest.fail("it began")  # pragma: no cover
+    assert body.closes == 1
+
+
+@asynchronous
+async def test_a_stream_that_breaks_off_raises(make: Make) -> None:
+    """With the attempts that it took to begin, and without another one."""
+    inner = Scripted(503, broken_body())
+    with pytest.raises(ExternalServiceError) as raised:
+        async with make(inner=inner).stream("GET", "/a") as response:
+            await response.aread()
+    assert (raised.value.attempts, len(inner.requests)) == (2, 2)
+    assert isinstance(raised.value.__cause__, httpx.ReadError)
+    assert response.is_closed
+
+
+@asynchronous
+async def test_a_stream_that_breaks_off_shows_no_secret(make: Make) -> None:
+    """A server that breaks the protocol may quote what it was sent."""
+    body = Body(b"so", httpx.RemoteProtocolError("illegal chunk: hunter2"))
+    with pytest.raises(ExternalServiceError) as raised:
+        async with make(httpx.Response(200, stream=body)).stream("GET", "/a") as response:
+            await response.aread()
+    assert "hunter2" not in shown(raised.value)
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError(),
+        httpx.ReadError("of no request"),
+        httpx.ReadError("of another", request=httpx.Request("GET", "https://other.test")),
+        CircuitBreakerOpenError("other"),
+    ],
+    ids=["bug", "no request", "other request", "other circuit"],
+)
+async def test_a_strangers_error_passes_through_a_stream(make: Make, error: Exception) -> None:
+    """What goes wrong elsewhere while the block runs is not blamed on this service."""
+    with pytest.raises(type(error)) as raised:
+        async with make(200).stream("GET", "/a") as response:
+            raise error
+    assert raised.value is error
+    assert response.is_closed
+
+
+@asynchronous
+async def test_a_stream_that_its_reader_leaves_is_closed(make: Make) -> None:
+    """Early, and that is no failure."""
+    body = Body(b"a", b"b")
+    client = make(httpx.Response(200, stream=body))
+    async with client.stream("GET", "/a"):
+        pass
+    assert (body.read, body.closes) == (0, 1)
+    assert client.circuit_breaker.failure_count == 0
+
+
+# Opening and closing
+
+
+@asynchronous
+async def test_first_calls_that_race_share_one_client(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made by the first request, and not twice."""
+    made: list[httpx.AsyncClient] = []
+
+    class Counted(httpx.AsyncClient):
+        def __init__(self, **options: Any) -> None:  # noqa: ANN401 - handed on
+            super().__init__(**options)
+            made.append(self)
+
+    monkeypatch.setattr(httpx, "AsyncClient", Counted)
+    client = make(200)
+    assert made == []
+    async with anyio.create_task_group() as group:
+        for _ in range(10):
+            group.start_soon(client.get, "/a")
+    assert len(made) == 1
+
+
+@asynchronous
+async def test_closing_twice_is_fine(make: Make) -> None:
+    """The transport is closed once."""
+    inner = Scripted(200)
+    client = make(inner=inner)
+    await client.get("/a")
+    await client.close()
+    await client.close()
+    assert inner.closed == 1
+
+
+@asynchronous
+async def test_closing_what_was_never_opened_is_fine(make: Make) -> None:
+    """There is nothing to close, and so nothing is."""
+    inner = Scripted(200)
+    await make(inner=inner).close()
+    assert inner.closed == 0
+
+
+@asynchronous
+async def test_a_request_after_closing_opens_anew(make: Make) -> None:
+    """And the breaker still knows what happened before."""
+    client = make(500, 200, 500, 200, policy=RetryPolicy(max_retries=0))
+    await failure_of(client)
+    await client.close()
+    assert client.circuit_breaker.failure_count == 1
+    assert (await client.get("/a")).status_code == 200
+
+
+@asynchronous
+async def test_leaving_the_context_closes(make: Make) -> None:
+    """Also when an exception leaves it."""
+    inner = Scripted(200)
+    client = make(inner=inner)
+    with suppress(ZeroDivisionError):
+        async with client as entered:
+            assert entered is client
+            await client.get("/a")
+            raise ZeroDivisionError
+    assert inner.closed == 1
+
+
+@asynchronous
+async def test_without_a_transport_it_is_httpx_that_sends(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new one for each opening, since a closed one is of no use."""
+    made: list[Scripted] = []
+
+    def transport() -> Scripted:
+        made.append(Scripted(200))
+        return made[-1]
+
+    monkeypatch.setattr(httpx, "AsyncHTTPTransport", transport)
+    client = make(transport=None)
+    for _ in range(2):
+        await client.get("/a")
+        await client.close()
+    assert [(len(inner.requests), inner.closed) for inner in made] == [(1, 1)] * 2
+
+
+# Settings
+
+
+@asynchronous
+async def test_settings_say_how_a_client_behaves(make: Make, clock: Clock) -> None:
+    """Threshold, cooldown, retries, backoff and timeout."""
+    settings = Settings(
+        circuit_breaker_threshold=2,
+        circuit_breaker_cooldown=7,
+        retry_max_retries=1,
+        retry_backoff_base=3.0,
+        retry_backoff_cap=5.0,
+        http_timeout=9.0,
+    )
+    inner = Scripted(503)
+    client = make(inner=inner, settings=settings)
+    breaker = client.circuit_breaker
+    assert (breaker.failure_threshold, breaker.cooldown_seconds) == (2, 7)
+    assert (await failure_of(client)).attempts == 2
+    assert clock.sleeps == [3.0]
+    assert inner.requests[0].extensions["timeout"] == dict.fromkeys(
+        ("connect", "read", "write", "pool"), 9.0
+    )
+
+
+@asynchronous
+async def test_the_cap_of_the_settings_holds(make: Make, clock: Clock) -> None:
+    """No wait is longer."""
+    settings = Settings(retry_max_retries=3, retry_backoff_base=3.0, retry_backoff_cap=5.0)
+    await failure_of(make(503, settings=settings))
+    assert clock.sleeps == [3.0, 5.0, 5.0]
+
+
+def test_settings_come_from_the_environment(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless others are given."""
+    monkeypatch.setenv("CIRCUIT_BREAKER_THRESHOLD", "17")
+    get_settings.cache_clear()
+    try:
+        assert make(200).circuit_breaker.failure_threshold == 17
+    finally:
+        get_settings.cache_clear()
+
+
+@asynchronous
+@pytest.mark.parametrize(("given", "read"), [(3.0, 3.0), (httpx.Timeout(5.0, read=60.0), 60.0)])
+async def test_a_timeout_that_is_given_goes_before_the_settings(
+    make: Make, given: float | httpx.Timeout, read: float
+) -> None:
+    """As a number of seconds, or as httpx tells them apart."""
+    inner = Scripted(200)
+    await make(inner=inner, timeout=given).get("/a")
+    assert inner.requests[0].extensions["timeout"]["read"] == read
+
+
+# Names and secrets
+
+
+def test_a_service_is_called_by_its_host_unless_it_has_a_name() -> None:
+    """The host shows no userinfo."""
+    assert BaseAPIClient("https://me:hunter2@api.test:8443/v1").service == "api.test:8443"
+    assert BaseAPIClient(URL, service="things").service == "things"
+
+
+def test_a_base_url_that_is_none_is_refused() -> None:
+    """When the client is made, not when it is first used."""
+    with pytest.raises(ValueError, match="base_url"):
+        BaseAPIClient("api.test")
+
+
+@asynchronous
+async def test_secrets_are_unwrapped_in_the_request(make: Make) -> None:
+    """Those of the client and those of one request alike."""
+    inner = Scripted(200)
+    await make(inner=inner, headers=HEADERS, params=PARAMS).get(
+        "/a", headers={"X-Other": SecretStr("other")}, params={"token": SecretStr("token")}
+    )
+    [request] = inner.requests
+    assert request.headers["X-Key"] == "hunter2"
+    assert request.headers["X-Other"] == "other"
+    assert dict(request.url.params) == {"key": "swordfish", "page": "1", "token": "token"}
+
+
+@asynchronous
+async def test_a_client_shows_no_secret(make: Make) -> None:
+    """Neither its repr nor what it holds, before a request or after one."""
+    client = make(200, headers=HEADERS, params=PARAMS)
+    before = repr(client) + repr(vars(client))
+    await client.get("/a")
+    text = before + repr(client) + repr(vars(client)) + repr(vars(client._client))  # noqa: SLF001 - to look for leaks
+    assert "hunter2" not in text
+    assert "swordfish" not in text
+
+
+def test_a_client_shows_its_class_its_service_and_its_breaker(make: Make) -> None:
+    """Enough to see in a debugger what it is and how it is."""
+    client = make(200)
+    assert repr(client) == f"<Things api.test, {client.circuit_breaker!r}>"
+
+
+def test_the_module_hands_on_the_breaker() -> None:
+    """Code that imports it from here gets the very class."""
+    assert base.CircuitBreaker is circuit_breaker.CircuitBreaker
+    assert base.CircuitState is circuit_breaker.CircuitState
+    assert {"CircuitBreaker", "CircuitState"} <= set(base.__all__)

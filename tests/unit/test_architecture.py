@@ -1,0 +1,174 @@
+import ast
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+import walltrack
+
+ROOT = pathlib.Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "walltrack"
+MODULES = {
+    ".".join(path.relative_to(ROOT / "src").with_suffix("").parts): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+# What each package may import of this library. The package itself, `walltrack`, may import all.
+ALLOWED = {
+    "config": {"config"},
+    "core": {"core"},
+    "resilience": {"core", "resilience"},
+    "telemetry": {"core", "resilience", "telemetry"},
+    "transports": {"core", "resilience", "telemetry", "transports"},
+    "services": {"config", "core", "resilience", "telemetry", "transports", "services"},
+}
+
+READ_THE_ENVIRONMENT = {"os", "dotenv", "pydantic_settings"}
+DO_NOT_MERELY_DECIDE = {"anyio", "asyncio", "logging", "socket", "structlog", "trio"}
+AWAITS = (ast.AsyncFor, ast.AsyncFunctionDef, ast.AsyncWith, ast.Await)
+FUNCTIONS = (ast.AsyncFunctionDef, ast.FunctionDef, ast.Lambda)
+IMPORTS = (ast.Import, ast.ImportFrom)
+
+
+def tree_of(module: str) -> ast.Module:
+    """The syntax of a module, with what it imports for type checkers alone."""
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+def imported_by(module: str) -> set[str]:
+    """The full name of everything that a module imports, wherever the import stands."""
+    names: set[str] = set()
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def package_of(name: str) -> str:
+    """The package in this library to which a full name belongs; empty for the library itself."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in ALLOWED else ""
+
+
+def roots_of(names: set[str]) -> set[str]:
+    """The distributions, roughly, to which full names belong."""
+    return {name.partition(".")[0] for name in names}
+
+
+def modules_behind(module: str) -> set[str]:
+    """Every module of this library that a module imports, directly or through another one."""
+    found: set[str] = set()
+    pending = [module]
+    while pending:
+        for name in imported_by(pending.pop()):
+            for candidate in (name, name.rpartition(".")[0]):
+                if candidate in MODULES and candidate not in found:
+                    found.add(candidate)
+                    pending.append(candidate)
+    return found
+
+
+def has_code(module: str) -> bool:
+    """Whether a module has a function with more in it than a docstring or an ellipsis."""
+    return any(
+        not isinstance(statement, ast.Expr)
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for statement in node.body
+    )
+
+
+def inside_functions(module: str) -> Iterator[ast.AST]:
+    """Every piece of syntax that stands in a function."""
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, FUNCTIONS):
+            yield from ast.walk(node)
+
+
+def test_every_package_has_a_place_in_the_order() -> None:
+    """A new one has to be given its place, or the order would not hold for it."""
+    assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(ALLOWED)
+    assert [path.name for path in PACKAGE.glob("*.py")] == ["__init__.py"]
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if package_of(module)])
+def test_imports_go_one_way(module: str) -> None:
+    """A package knows itself and those before it; the services alone know the settings."""
+    ours = {name for name in imported_by(module) if name.partition(".")[0] == "walltrack"}
+    assert {package_of(name) for name in ours} <= ALLOWED[package_of(module)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("retry", "circuit_breaker"), ("circuit_breaker", "retry")]
+)
+def test_the_two_layers_stay_strangers(one: str, other: str) -> None:
+    """Either is used without the other, so that neither may reach the other by any way."""
+    behind = modules_behind(f"walltrack.transports.{one}")
+    assert "walltrack.transports.wrapper" in behind
+    assert f"walltrack.transports.{other}" not in behind
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_is_imported_inside_a_function(module: str) -> None:
+    """What a module needs stands at its top."""
+    assert not [node for node in inside_functions(module) if isinstance(node, IMPORTS)]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_import_names_its_module_in_full(module: str) -> None:
+    """A relative one would get around the order that is held here."""
+    nodes = ast.walk(tree_of(module))
+    assert not [node for node in nodes if isinstance(node, ast.ImportFrom) and node.level]
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if package_of(m) != "config"])
+def test_the_environment_is_read_by_config_alone(module: str) -> None:
+    """Everything else takes what it is given."""
+    assert not roots_of(imported_by(module)) & READ_THE_ENVIRONMENT
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if package_of(m) == "resilience"])
+def test_resilience_decides_and_does_nothing_else(module: str) -> None:
+    """It never awaits and never logs."""
+    assert not roots_of(imported_by(module)) & DO_NOT_MERELY_DECIDE
+    assert not [node for node in ast.walk(tree_of(module)) if isinstance(node, AWAITS)]
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if has_code(module)])
+def test_every_module_with_code_has_its_test_file(module: str) -> None:
+    """The tests mirror the source, file for file."""
+    path = MODULES[module].relative_to(PACKAGE)
+    assert (ROOT / "tests" / "unit" / path.with_name(f"test_{path.name}")).is_file()
+
+
+def test_the_public_face_is_sorted() -> None:
+    """Whoever adds a name sees where it belongs."""
+    assert walltrack.__all__ == sorted(set(walltrack.__all__))
+
+
+def test_the_public_face_is_what_is_imported_for_it() -> None:
+    """No name is forgotten, and none is there by accident."""
+    face = {name.rpartition(".")[2] for name in imported_by("walltrack.__init__")}
+    assert face == set(walltrack.__all__)
+
+
+def test_the_public_face_can_be_imported() -> None:
+    """Every name leads to something, and to a public one."""
+    assert all(getattr(walltrack, name) is not None for name in walltrack.__all__)
+    assert not [name for name in walltrack.__all__ if name.startswith("_")]
+
+
+def test_the_public_face_does_nothing_else() -> None:
+    """A docstring, imports and `__all__`."""
+    docstring, *imports, face = tree_of("walltrack.__init__").body
+    assert isinstance(docstring, ast.Expr)
+    assert {type(node) for node in imports} == {ast.ImportFrom}
+    assert isinstance(face, ast.Assign)
+    assert ast.unparse(face.targets[0]) == "__all__"
+
+
+def test_type_checkers_are_told_to_look() -> None:
+    """The marker of PEP 561 is in the package, and empty, as for one that is typed throughout."""
+    assert (PACKAGE / "py.typed").read_text(encoding="utf-8") == ""

@@ -1,0 +1,972 @@
+import gc
+import random
+import ssl
+import uuid
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+import respx
+from structlog.testing import capture_logs
+
+from tests.support import URL, Body, Clock, Events, Scripted, Step, get, post
+from walltrack import (
+    Backoff,
+    CircuitBreaker,
+    CircuitBreakerOpenError,
+    CircuitBreakerTransport,
+    CircuitState,
+    Event,
+    RequestRejectedError,
+    RetryBudget,
+    RetryPolicy,
+    RetryScheduled,
+    RetryStopped,
+    RetryTransport,
+    StopReason,
+)
+from walltrack.core.extensions import CallReport
+
+asynchronous = pytest.mark.anyio
+
+KEY = "Idempotency-Key"
+
+RETRIED_STATUSES = [429, *range(500, 600)]
+OTHER_STATUSES = [200, 204, 301, 304, 400, 401, 403, 404, 408, 409, 418, 422, 425, 499]
+
+RETRIED_ERRORS = [
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.ProxyError,
+    httpx.PoolTimeout,
+    httpx.ReadTimeout,
+    httpx.WriteTimeout,
+    httpx.ReadError,
+    httpx.WriteError,
+    httpx.CloseError,
+    httpx.RemoteProtocolError,
+]
+OTHER_ERRORS = [
+    httpx.UnsupportedProtocol("scheme"),
+    httpx.LocalProtocolError("header"),
+    httpx.DecodingError("gzip"),
+    httpx.TooManyRedirects("loop"),
+    RequestRejectedError("things"),
+    CircuitBreakerOpenError("things", 7.0),
+    ValueError("a bug"),
+]
+
+
+class Untouchable(Exception):  # noqa: N818 - stands for what nobody may catch
+    """An exception that no policy names."""
+
+
+class Shut:
+    """A gate that is shut for `seconds`, and remembers who asked."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.asked = 0
+
+    def shut_for(self) -> float:
+        self.asked += 1
+        return self.seconds
+
+
+@pytest.fixture
+def make(clock: Clock, events: Events) -> Callable[..., RetryTransport]:
+    """Makes a transport that neither waits nor logs."""
+
+    def make(inner: httpx.AsyncBaseTransport, **options: Any) -> RetryTransport:  # noqa: ANN401
+        return RetryTransport(inner, **{"sleep": clock.sleep, "listener": events, **options})
+
+    return make
+
+
+Make = Callable[..., RetryTransport]
+
+
+def seeded() -> random.Random:
+    """A source of randomness that begins with the same numbers each time."""
+    return random.Random(7)  # noqa: S311 - spreads waits, guards nothing
+
+
+def certificate_failure() -> httpx.ConnectError:
+    """What comes of a certificate that fails verification."""
+    error = httpx.ConnectError("certificate verify failed")
+    error.__context__ = ssl.SSLCertVerificationError("self-signed certificate")
+    return error
+
+
+def behind(gate: object, status: int = 503) -> Step:
+    """An attempt that fails and leaves `gate`, as a circuit breaker does."""
+
+    def step(request: httpx.Request) -> httpx.Response:
+        request.extensions["walltrack.gate"] = gate
+        return httpx.Response(status)
+
+    return step
+
+
+def waiting_for(value: str, status: int = 503) -> httpx.Response:
+    """A response that asks to wait."""
+    return httpx.Response(status, headers={"Retry-After": value})
+
+
+def keys(transport: Scripted) -> list[str | None]:
+    """The idempotency key of every attempt."""
+    return [request.headers.get(KEY) for request in transport.requests]
+
+
+@contextmanager
+def without_gc() -> Iterator[None]:
+    """What dies in here died by itself."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+# How often, and after how long
+
+
+@asynchronous
+async def test_three_retries_wait_one_two_and_four_seconds(make: Make, clock: Clock) -> None:
+    """Four attempts at most, with the documented waits in between."""
+    inner = Scripted(503)
+    response = await make(inner).handle_async_request(get())
+    assert response.status_code == 503
+    assert clock.sleeps == [1.0, 2.0, 4.0]
+    assert len(inner.requests) == 4
+
+
+@asynchronous
+async def test_a_success_ends_the_retries(make: Make, clock: Clock) -> None:
+    """Nothing more is sent once an answer is good."""
+    inner = Scripted(503, httpx.ReadTimeout, 200)
+    response = await make(inner).handle_async_request(get())
+    assert response.status_code == 200
+    assert clock.sleeps == [1.0, 2.0]
+    assert len(inner.requests) == 3
+
+
+@asynchronous
+@pytest.mark.parametrize("max_retries", [0, 1, 5])
+async def test_the_policy_says_how_often(make: Make, max_retries: int) -> None:
+    """As many retries as the policy allows, and not one more."""
+    inner = Scripted(httpx.ConnectError)
+    with pytest.raises(httpx.ConnectError):
+        await make(inner, policy=RetryPolicy(max_retries)).handle_async_request(get())
+    assert len(inner.requests) == 1 + max_retries
+
+
+@asynchronous
+async def test_jitter_comes_from_the_given_source(make: Make, clock: Clock) -> None:
+    """The same seed gives the same waits."""
+    policy = RetryPolicy(backoff=Backoff(jitter="full"))
+    await make(Scripted(503), policy=policy, rng=seeded()).handle_async_request(get())
+    twin = seeded()
+    assert clock.sleeps == [twin.uniform(0.0, ceiling) for ceiling in (1.0, 2.0, 4.0)]
+
+
+@asynchronous
+async def test_a_decorrelated_wait_grows_from_the_one_before(make: Make, clock: Clock) -> None:
+    """The backoff gets to see what it gave last, not what Retry-After made of it."""
+    policy = RetryPolicy(backoff=Backoff(cap=100.0, jitter="decorrelated"))
+    rng = seeded()
+    inner = Scripted(503, waiting_for("50"), 503, 200)
+    await make(inner, policy=policy, rng=rng).handle_async_request(get())
+    twin = seeded()
+    first = twin.uniform(1.0, 3.0)
+    second = twin.uniform(1.0, 3.0 * first)
+    assert clock.sleeps == [first, 50.0, twin.uniform(1.0, 3.0 * second)]
+
+
+# What is retried
+
+
+@asynchronous
+@pytest.mark.parametrize("status", RETRIED_STATUSES)
+async def test_a_status_that_says_not_now_is_retried(make: Make, status: int) -> None:
+    """429 and every 5xx."""
+    inner = Scripted(status, 200)
+    assert (await make(inner).handle_async_request(get())).status_code == 200
+    assert len(inner.requests) == 2
+
+
+@asynchronous
+@pytest.mark.parametrize("status", OTHER_STATUSES)
+async def test_any_other_status_is_an_answer(make: Make, events: Events, status: int) -> None:
+    """It comes back at once, and nothing is told."""
+    inner = Scripted(status)
+    assert (await make(inner).handle_async_request(get())).status_code == status
+    assert len(inner.requests) == 1
+    assert events == []
+
+
+@asynchronous
+@pytest.mark.parametrize("error", RETRIED_ERRORS)
+async def test_an_error_on_the_way_is_retried(make: Make, error: type[Exception]) -> None:
+    """Timeouts, broken connections, failing proxies, and nonsense from the server."""
+    inner = Scripted(error, 200)
+    assert (await make(inner).handle_async_request(get())).status_code == 200
+    assert len(inner.requests) == 2
+
+
+@asynchronous
+@pytest.mark.parametrize("earlier", [(), (503,)], ids=["at first", "later"])
+@pytest.mark.parametrize(
+    "error", [*OTHER_ERRORS, certificate_failure()], ids=lambda error: type(error).__name__
+)
+async def test_any_other_error_comes_out_at_once(
+    make: Make, earlier: tuple[int, ...], error: Exception
+) -> None:
+    """It would come again, or it is no error of the service; also when it ends a retry."""
+    inner = Scripted(*earlier, error)
+    with pytest.raises(type(error)) as raised:
+        await make(inner).handle_async_request(get())
+    assert raised.value is error
+    assert len(inner.requests) == 1 + len(earlier)
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("outcome", "policy"),
+    [(418, RetryPolicy(statuses={418})), (Untouchable, RetryPolicy(exceptions=(Untouchable,)))],
+)
+async def test_other_sets_can_be_retried(make: Make, outcome: Step, policy: RetryPolicy) -> None:
+    """What the policy names is retried instead."""
+    inner = Scripted(outcome, 200)
+    assert (await make(inner, policy=policy).handle_async_request(get())).status_code == 200
+    assert len(inner.requests) == 2
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("outcomes", "policy"),
+    [([503], RetryPolicy(statuses={418})), ([418, 503], RetryPolicy(statuses={418}))],
+)
+async def test_what_other_sets_leave_out_is_not_retried(
+    make: Make, outcomes: list[int], policy: RetryPolicy
+) -> None:
+    """The sets replace the default, on the first attempt and on later ones."""
+    inner = Scripted(*outcomes)
+    assert (await make(inner, policy=policy).handle_async_request(get())).status_code == 503
+    assert len(inner.requests) == len(outcomes)
+
+
+# What comes out in the end
+
+
+@asynchronous
+async def test_the_last_response_comes_out_as_it_is(make: Make) -> None:
+    """The object itself, its body unread."""
+    last = httpx.Response(503, stream=Body(b"sorry"))
+    assert await make(Scripted(503, 502, 500, last)).handle_async_request(get()) is last
+    assert not last.is_closed
+    assert await last.aread() == b"sorry"
+
+
+@asynchronous
+async def test_the_last_exception_comes_out_as_it_is(make: Make) -> None:
+    """The object itself, and no other one in its chain."""
+    last = httpx.ReadError("the last")
+    inner = Scripted(httpx.ConnectError, 503, httpx.ReadTimeout, last)
+    with pytest.raises(httpx.ReadError) as raised:
+        await make(inner).handle_async_request(get())
+    assert raised.value is last
+    assert (last.__cause__, last.__context__) == (None, None)
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("script", "attempts"),
+    [([200], 1), ([404], 1), ([503, 200], 2), ([503, 503, 404], 3), ([503], 4)],
+)
+async def test_a_response_tells_how_many_attempts_it_took(
+    make: Make, script: list[Step], attempts: int
+) -> None:
+    """Under "walltrack.attempts", whatever the response is."""
+    response = await make(Scripted(*script)).handle_async_request(get())
+    assert response.extensions["walltrack.attempts"] == attempts
+
+
+@asynchronous
+@pytest.mark.parametrize(("script", "attempts"), [([httpx.ReadError], 4), ([503, ValueError], 2)])
+async def test_a_report_tells_the_attempts_of_a_call_that_raised(
+    make: Make, script: list[Step], attempts: int
+) -> None:
+    """An exception has no extensions: whoever needs the number hands in a report."""
+    report = CallReport()
+    with pytest.raises((httpx.ReadError, ValueError)):
+        await make(Scripted(*script)).handle_async_request(
+            get(extensions={"walltrack.report": report})
+        )
+    assert report.attempts == attempts
+
+
+@asynchronous
+async def test_a_report_of_another_kind_is_left_alone(make: Make) -> None:
+    """Whatever stands in its place does no harm."""
+    request = get(extensions={"walltrack.report": "mine"})
+    response = await make(Scripted(503, 200)).handle_async_request(request)
+    assert response.status_code == 200
+
+
+@asynchronous
+@pytest.mark.parametrize("max_retries", [0, 3])
+@pytest.mark.parametrize("script", [[httpx.ReadError], [httpx.ReadError, 503, Untouchable]])
+async def test_an_exception_dies_with_its_handler(
+    make: Make, script: list[Step], max_retries: int
+) -> None:
+    """No frame in its traceback holds it, so that no request waits for the garbage collector."""
+    transport = make(Scripted(*script), policy=RetryPolicy(max_retries))
+    with without_gc():
+        try:
+            await transport.handle_async_request(get())
+        except (httpx.ReadError, Untouchable) as error:
+            died = weakref.ref(error)
+        assert died() is None
+
+
+@asynchronous
+async def test_a_discarded_exception_dies_before_the_wait(make: Make) -> None:
+    """The call that goes on does not drag along what it has got over."""
+    discarded: list[weakref.ref[Exception]] = []
+
+    def reset(_: httpx.Request) -> httpx.Response:
+        error = httpx.ReadError("reset")
+        discarded.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error  # this frame, too, is in the traceback
+
+    alive: list[bool] = []
+
+    async def sleep(_: float) -> None:
+        alive.append(discarded[0]() is not None)
+
+    with without_gc():
+        await make(Scripted(reset, 200), sleep=sleep).handle_async_request(get())
+    assert alive == [False]
+
+
+# Events
+
+
+@asynchronous
+async def test_each_retry_is_told_before_it_is_waited_for(make: Make, events: Events) -> None:
+    """Service, method, path, attempt, limit, delay and reason; no userinfo and no query."""
+    request = get("https://me:secret@api.test:8443/a?api-key=secret")
+    await make(Scripted(503, httpx.ReadTimeout, 200)).handle_async_request(request)
+    assert events == [
+        RetryScheduled("api.test:8443", "GET", "/a", 1, 3, 1.0, "503"),
+        RetryScheduled("api.test:8443", "GET", "/a", 2, 3, 2.0, "ReadTimeout"),
+    ]
+    assert "secret" not in repr(events)
+
+
+@asynchronous
+async def test_the_end_of_the_retries_is_told(make: Make, events: Events) -> None:
+    """What the last attempt ended with, and why there is no other."""
+    await make(Scripted(503)).handle_async_request(get())
+    assert events.names == ["retry_scheduled"] * 3 + ["retry_stopped"]
+    assert events[-1] == RetryStopped(
+        "api.test", "GET", "/things", 4, 3, "503", StopReason.RETRIES_EXHAUSTED
+    )
+    assert "hunter2" not in repr(events)
+
+
+@asynchronous
+async def test_events_call_the_service_by_its_name(make: Make, events: Events) -> None:
+    """A name that the caller gave goes before the host."""
+    request = get(extensions={"walltrack.service": "things"})
+    await make(Scripted(503)).handle_async_request(request)
+    assert {event.service for event in events} == {"things"}
+
+
+@asynchronous
+async def test_an_event_is_told_before_the_wait(make: Make, clock: Clock) -> None:
+    """Whoever reads the log knows what the call is waiting for."""
+    slept: list[list[float]] = []
+    transport = make(Scripted(503, 200), listener=lambda _: slept.append(list(clock.sleeps)))
+    await transport.handle_async_request(get())
+    assert slept == [[]]
+
+
+@asynchronous
+async def test_nobody_has_to_listen(make: Make) -> None:
+    """Without a listener everything else is the same."""
+    transport = make(Scripted(503), listener=None)
+    assert (await transport.handle_async_request(get())).extensions["walltrack.attempts"] == 4
+
+
+@asynchronous
+async def test_a_listener_that_fails_harms_no_call(make: Make) -> None:
+    """Neither a retry nor its end depends on who hears of it."""
+
+    def broken(event: Event) -> None:
+        raise RuntimeError(event.name)
+
+    transport = make(Scripted(503), listener=broken)
+    assert (await transport.handle_async_request(get())).extensions["walltrack.attempts"] == 4
+
+
+@asynchronous
+async def test_the_log_is_the_listener_unless_another_is_given(clock: Clock) -> None:
+    """A structlog entry for each retry and for the end of them."""
+    with capture_logs() as logs:
+        await RetryTransport(Scripted(503), sleep=clock.sleep).handle_async_request(get())
+    assert [entry["event"] for entry in logs] == ["retry_scheduled"] * 3 + ["retry_stopped"]
+    assert logs[0] == {
+        "event": "retry_scheduled",
+        "log_level": "warning",
+        "service": "api.test",
+        "method": "GET",
+        "path": "/things",
+        "attempt": 1,
+        "max_retries": 3,
+        "delay": 1.0,
+        "reason": "503",
+    }
+
+
+# One call's policy
+
+
+@asynchronous
+async def test_one_call_has_a_policy_of_its_own(make: Make, clock: Clock) -> None:
+    """It replaces the transport's, as a whole."""
+    policy = RetryPolicy(max_retries=1, backoff=Backoff(base=9.0, cap=9.0), statuses={418})
+    request = get(extensions={"walltrack.retry": policy})
+    response = await make(Scripted(418)).handle_async_request(request)
+    assert response.extensions["walltrack.attempts"] == 2
+    assert clock.sleeps == [9.0]
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("policy", "script", "attempts"),
+    [
+        (RetryPolicy(statuses={418}), [418, 503], 2),
+        (RetryPolicy(exceptions=(Untouchable,)), [Untouchable, Untouchable, 200], 3),
+    ],
+    ids=["statuses", "exceptions"],
+)
+async def test_the_policy_of_a_call_holds_for_its_later_attempts(
+    make: Make, policy: RetryPolicy, script: list[Step], attempts: int
+) -> None:
+    """What the transport would retry does not matter to it."""
+    request = get(extensions={"walltrack.retry": policy})
+    response = await make(Scripted(*script)).handle_async_request(request)
+    assert response.extensions["walltrack.attempts"] == attempts
+
+
+@asynchronous
+@pytest.mark.parametrize("outcome", [503, httpx.ReadError])
+async def test_one_call_can_do_without_retries(make: Make, events: Events, outcome: Step) -> None:
+    """A single attempt, no key, and no word of a retry that nobody expected."""
+    inner = Scripted(outcome)
+    with suppress(httpx.ReadError):
+        await make(inner).handle_async_request(post(extensions={"walltrack.retry": False}))
+    assert keys(inner) == [None]
+    assert events == []
+
+
+@asynchronous
+async def test_no_policy_of_its_own_means_that_of_the_transport(make: Make) -> None:
+    """None stands for not given."""
+    inner = Scripted(503)
+    await make(inner).handle_async_request(get(extensions={"walltrack.retry": None}))
+    assert len(inner.requests) == 4
+
+
+@asynchronous
+@pytest.mark.parametrize("given", [True, 0, 3, "never", {"max_retries": 1}])
+async def test_anything_else_as_a_policy_is_refused(make: Make, given: object) -> None:
+    """With a message that names the key, and before anything is sent."""
+    inner = Scripted(200)
+    with pytest.raises(TypeError, match=r"walltrack\.retry.* RetryPolicy or False"):
+        await make(inner).handle_async_request(get(extensions={"walltrack.retry": given}))
+    assert inner.requests == []
+
+
+@pytest.mark.parametrize("policy", [None, False, 3])
+def test_a_transport_refuses_what_is_no_policy(policy: Any) -> None:  # noqa: ANN401 - wrong on purpose
+    """Where it is given, not on the first failure."""
+    with pytest.raises(TypeError, match="policy must be a RetryPolicy"):
+        RetryTransport(Scripted(200), policy=policy)
+
+
+# Retry-After
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("value", "delay"),
+    [("2", 2.0), ("0.5", 1.0), ("0", 1.0), ("60", 60.0), ("-5", 1.0), ("soon", 1.0), ("", 1.0)],
+)
+async def test_a_server_may_ask_for_a_longer_wait(
+    make: Make, clock: Clock, value: str, delay: float
+) -> None:
+    """The longer one of the backoff and Retry-After; one that cannot be read asks for nothing."""
+    await make(Scripted(waiting_for(value), 200)).handle_async_request(get())
+    assert clock.sleeps == [delay]
+
+
+@asynchronous
+@pytest.mark.parametrize("value", ["3600", "61", "1" + "0" * 400])
+async def test_a_wait_that_is_too_long_ends_the_call(
+    make: Make, clock: Clock, events: Events, value: str
+) -> None:
+    """The response comes back at once: its wait is neither slept nor cut short."""
+    asking = waiting_for(value, 429)
+    assert await make(Scripted(asking)).handle_async_request(get()) is asking
+    assert clock.sleeps == []
+    assert events == [
+        RetryStopped("api.test", "GET", "/things", 1, 3, "429", StopReason.RETRY_AFTER_TOO_LONG)
+    ]
+
+
+@asynchronous
+@pytest.mark.parametrize(("later", "delay"), [(7, 7.0), (-7, 1.0)], ids=["to come", "past"])
+async def test_a_date_is_measured_by_the_wall_clock(
+    make: Make, clock: Clock, later: int, delay: float
+) -> None:
+    """How long it is until then is told by the injected clock; a past date asks for nothing."""
+    moment = format_datetime(datetime.fromtimestamp(1e9 + later, UTC), usegmt=True)
+    transport = make(Scripted(waiting_for(moment), 200), wall_clock=lambda: 1e9)
+    await transport.handle_async_request(get())
+    assert clock.sleeps == [delay]
+
+
+@asynchronous
+async def test_of_several_waits_the_longest_is_obeyed(make: Make, clock: Clock) -> None:
+    """The server meant at least one of them."""
+    asking = httpx.Response(503, headers=[("Retry-After", "3"), ("Retry-After", "5")])
+    await make(Scripted(asking, 200)).handle_async_request(get())
+    assert clock.sleeps == [5.0]
+
+
+# Discarded responses
+
+
+@asynchronous
+async def test_a_response_that_is_retried_is_released_before_the_wait(make: Make) -> None:
+    """Its connection is free again while the call sleeps."""
+    body, closes = Body(b"sorry"), list[int]()
+
+    async def sleep(_: float) -> None:
+        closes.append(body.closes)
+
+    inner = Scripted(httpx.Response(503, stream=body), 200)
+    await make(inner, sleep=sleep).handle_async_request(get())
+    assert closes == [1]
+    assert (body.read, body.closes) == (5, 1)
+
+
+@asynchronous
+async def test_every_discarded_response_is_released_once(make: Make) -> None:
+    """Three are discarded, and the last one is the caller's."""
+    bodies = [Body(b"sorry") for _ in range(4)]
+    inner = Scripted(*(httpx.Response(503, stream=body) for body in bodies))
+    response = await make(inner).handle_async_request(get())
+    assert [body.closes for body in bodies] == [1, 1, 1, 0]
+    await response.aclose()
+
+
+@asynchronous
+async def test_a_call_cancelled_in_its_sleep_leaves_nothing_open(make: Make) -> None:
+    """The cancellation comes out at once, and no connection is left behind."""
+    body = Body(b"sorry")
+    inner = Scripted(httpx.Response(503, stream=body), 200)
+    with anyio.CancelScope() as scope:
+
+        async def sleep(_: float) -> None:
+            scope.cancel()
+            await anyio.sleep_forever()
+
+        await make(inner, sleep=sleep).handle_async_request(get())
+    assert scope.cancelled_caught
+    assert body.closes == 1
+    assert len(inner.requests) == 1
+
+
+@asynchronous
+async def test_a_cancelled_attempt_is_not_made_again(make: Make, events: Events) -> None:
+    """A caller who leaves wants no other attempt."""
+    with anyio.CancelScope() as scope:
+
+        async def cancelled(_: httpx.Request) -> httpx.Response:
+            scope.cancel()
+            await anyio.sleep_forever()
+            raise AssertionError  # pragma: no cover - nobody waits so long
+
+        inner = Scripted(cancelled)
+        await make(inner).handle_async_request(get())
+    assert scope.cancelled_caught
+    assert len(inner.requests) == 1
+    assert events == []
+
+
+# Asking twice safely
+
+
+@asynchronous
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])
+@pytest.mark.parametrize("mode", ["keyed", "proven", "always", "never"])
+async def test_an_idempotent_method_is_retried_without_a_key(
+    make: Make,
+    method: str,
+    mode: Any,  # noqa: ANN401 - a literal
+) -> None:
+    """Asking twice does what asking once does."""
+    inner = Scripted(500, httpx.ReadError, 200)
+    transport = make(inner, policy=RetryPolicy(non_idempotent=mode))
+    await transport.handle_async_request(httpx.Request(method, URL))
+    assert keys(inner) == [None] * 3
+
+
+@asynchronous
+@pytest.mark.parametrize("method", ["POST", "PATCH", "MKCOL"])
+async def test_any_other_method_carries_one_key_on_every_attempt(make: Make, method: str) -> None:
+    """A server that honours it acts once; a reset leaves open whether it did."""
+    inner = Scripted(500, httpx.ReadError, 200)
+    await make(inner).handle_async_request(httpx.Request(method, URL))
+    [key] = set(keys(inner))
+    assert key is not None
+    assert uuid.UUID(key).version == 4
+    assert len(inner.requests) == 3
+
+
+@asynchronous
+async def test_every_call_has_a_key_of_its_own(make: Make) -> None:
+    """The same request sent again is a new call."""
+    inner, request = Scripted(200), post()
+    transport = make(inner)
+    for _ in range(2):
+        await transport.handle_async_request(request)
+    assert len(set(keys(inner))) == 2
+
+
+@asynchronous
+async def test_a_key_comes_from_the_given_maker(make: Make) -> None:
+    """One key for one call, however many attempts it takes."""
+    inner, made = Scripted(503, 503, 200), iter(["first", "second"])
+    await make(inner, new_key=lambda: next(made)).handle_async_request(post())
+    assert keys(inner) == ["first"] * 3
+
+
+@asynchronous
+@pytest.mark.parametrize("name", [KEY, KEY.lower(), KEY.upper()])
+async def test_a_key_of_the_caller_is_kept(make: Make, name: str) -> None:
+    """In any letter case, and alone."""
+    inner = Scripted(503, 200)
+    await make(inner).handle_async_request(post(headers={name: "mine"}))
+    assert [r.headers.get_list(KEY) for r in inner.requests] == [["mine"]] * 2
+
+
+@asynchronous
+async def test_the_callers_request_is_left_as_it_was(make: Make) -> None:
+    """The key goes to a copy, which says the same otherwise."""
+    inner, request = Scripted(behind(Shut(0.0)), 200), post(json={"a": 1})
+    headers, extensions = request.headers.copy(), dict(request.extensions)
+    await make(inner).handle_async_request(request)
+    assert (request.headers, request.extensions) == (headers, extensions)
+    assert [await r.aread() for r in inner.requests] == [b'{"a":1}'] * 2
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("mode", "outcome", "attempts"),
+    [
+        ("keyed", 500, 4),
+        ("keyed", httpx.ReadError, 4),
+        ("always", 500, 4),
+        ("always", httpx.ReadError, 4),
+        ("never", 503, 1),
+        ("never", httpx.ConnectError, 1),
+        ("proven", 429, 4),
+        ("proven", 503, 4),
+        ("proven", 500, 1),
+        ("proven", 502, 1),
+        ("proven", httpx.ConnectError, 4),
+        ("proven", httpx.ConnectTimeout, 4),
+        ("proven", httpx.PoolTimeout, 4),
+        ("proven", httpx.ReadTimeout, 1),
+        ("proven", httpx.WriteError, 1),
+        ("proven", httpx.RemoteProtocolError, 1),
+    ],
+)
+async def test_a_post_is_repeated_as_the_policy_says(
+    make: Make,
+    mode: Any,  # noqa: ANN401 - a literal
+    outcome: Step,
+    attempts: int,
+) -> None:
+    """Where it says "proven", only when the server cannot have acted."""
+    inner = Scripted(outcome)
+    transport = make(inner, policy=RetryPolicy(non_idempotent=mode))
+    with suppress(httpx.TransportError):
+        await transport.handle_async_request(post())
+    assert len(inner.requests) == attempts
+
+
+@asynchronous
+@pytest.mark.parametrize("mode", ["always", "proven", "never"])
+async def test_only_the_keyed_mode_adds_a_key(make: Make, mode: Any) -> None:  # noqa: ANN401 - a literal
+    """The other modes send what the caller sent."""
+    inner = Scripted(503, 200)
+    transport = make(inner, policy=RetryPolicy(non_idempotent=mode))
+    await transport.handle_async_request(post())
+    assert set(keys(inner)) == {None}
+
+
+@asynchronous
+async def test_a_post_that_is_not_repeated_is_told(make: Make, events: Events) -> None:
+    """The event says that it was the method."""
+    transport = make(Scripted(503), policy=RetryPolicy(non_idempotent="never"))
+    await transport.handle_async_request(post())
+    assert events == [
+        RetryStopped("api.test", "POST", "/things", 1, 3, "503", StopReason.METHOD_NOT_RETRIED)
+    ]
+
+
+@asynchronous
+@pytest.mark.parametrize("outcome", [503, httpx.ConnectError])
+async def test_a_body_that_can_be_read_once_is_sent_once(
+    make: Make, events: Events, outcome: Step
+) -> None:
+    """The outcome stands as it came, and an event says why."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"once"
+
+    inner = Scripted(outcome)
+    try:
+        response = await make(inner).handle_async_request(httpx.Request("PUT", URL, content=body()))
+    except httpx.ConnectError:
+        assert outcome is httpx.ConnectError
+    else:
+        assert response.status_code == outcome
+    assert len(inner.requests) == 1
+    [event] = events
+    assert isinstance(event, RetryStopped)
+    assert event.because is StopReason.BODY_CANNOT_REPLAY
+
+
+# Gates
+
+
+@asynchronous
+async def test_a_call_never_sleeps_towards_a_shut_gate(
+    make: Make, clock: Clock, events: Events
+) -> None:
+    """It ends at once with what came last."""
+    inner = Scripted(503, behind(Shut(30.0), 502))
+    response = await make(inner).handle_async_request(get())
+    assert response.status_code == 502
+    assert clock.sleeps == [1.0]
+    assert events[-1] == RetryStopped(
+        "api.test", "GET", "/things", 2, 3, "502", StopReason.CIRCUIT_OPEN
+    )
+
+
+@asynchronous
+async def test_an_open_gate_stops_nobody(make: Make) -> None:
+    """It is asked after each failure, and lets the call go on."""
+    gate = Shut(0.0)
+    response = await make(Scripted(behind(gate))).handle_async_request(get())
+    assert response.extensions["walltrack.attempts"] == 4
+    assert gate.asked == 3 + 1
+
+
+@asynchronous
+@pytest.mark.parametrize("seconds", [0.0, 30.0])
+async def test_no_gate_lingers_in_the_callers_request(make: Make, seconds: float) -> None:
+    """A request that is sent again is judged by what it meets then."""
+    request = get()
+    await make(Scripted(behind(Shut(seconds)))).handle_async_request(request)
+    assert "walltrack.gate" not in request.extensions
+
+
+@asynchronous
+async def test_a_gate_is_good_for_one_failure(make: Make) -> None:
+    """The next attempt may have gone another way, and left none."""
+    gate = Shut(0.0)
+    inner = Scripted(behind(gate), 503)
+    await make(inner).handle_async_request(get())
+    assert gate.asked == 1
+    assert len(inner.requests) == 4
+
+
+# Budget
+
+
+@asynchronous
+async def test_an_empty_budget_ends_the_call(make: Make, clock: Clock, events: Events) -> None:
+    """With what came last; the retries before it were paid for."""
+    budget = RetryBudget(2)
+    response = await make(Scripted(503), budget=budget).handle_async_request(get())
+    assert response.extensions["walltrack.attempts"] == 3
+    assert clock.sleeps == [1.0, 2.0]
+    assert events[-1] == RetryStopped(
+        "api.test", "GET", "/things", 3, 3, "503", StopReason.BUDGET_EMPTY
+    )
+
+
+@asynchronous
+@pytest.mark.parametrize("script", [[200], [404], [503, 200]])
+async def test_a_success_funds_the_budget(make: Make, script: list[Step]) -> None:
+    """Any answer that is not retried is one, on whichever attempt it comes."""
+    budget = RetryBudget(10, deposit=0.5)
+    for _ in range(2):
+        budget.withdraw()
+    await make(Scripted(*script), budget=budget).handle_async_request(get())
+    assert budget.balance == 8.5 - (len(script) - 1)
+
+
+@asynchronous
+@pytest.mark.parametrize("outcome", [503, httpx.ReadError])
+async def test_a_failure_funds_no_budget(make: Make, outcome: Step) -> None:
+    """It only takes, and what is not retried takes nothing."""
+    budget = RetryBudget(10, deposit=0.5)
+    transport = make(Scripted(outcome), budget=budget, policy=RetryPolicy(max_retries=1))
+    with suppress(httpx.ReadError):
+        await transport.handle_async_request(get())
+    assert budget.balance == 9.0
+
+
+# Composition
+
+
+@asynchronous
+async def test_the_inner_transport_is_looked_up_for_each_attempt(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever patches the transport, as mocking libraries do, is heard also by a running call."""
+    inner, patched = Scripted(503), Scripted(200)
+
+    async def patch(_: float) -> None:
+        monkeypatch.setattr(inner, "handle_async_request", patched.handle_async_request)
+
+    response = await make(inner, sleep=patch).handle_async_request(get())
+    assert response.status_code == 200
+    assert (len(inner.requests), len(patched.requests)) == (1, 1)
+
+
+@asynchronous
+async def test_around_a_breaker_each_attempt_counts(make: Make, clock: Clock) -> None:
+    """The fifth failure in a row opens the circuit, and the call that meets it ends there."""
+    inner, breaker = Scripted(503), CircuitBreaker(clock=clock)
+    transport = make(CircuitBreakerTransport(inner, breaker=breaker, listener=None))
+    async with httpx.AsyncClient(transport=transport) as client:
+        assert (await client.get(URL)).extensions["walltrack.attempts"] == 4
+        assert breaker.failure_count == 4
+        last = await client.get(URL)
+        assert (last.status_code, last.extensions["walltrack.attempts"]) == (503, 1)
+        assert breaker.state is CircuitState.OPEN
+        with pytest.raises(CircuitBreakerOpenError):
+            await client.get(URL)
+    assert len(inner.requests) == 5
+    assert clock.sleeps == [1.0, 2.0, 4.0]
+
+
+@asynchronous
+async def test_a_circuit_that_somebody_else_opened_ends_the_call(make: Make, clock: Clock) -> None:
+    """The gate is live: it is the breaker's present state that counts."""
+    breaker = CircuitBreaker(failure_threshold=2, clock=clock)
+
+    def fail(_: httpx.Request) -> httpx.Response:
+        breaker.record_failure()
+        breaker.record_failure()
+        return httpx.Response(503)
+
+    inner = Scripted(fail)
+    transport = make(CircuitBreakerTransport(inner, breaker=breaker, listener=None))
+    assert (await transport.handle_async_request(get())).status_code == 503
+    assert len(inner.requests) == 1
+    assert clock.sleeps == []
+
+
+@asynchronous
+async def test_a_circuit_that_opens_during_the_wait_refuses_the_next_attempt(make: Make) -> None:
+    """The refusal comes out, and nothing more is sent."""
+    inner, breaker = Scripted(503), CircuitBreaker(failure_threshold=2)
+
+    async def sleep(_: float) -> None:
+        breaker.record_failure()
+
+    transport = make(CircuitBreakerTransport(inner, breaker=breaker, listener=None), sleep=sleep)
+    with pytest.raises(CircuitBreakerOpenError):
+        await transport.handle_async_request(get())
+    assert len(inner.requests) == 1
+
+
+@asynchronous
+async def test_inside_a_breaker_a_whole_call_counts_once(make: Make, clock: Clock) -> None:
+    """The other order works, too: the breaker sees what the retries could not mend."""
+    inner, breaker = Scripted(503), CircuitBreaker(failure_threshold=2, clock=clock)
+    transport = CircuitBreakerTransport(make(inner), breaker=breaker, listener=None)
+    async with httpx.AsyncClient(transport=transport) as client:
+        assert (await client.get(URL)).extensions["walltrack.attempts"] == 4
+        assert breaker.failure_count == 1
+        assert (await client.get(URL)).extensions["walltrack.attempts"] == 4
+        with pytest.raises(CircuitBreakerOpenError):
+            await client.get(URL)
+    assert len(inner.requests) == 8
+
+
+@asynchronous
+async def test_a_client_mocked_by_respx_is_still_retried(clock: Clock) -> None:
+    """As it comes, over the transport that is made by default: it patches beneath that one."""
+    with respx.mock:
+        route = respx.get("https://api.test/things")
+        route.mock(side_effect=[httpx.Response(503), httpx.ConnectError, httpx.Response(200)])
+        transport = RetryTransport(sleep=clock.sleep, listener=None)
+        async with httpx.AsyncClient(transport=transport) as client:
+            response = await client.get(URL)
+    assert response.extensions["walltrack.attempts"] == 3
+    assert route.call_count == 3
+
+
+@asynchronous
+@pytest.mark.parametrize("error", [*RETRIED_ERRORS, httpx.UnsupportedProtocol])
+async def test_httpx_error_catches_any_failure_of_a_plain_client(
+    make: Make, error: type[Exception]
+) -> None:
+    """Code that knows only httpx needs to learn nothing, and finds the request in it."""
+    async with httpx.AsyncClient(transport=make(Scripted(error))) as client:
+        request = client.build_request("POST", URL)
+        with pytest.raises(httpx.HTTPError) as raised:
+            await client.send(request)
+    assert raised.value.request is request
+
+
+@asynchronous
+async def test_httpx_error_catches_an_open_circuit(make: Make) -> None:
+    """A refusal is a failure of the transport, with the request in it."""
+    breaker = CircuitBreaker(failure_threshold=1)
+    breaker.record_failure()
+    inner = CircuitBreakerTransport(Scripted(200), breaker=breaker, listener=None)
+    async with httpx.AsyncClient(transport=make(inner)) as client:
+        request = client.build_request("POST", URL)
+        with pytest.raises(httpx.HTTPError) as raised:
+            await client.send(request)
+    assert isinstance(raised.value, CircuitBreakerOpenError)
+    assert raised.value.request is request
+
+
+def test_a_transport_shows_what_it_wraps() -> None:
+    """Its repr names the one inside and the retries, and no request."""
+    inner = Scripted(200)
+    assert repr(RetryTransport(inner)) == f"RetryTransport({inner!r}, max_retries=3)"
