@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import anyio
 import anyio.lowlevel
+import httpcore
 import httpx
 
 from walltrack import Event
@@ -50,8 +51,9 @@ class Events(list[Event]):
 class Scripted(httpx.AsyncBaseTransport):
     """Answers each request with the next step of a script, and the last step again ever after.
 
-    A step is a status, a response, an exception (class or instance) to raise, or a function of the
-    request that returns a response or an awaitable of one.
+    A step is a status, a response, an exception to raise, a class of exceptions to raise one of as
+    if it came from httpcore, or a function of the request that returns a response or an awaitable
+    of one.
     """
 
     def __init__(self, *steps: Step) -> None:
@@ -81,7 +83,7 @@ class Scripted(httpx.AsyncBaseTransport):
         if isinstance(step, BaseException):
             raise step
         if isinstance(step, type):
-            raise step(f"scripted {step.__name__}")
+            raise step(f"scripted {step.__name__}") from httpcore.NetworkError()
         answer = step(request)
         response: httpx.Response = await answer if hasattr(answer, "__await__") else answer
         return response

@@ -6,6 +6,7 @@ from walltrack.core.exceptions import (
     CircuitBreakerOpenError,
     ExternalServiceError,
     RequestRejectedError,
+    ResponseTooLargeError,
     WallTrackError,
 )
 from walltrack.core.extensions import Gate
@@ -25,6 +26,7 @@ from walltrack.resilience.events import (
 from walltrack.resilience.retry import RetryPolicy
 from walltrack.services.base import BaseAPIClient
 from walltrack.telemetry.log import log_event
+from walltrack.telemetry.redaction import redact_httpx_logs
 from walltrack.transports.circuit_breaker import CircuitBreakerTransport
 from walltrack.transports.retry import RetryTransport
 
@@ -45,6 +47,7 @@ __all__ = [
     "Listener",
     "Permit",
     "RequestRejectedError",
+    "ResponseTooLargeError",
     "RetryBudget",
     "RetryPolicy",
     "RetryScheduled",
@@ -55,4 +58,5 @@ __all__ = [
     "WallTrackError",
     "get_settings",
     "log_event",
+    "redact_httpx_logs",
 ]

@@ -84,6 +84,17 @@ def late(seconds: float, then: Behaviour | None = None) -> Behaviour:
     return behave
 
 
+def hold(release: threading.Event, then: Behaviour) -> Behaviour:
+    """Silence until the test sets `release`, then `then`."""
+
+    async def behave(exchange: Exchange) -> None:
+        while not release.is_set():  # noqa: ASYNC110 - the test sets it in another thread
+            await asyncio.sleep(0.001)
+        await then(exchange)
+
+    return behave
+
+
 async def close(exchange: Exchange) -> None:
     """Close the connection before answering."""
     exchange.end()

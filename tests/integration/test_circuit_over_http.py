@@ -1,5 +1,6 @@
 """CircuitBreakerTransport over real sockets, by itself and under RetryTransport."""
 
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +9,7 @@ import anyio
 import httpx
 import pytest
 
-from tests.integration.fault_server import FaultServer, answer, close, cut, late
+from tests.integration.fault_server import FaultServer, answer, close, cut, hold, late
 from tests.support import Clock, Events, until
 from walltrack import (
     CircuitBreakerOpenError,
@@ -163,12 +164,13 @@ async def test_a_circuit_that_another_caller_opened_ends_the_call_without_a_wait
     breaker = CircuitBreakerTransport(clock=clock, listener=None)
     transport = RetryTransport(breaker, sleep=clock.sleep, listener=None)
     async with httpx.AsyncClient(transport=transport) as client:
+        opened = threading.Event()
 
         async def slow() -> None:
             response = await client.get(server.url)
             assert response.status_code == 503
 
-        server.will(late(0.03, answer(503, retry_after="5")), *[close] * 5)
+        server.will(hold(opened, answer(503, retry_after="5")), *[close] * 5)
         async with anyio.create_task_group() as callers:
             callers.start_soon(slow)
             await until(lambda: bool(server.seen))
@@ -176,6 +178,7 @@ async def test_a_circuit_that_another_caller_opened_ends_the_call_without_a_wait
             for _ in range(5):
                 with pytest.raises(httpx.RemoteProtocolError):
                     await client.get(server.url, extensions=once)
+            opened.set()
     assert clock.sleeps == []
     assert len(server.seen) == 6
 

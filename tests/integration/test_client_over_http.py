@@ -107,7 +107,7 @@ async def test_a_stream_is_read_as_it_comes(server: FaultServer) -> None:
 
 async def test_a_stream_that_breaks_off_is_the_services_failure(server: FaultServer) -> None:
     """A body that ends early is an ExternalServiceError, not an httpx one."""
-    server.will(cut(b"half"))
+    server.will(cut(b"half", missing=2**20))
     async with Things(server.url) as things:
         with pytest.raises(ExternalServiceError) as caught:
             async with things.stream("GET", "/cut") as response:

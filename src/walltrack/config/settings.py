@@ -18,13 +18,19 @@ class Settings(BaseSettings):
         pydantic.ValidationError: A value is of the wrong type or out of bounds; it names the field.
     """
 
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,  # one object serves everybody
+        hide_input_in_errors=True,  # or an error would show other lines of .env, secrets and all
+    )
 
     circuit_breaker_threshold: int = Field(
-        default=5, ge=1, description="Failures in a row that open a circuit."
+        default=5, ge=1, le=1_000_000, description="Failures in a row that open a circuit."
     )
     circuit_breaker_cooldown: int = Field(
-        default=30, ge=1, description="Seconds that a circuit stays open before a probe."
+        default=30, ge=1, le=86_400, description="Seconds that a circuit stays open before a probe."
     )
     retry_max_retries: int = Field(
         default=3, ge=0, le=100, description="Retries after the first attempt; 0 turns them off."

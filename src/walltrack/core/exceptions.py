@@ -2,6 +2,7 @@
 
     WallTrackError
     ├── ExternalServiceError            a service failed for good: a final 4xx or 5xx, or none
+    ├── ResponseTooLargeError           a body exceeds the limit; also an httpx.TransportError
     └── RequestRejectedError            a layer here refused it; also an httpx.TransportError
         └── CircuitBreakerOpenError     ... because the service's circuit is open
 
@@ -27,6 +28,9 @@ class WallTrackError(Exception):
         clone.__suppress_context__ = self.__suppress_context__
         return clone
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.__copy__()  # fields do not change, and a request's streams cannot be doubled
+
 
 class ExternalServiceError(WallTrackError):
     """A service failed for good. The httpx error behind it is the `__cause__`.
@@ -36,7 +40,7 @@ class ExternalServiceError(WallTrackError):
         message: What happened; free of secrets.
         status_code: Status of the final response; None when there was none.
         attempts: How many attempts were made; None when unknown.
-        delivery: Whether the server can have acted on the last attempt; None when unknown.
+        delivery: Whether the server can have acted on any attempt; None when unknown.
     """
 
     def __init__(
@@ -72,7 +76,46 @@ class ExternalServiceError(WallTrackError):
         return cause.response if isinstance(cause, httpx.HTTPStatusError) else None
 
 
-class RequestRejectedError(WallTrackError, httpx.TransportError):
+class _TransportLayerError(WallTrackError, httpx.TransportError):
+    """Raised by a transport of this library: code that knows only httpx handles it."""
+
+    def __init__(self, *fields: object, request: httpx.Request | None) -> None:
+        httpx.TransportError.__init__(self, "", request=request)
+        self.args = fields
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave out the request: it holds headers and a body, and its streams cannot travel."""
+        kept = {k: v for k, v in vars(self).items() if not isinstance(v, httpx.Request)}
+        return type(self), self.args, kept
+
+
+class ResponseTooLargeError(_TransportLayerError):
+    """A body that was to be read whole is longer than is allowed; the rest was not read.
+
+    Args:
+        service: Name of the service that sent it.
+        max_bytes: The limit, in bytes as they come over the wire.
+        request: The request that was answered.
+    """
+
+    def __init__(
+        self, service: str, max_bytes: int, *, request: httpx.Request | None = None
+    ) -> None:
+        super().__init__(service, max_bytes, request=request)
+        self.service = service
+        self.max_bytes = max_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{self.service}: the response is longer than max_response_bytes={self.max_bytes}; "
+            "raise the limit, or stream the response"
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.service!r}, max_bytes={self.max_bytes!r})"
+
+
+class RequestRejectedError(_TransportLayerError):
     """A layer of this library refused a request: nothing was sent.
 
     Rejections are never retried, and no circuit breaker counts them.
@@ -86,17 +129,9 @@ class RequestRejectedError(WallTrackError, httpx.TransportError):
     def __init__(
         self, service: str, retry_after: float = 0.0, *, request: httpx.Request | None = None
     ) -> None:
-        httpx.TransportError.__init__(self, service, request=request)
+        super().__init__(service, retry_after, request=request)
         self.service = service
         self.retry_after = retry_after
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Leave out the request: it holds headers and a body, and its streams cannot travel."""
-        kept = {k: v for k, v in vars(self).items() if not isinstance(v, httpx.Request)}
-        return type(self), (self.service, self.retry_after), kept
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self.__copy__()
 
     def __str__(self) -> str:
         return f"{self.service}: request refused, nothing was sent"
@@ -114,6 +149,6 @@ class CircuitBreakerOpenError(RequestRejectedError):
 
     def __str__(self) -> str:
         return (
-            f"{self.service}: circuit breaker is open, nothing was sent; "
+            f"{self.service}: circuit breaker is open, request not sent; "
             f"try again in {self.retry_after:.1f} s"
         )

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from walltrack.core.delivery import Delivery
+
 RETRY: Final = "walltrack.retry"
 """On a request: a `RetryPolicy` for this call alone, or False for a single attempt."""
 
@@ -11,6 +13,15 @@ SERVICE: Final = "walltrack.service"
 
 ATTEMPTS: Final = "walltrack.attempts"
 """On a response: how many attempts it took, 1 or more."""
+
+WHOLE_BODY: Final = "walltrack.whole_body"
+"""On a request: True when the caller wants the whole body, read as a part of the attempt."""
+
+DELIVERY: Final = "walltrack.delivery"
+"""On a request, by an inner transport about to raise: the `Delivery` that it knows of."""
+
+TRACE: Final = "trace"
+"""On a request: httpcore's own key for a callback that hears of every step."""
 
 GATE: Final = "walltrack.gate"
 """On a request whose attempt failed: the `Gate` which that attempt went through."""
@@ -29,6 +40,18 @@ class Gate(Protocol):
 
 @dataclass(slots=True)
 class CallReport:
-    """What is known of a call however it ends; an exception has no extensions to carry it."""
+    """What is known of a call however it ends; an exception has no extensions to carry it.
+
+    Args:
+        attempts: How many attempts were made.
+        delivery: Whether the server can have acted on any of them; None when none has failed.
+    """
 
     attempts: int = 1
+    delivery: Delivery | None = None
+
+    def note(self, attempts: int, delivery: Delivery) -> None:
+        """Note how an attempt ended; one that may have been acted on outweighs all others."""
+        self.attempts = attempts
+        known = (Delivery.UNCERTAIN, Delivery.ANSWERED, Delivery.NOT_SENT)
+        self.delivery = next(d for d in known if d in (self.delivery, delivery))

@@ -1,5 +1,9 @@
 """Refuse bad input where it is given, with a message that names it."""
 
+from types import UnionType
+
+_LARGEST_EXACT_INTEGER = 2**53 - 1  # beyond it an integer and its float are not the same number
+
 
 def integer(name: str, value: int, *, minimum: int) -> None:
     """Refuse anything but a whole number of at least `minimum`.
@@ -49,6 +53,29 @@ def choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
 
 
+def instance(name: str, value: object, kind: type | UnionType) -> None:
+    """Refuse anything but an instance of `kind`.
+
+    Raises:
+        TypeError: `value` is none.
+    """
+    if not isinstance(value, kind):
+        wanted = kind.__name__ if isinstance(kind, type) else kind
+        raise TypeError(f"{name} must be a {wanted}, got {value!r}")
+
+
+def function(name: str, value: object) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        TypeError: `value` is not callable.
+    """
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, got {value!r}")
+
+
 def _refuse_non_number(name: str, value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number, got {value!r}")
+    if isinstance(value, int) and value > _LARGEST_EXACT_INTEGER:
+        raise ValueError(f"{name} must be a number of a plausible size, got one of 2**53 or more")

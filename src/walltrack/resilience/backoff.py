@@ -1,6 +1,5 @@
 """How long to wait: the arithmetic of delays, and what a server asks for in Retry-After."""
 
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from walltrack.core import validation
 
 Jitter = Literal["none", "full", "equal", "decorrelated"]
 
-_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 class Random(Protocol):
@@ -63,23 +62,22 @@ class Backoff:
             previous: What this gave for the retry before; for the first one it is not read.
             rng: Source of randomness; without jitter it is not touched.
         """
+        ceiling = self._ceiling(retry)
         match self.jitter:
-            case "none":
-                return self._ceiling(retry)
             case "full":
-                return rng.uniform(0.0, self._ceiling(retry))
+                return rng.uniform(0.0, ceiling)
             case "equal":
-                half = self._ceiling(retry) / 2.0
-                return half + rng.uniform(0.0, half)
+                return ceiling / 2.0 + rng.uniform(0.0, ceiling / 2.0)
             case "decorrelated":
                 upper = 3.0 * (previous if retry else self.base)
                 return min(rng.uniform(self.base, upper), self.cap)
+        return ceiling
 
     def _ceiling(self, retry: int) -> float:
         try:
             return min(self.base * self.factor**retry, self.cap)
         except OverflowError:
-            return self.cap
+            return self.cap if self.base else 0.0
 
 
 def parse_retry_after(values: Iterable[str], now: float) -> float | None:
@@ -108,4 +106,4 @@ def _parse_one(value: str, now: float) -> float | None:
     if moment.tzinfo is None:  # asctime's format, the oldest of the three, names no zone: it is UTC
         moment = moment.replace(tzinfo=UTC)
     wait = moment.timestamp() - now
-    return wait if wait > 0.0 and math.isfinite(wait) else None
+    return wait if wait > 0.0 else None

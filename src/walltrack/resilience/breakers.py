@@ -6,11 +6,12 @@ from walltrack.core import validation
 from walltrack.resilience.circuit_breaker import CircuitBreaker, Ledger
 
 
-class BreakersByKey:
-    """One circuit breaker for each key, made when it is first needed.
+class BreakersByKey(Ledger):
+    """One circuit breaker for each key, made when it is first needed; the ledger of them all.
 
-    On insertion into a full collection the oldest breaker that is clean (closed without failures)
-    is forgotten. One that is not clean never is, so that a great outage may exceed the bound.
+    On insertion into a full collection the oldest clean breaker (closed without failures) is
+    forgotten: the one that has been clean for longest. One that is not clean never is, so that a
+    great outage may exceed the bound, until enough of them have recovered.
 
     Args:
         make: Makes a breaker that keeps the given ledger.
@@ -23,10 +24,12 @@ class BreakersByKey:
 
     def __init__(self, make: Callable[[Ledger], CircuitBreaker], max_breakers: int) -> None:
         validation.integer("max_breakers", max_breakers, minimum=1)
-        self.ledger = Ledger()
+        super().__init__()
         self._make = make
         self._max_breakers = max_breakers
         self._breakers: dict[Hashable, CircuitBreaker] = {}
+        self._clean: dict[CircuitBreaker, Hashable] = {}  # in the order in which they became so
+        self._troubled: dict[CircuitBreaker, Hashable] = {}
 
     def __len__(self) -> int:
         return len(self._breakers)
@@ -39,19 +42,26 @@ class BreakersByKey:
         """The breaker for `key`, made if there was none."""
         breaker = self._breakers.get(key)
         if breaker is None:
-            if len(self._breakers) >= self._max_breakers:
-                self._forget_oldest_clean()
-            breaker = self._breakers[key] = self._make(self.ledger)
+            self._make_room()
+            breaker = self._breakers[key] = self._make(self)
+            self._clean[breaker] = key
         return breaker
 
-    def _forget_oldest_clean(self) -> None:
-        if self.ledger.alert >= len(self._breakers):
-            return
-        # Those in trouble that stand before it are filed anew, behind the others, so that the next
-        # insertion does not walk over them again.
-        while True:
-            key = next(iter(self._breakers))
-            breaker = self._breakers.pop(key)
-            if breaker.is_clean:
-                return
-            self._breakers[key] = breaker
+    def troubled(self, breaker: CircuitBreaker) -> None:
+        """Keep `breaker` from being forgotten; one that was forgotten already is of no concern."""
+        if breaker in self._clean:
+            self._troubled[breaker] = self._clean.pop(breaker)
+            self.alert = len(self._troubled)
+
+    def recovered(self, breaker: CircuitBreaker) -> None:
+        """Let `breaker` be forgotten when its turn comes."""
+        if breaker in self._troubled:
+            self._clean[breaker] = self._troubled.pop(breaker)
+            self.alert = len(self._troubled)
+
+    def _make_room(self) -> None:
+        while self._clean and len(self._breakers) >= self._max_breakers:
+            oldest = next(iter(self._clean))
+            del self._breakers[self._clean.pop(oldest)]
+            # A new breaker for the same key must not believe what this one would have called late.
+            self.floor = max(self.floor, oldest.generation)

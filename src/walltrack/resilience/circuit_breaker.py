@@ -31,15 +31,23 @@ class Ledger:
 
     `epoch` is the clock of generations: every change that disowns the results in flight takes the
     next number. A request that noted the epoch when it began is thereby known to have begun before
-    or after such a change, without a look at any breaker. `alert` counts the breakers that have to
-    see every request; while it is 0, a success needs no book-keeping at all.
+    or after such a change, without a look at any breaker. `floor` is the generation in which new
+    breakers begin. `alert` counts the breakers that have to see every request; while it is 0, a
+    success needs no book-keeping at all.
     """
-
-    __slots__ = ("alert", "epoch")
 
     def __init__(self) -> None:
         self.epoch = 0
+        self.floor = 0
         self.alert = 0
+
+    def troubled(self, _breaker: "CircuitBreaker") -> None:
+        """Note that a breaker, which was clean (closed without failures), is not any more."""
+        self.alert += 1
+
+    def recovered(self, _breaker: "CircuitBreaker") -> None:
+        """Note that a breaker is clean again."""
+        self.alert -= 1
 
 
 class Admission(NamedTuple):
@@ -114,7 +122,7 @@ class CircuitBreaker:
         self._state = CircuitState.CLOSED
         self._failures = 0  # in a row; above 0 whenever the state is not CLOSED
         self._failed_at: float | None = None
-        self._generation = 0  # results whose ticket is lower are late
+        self._generation = self.ledger.floor  # results whose ticket is lower are late
         self._shut_until = -math.inf  # OPEN: end of the cooldown; HALF_OPEN: of the probe's time
         self._answered = False  # HALF_OPEN: the probe's good headers have come
 
@@ -134,6 +142,11 @@ class CircuitBreaker:
         return CircuitState.CLOSED if self._answered else CircuitState.HALF_OPEN
 
     @property
+    def generation(self) -> int:
+        """Results of requests that began in an earlier one change nothing."""
+        return self._generation
+
+    @property
     def failure_count(self) -> int:
         """How many attempts failed in a row."""
         return self._failures
@@ -142,11 +155,6 @@ class CircuitBreaker:
     def last_failure_time(self) -> datetime | None:
         """When an attempt last failed, in UTC; for people to read."""
         return None if self._failed_at is None else datetime.fromtimestamp(self._failed_at, UTC)
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether it is closed without failures, so that forgetting it would change nothing."""
-        return not self._failures
 
     def shut_for(self) -> float:
         """For how many seconds requests will be refused from now on; 0.0 when they are not.
@@ -239,29 +247,27 @@ class CircuitBreaker:
         changes: tuple[CircuitState, ...] = ()
         if self._answered and self._clock() >= self._shut_until:  # case 3 of `admit`
             changes = self._close()
-        match verdict:
-            case Verdict.SUCCESS:
-                changes += self._close()
-            case Verdict.FAILURE:
-                changes += self._count_failure()
-            case Verdict.NONE if self._state is CircuitState.HALF_OPEN:
-                self._free_place()
+        if verdict is Verdict.SUCCESS:
+            return changes + self._close()
+        if verdict is Verdict.FAILURE:
+            return changes + self._count_failure()
+        self._free_place()
         return changes
 
     def _close(self) -> tuple[CircuitState, ...]:
         was, self._state = self._state, CircuitState.CLOSED
         if self._failures:
             self._failures = 0
-            self.ledger.alert -= 1
+            self.ledger.recovered(self)
         self._answered = False
         return () if was is CircuitState.CLOSED else (self._state,)
 
     def _count_failure(self) -> tuple[CircuitState, ...]:
         if not self._failures:
-            self.ledger.alert += 1
+            self.ledger.troubled(self)
         self._failures += 1
         self._failed_at = self._wall_clock()
-        if self._state is CircuitState.CLOSED and self._failures < self.failure_threshold:
+        if self._failures < self.failure_threshold:  # never so while half-open
             return ()
         self._state = CircuitState.OPEN
         self._shut_until = self._clock() + self.cooldown_seconds

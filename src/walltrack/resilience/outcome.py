@@ -24,7 +24,11 @@ from typing import Final
 import httpx
 
 from walltrack.core.delivery import Delivery
-from walltrack.core.exceptions import RequestRejectedError
+from walltrack.core.exceptions import (
+    RequestRejectedError,
+    ResponseTooLargeError,
+    WallTrackError,
+)
 
 __all__ = [
     "FAILURE_STATUSES",
@@ -58,7 +62,6 @@ _NOT_SENT = (
     httpx.PoolTimeout,
     httpx.UnsupportedProtocol,
     httpx.LocalProtocolError,
-    RequestRejectedError,
 )
 
 Errors = tuple[type[Exception], ...]
@@ -81,7 +84,7 @@ def is_retryable(error: BaseException, transient: Errors = TRANSIENT_ERRORS) -> 
     """
     return (
         isinstance(error, transient)
-        and not isinstance(error, RequestRejectedError)
+        and not isinstance(error, WallTrackError)
         and not _is_certificate_failure(error)
     )
 
@@ -97,16 +100,34 @@ def verdict_on(
             connection in the pool never met the server.
         failures: The exceptions that count as failures.
     """
-    if isinstance(error, RequestRejectedError) or not isinstance(error, failures):
+    if isinstance(error, WallTrackError) or not isinstance(error, failures):
         return Verdict.NONE
     if probe and isinstance(error, httpx.PoolTimeout):
         return Verdict.NONE
     return Verdict.FAILURE
 
 
-def delivery_of(error: BaseException) -> Delivery:
-    """Whether the server can have acted on an attempt that ended with `error`."""
-    return Delivery.NOT_SENT if isinstance(error, _NOT_SENT) else Delivery.UNCERTAIN
+def delivery_of(error: BaseException, *, began_to_send: bool | None = None) -> Delivery:
+    """Whether the server can have acted on an attempt that ended with `error`.
+
+    Args:
+        error: What the attempt raised.
+        began_to_send: Whether the request is known to have begun to be sent; None when that is not
+            known. Then the exception's class counts, if httpcore raised it: other transports are
+            known to report a connection that broke after the request was sent as ConnectError.
+    """
+    # 1. Rejected here: it went nowhere.
+    # 2. What was seen goes before what can be concluded.
+    # 3. httpcore tells by the class.
+    # 4. Anybody else's exception proves nothing.
+    if isinstance(error, RequestRejectedError):
+        return Delivery.NOT_SENT
+    if isinstance(error, ResponseTooLargeError):
+        return Delivery.ANSWERED
+    if began_to_send is not None:
+        return Delivery.UNCERTAIN if began_to_send else Delivery.NOT_SENT
+    told = isinstance(error, _NOT_SENT) and _is_by_httpcore(error)
+    return Delivery.NOT_SENT if told else Delivery.UNCERTAIN
 
 
 def valid_statuses(name: str, statuses: Collection[int]) -> frozenset[int]:
@@ -116,7 +137,8 @@ def valid_statuses(name: str, statuses: Collection[int]) -> frozenset[int]:
         TypeError: It is not a collection of whole numbers.
         ValueError: One of them is no HTTP status (RFC 9110, section 15: 100 to 599).
     """
-    if isinstance(statuses, str | bytes) or not all(isinstance(s, int) for s in statuses):
+    plausible = isinstance(statuses, Collection) and not isinstance(statuses, str | bytes)
+    if not plausible or not all(isinstance(status, int) for status in statuses):
         raise TypeError(f"{name} must be a collection of whole numbers, got {statuses!r}")
     if strange := sorted(set(statuses) - _STATUSES):
         raise ValueError(f"{name} must be HTTP statuses from 100 to 599, got {strange}")
@@ -127,12 +149,18 @@ def valid_errors(name: str, errors: Collection[type[Exception]]) -> Errors:
     """Refuse a set of exceptions that must not be caught here, such as a cancellation.
 
     Raises:
-        TypeError: One of them is not a subclass of Exception.
+        TypeError: It is no collection, or one of them is not a subclass of Exception.
     """
+    if not isinstance(errors, Collection):
+        raise TypeError(f"{name} must be a collection of exception classes, got {errors!r}")
     for error in errors:
         if not (isinstance(error, type) and issubclass(error, Exception)):
             raise TypeError(f"{name} must be subclasses of Exception, got {error!r}")
     return tuple(errors)
+
+
+def _is_by_httpcore(error: BaseException) -> bool:
+    return type(error.__cause__).__module__.partition(".")[0] == "httpcore"
 
 
 def _is_certificate_failure(error: BaseException) -> bool:
@@ -145,4 +173,4 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__context__ if error.__cause__ is None else error.__cause__

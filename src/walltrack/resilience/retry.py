@@ -95,6 +95,7 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         validation.integer("max_retries", self.max_retries, minimum=0)
+        validation.instance("backoff", self.backoff, Backoff)
         validation.number("max_retry_after", self.max_retry_after, finite=False)
         validation.choice("non_idempotent", self.non_idempotent, get_args(NonIdempotent))
         object.__setattr__(self, "statuses", valid_statuses("statuses", self.statuses))
@@ -133,10 +134,6 @@ class RetryPolicy:
     def _may_repeat(self, attempt: Attempt) -> bool:
         if attempt.method in IDEMPOTENT_METHODS:
             return True
-        match self.non_idempotent:
-            case "keyed" | "always":
-                return True
-            case "proven":
-                return attempt.delivery is Delivery.NOT_SENT or attempt.status in _REFUSED_STATUSES
-            case "never":
-                return False
+        if self.non_idempotent == "proven":
+            return attempt.delivery is Delivery.NOT_SENT or attempt.status in _REFUSED_STATUSES
+        return self.non_idempotent != "never"

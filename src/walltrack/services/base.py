@@ -1,48 +1,31 @@
 """The base class of clients for one API each."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
 
 import anyio
 import httpx
 from pydantic import SecretStr
 
 from walltrack.config.settings import Settings, get_settings
+from walltrack.core import validation
 from walltrack.core.exceptions import RequestRejectedError
-from walltrack.core.extensions import REPORT, SERVICE, CallReport
+from walltrack.core.extensions import REPORT, SERVICE, WHOLE_BODY, CallReport
 from walltrack.resilience.backoff import Backoff
+from walltrack.resilience.budget import RetryBudget
 from walltrack.resilience.circuit_breaker import CircuitBreaker, CircuitState
 from walltrack.resilience.events import Listener
 from walltrack.resilience.retry import RetryPolicy
 from walltrack.services import failures
 from walltrack.services.base_url import BaseURL
+from walltrack.services.requests import BodyOptions, RequestBuilder, RequestOptions, sending
 from walltrack.telemetry.log import log_event
 from walltrack.transports.circuit_breaker import CircuitBreakerTransport
-from walltrack.transports.retry import RetryTransport
+from walltrack.transports.retry import MAX_RESPONSE_BYTES, RetryTransport
 
 __all__ = ["BaseAPIClient", "BodyOptions", "CircuitBreaker", "CircuitState", "RequestOptions"]
-
-
-class RequestOptions(TypedDict, total=False):
-    """What every request takes; the names and meanings are httpx's."""
-
-    params: Mapping[str, Any]
-    headers: Mapping[str, str | SecretStr]
-    timeout: float | httpx.Timeout | None
-    auth: httpx.Auth | tuple[str, str] | None
-    follow_redirects: bool
-    extensions: Mapping[str, Any]
-
-
-class BodyOptions(RequestOptions, total=False):
-    """What a request with a body takes besides; the names and meanings are httpx's."""
-
-    content: str | bytes | Iterable[bytes] | AsyncIterable[bytes]
-    data: Mapping[str, Any]
-    files: Any
-    json: Any
 
 
 class BaseAPIClient:
@@ -69,13 +52,18 @@ class BaseAPIClient:
         policy: What is retried. Default: by the settings' retry count and backoff.
         breaker: The circuit breaker; give several clients one to share it. Default: one of its
             own, by the settings' threshold and cooldown.
+        budget: What retries are paid from; give several clients one to share it. Default: one of
+            its own, of 100 retries, to which every success adds a tenth.
+        max_response_bytes: The longest response that is read whole, in bytes as they come over the
+            wire; `stream` knows no limit.
         listener: Hears of the events of both layers; None: nobody does. Default: a structlog entry
             each.
         sleep: Waits for so many seconds between attempts; replace it to test without waiting.
 
     Raises:
-        ValueError: `base_url` is no absolute http or https URL, or has a query or a fragment.
-        TypeError: `timeout` is no number.
+        ValueError: `base_url` is no absolute http or https URL, or has a query or a fragment;
+            `timeout` is not above 0.
+        TypeError: An argument is of another type.
     """
 
     def __init__(
@@ -90,18 +78,23 @@ class BaseAPIClient:
         transport: httpx.AsyncBaseTransport | None = None,
         policy: RetryPolicy | None = None,
         breaker: CircuitBreaker | None = None,
+        budget: RetryBudget | None = None,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
         listener: Listener | None = log_event,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
-        self._base_url = BaseURL(base_url)
-        self.service = service or self._base_url.netloc
+        root = BaseURL(base_url)
+        self.service = service or root.netloc
         settings = settings or get_settings()
+        if not isinstance(timeout, httpx.Timeout | None):
+            validation.positive("timeout", timeout)
         self._timeout = settings.http_timeout if timeout is None else timeout
-        self._headers = dict(headers or {})
-        self._params = dict(params or {})
+        self._requests = RequestBuilder(root, headers, params)
         self._transport = transport
         self._policy = policy or _policy_by(settings)
         self._breaker = breaker or _breaker_by(settings, self.service)
+        self._budget = budget or RetryBudget()
+        self._max_response_bytes = max_response_bytes
         self._listener = listener
         self._sleep = sleep
         self._client: httpx.AsyncClient | None = None
@@ -170,6 +163,7 @@ class BaseAPIClient:
             ExternalServiceError: The final answer was a 4xx or 5xx, or there was none.
             CircuitBreakerOpenError: The circuit is open; nothing was sent.
             ValueError: `path` leads to another origin; nothing was sent.
+            TypeError: An option has another name; nothing was sent.
         """
         return await self._send(method, path, options, stream=False)
 
@@ -188,63 +182,54 @@ class BaseAPIClient:
         except httpx.RequestError as error:
             if not _concerns(error, response.request):
                 raise
-            failure = failures.of_error(
-                self.service, response.request, failures.attempts_of(response), error
-            )
+            report = CallReport(failures.attempts_of(response))
+            failure = failures.of_error(self.service, response.request, report, error)
         else:
             return
         finally:
             await response.aclose()
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # or it and this frame, in its traceback, would hold each other
 
     async def _send(
         self, method: str, path: str, options: BodyOptions, *, stream: bool
     ) -> httpx.Response:
         client = self._client = self._client or self._open()
         report = CallReport()
-        request = self._build(client, method, path, options, report)
+        request = self._requests.build(client, method, path, options)
+        request.extensions |= {SERVICE: self.service, REPORT: report, WHOLE_BODY: not stream}
         try:
-            response = await client.send(request, stream=stream, **_sending(options))
+            response = await client.send(request, stream=stream, **sending(options))
         except RequestRejectedError:
             raise
         except httpx.RequestError as error:
-            failure = failures.of_error(self.service, request, report.attempts, error)
+            failure = failures.of_error(self.service, request, report, error)
         else:
             if not response.is_error:
                 return response
             await response.aclose()
             failure = failures.of_response(self.service, response)
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # as above
 
     def _open(self) -> httpx.AsyncClient:
         breaker = CircuitBreakerTransport(
             self._transport, breaker=self._breaker, listener=self._listener
         )
         transport = RetryTransport(
-            breaker, policy=self._policy, listener=self._listener, sleep=self._sleep
+            breaker,
+            policy=self._policy,
+            budget=self._budget,
+            max_response_bytes=self._max_response_bytes,
+            listener=self._listener,
+            sleep=self._sleep,
         )
-        return httpx.AsyncClient(transport=transport, timeout=self._timeout)
-
-    def _build(
-        self,
-        client: httpx.AsyncClient,
-        method: str,
-        path: str,
-        options: BodyOptions,
-        report: CallReport,
-    ) -> httpx.Request:
-        url = self._base_url.join(path)
-        if params := {**self._params, **options.get("params", {})}:
-            url = url.copy_merge_params(_unwrapped(params))
-        headers = httpx.Headers(_unwrapped(self._headers))
-        headers.update(_unwrapped(options.get("headers", {})))
-        extensions = {**options.get("extensions", {}), SERVICE: self.service, REPORT: report}
-        body: dict[str, Any] = {
-            name: options[name]
-            for name in ("content", "data", "files", "json", "timeout")
-            if name in options
-        }
-        return client.build_request(method, url, headers=headers, extensions=extensions, **body)
+        hooks = {"request": [self._requests.keep_credentials_home]}
+        return httpx.AsyncClient(transport=transport, timeout=self._timeout, event_hooks=hooks)
 
 
 def _policy_by(settings: Settings) -> RetryPolicy:
@@ -256,17 +241,6 @@ def _breaker_by(settings: Settings, service: str) -> CircuitBreaker:
     return CircuitBreaker(
         settings.circuit_breaker_threshold, settings.circuit_breaker_cooldown, service=service
     )
-
-
-def _unwrapped(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value.get_secret_value() if isinstance(value, SecretStr) else value
-        for name, value in values.items()
-    }
-
-
-def _sending(options: BodyOptions) -> dict[str, Any]:
-    return {name: options[name] for name in ("auth", "follow_redirects") if name in options}
 
 
 def _concerns(error: httpx.RequestError, request: httpx.Request) -> bool:

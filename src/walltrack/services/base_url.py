@@ -20,7 +20,7 @@ class BaseURL:
             raise ValueError(
                 "base_url must be an absolute http or https URL, such as 'https://api.example.com'"
             )
-        if parsed.query or parsed.fragment:
+        if b"?" in parsed.raw_path or parsed.fragment:
             raise ValueError("base_url must have no query and no fragment; give a query by params=")
         self._url = parsed
         self._directory = (
@@ -31,6 +31,10 @@ class BaseURL:
     def netloc(self) -> str:
         """`host[:port]`, without userinfo."""
         return self._url.netloc.decode("ascii")
+
+    def is_home_of(self, url: httpx.URL) -> bool:
+        """Whether `url` has the same origin: scheme, host and port."""
+        return _origin(url) == _origin(self._url)
 
     def join(self, path: str | httpx.URL) -> httpx.URL:
         """The URL of `path` below this one; an empty path is this URL itself.
@@ -51,12 +55,12 @@ class BaseURL:
         if not str(path):
             return self._url
         joined = self._url.copy_with(raw_path=self._directory + parsed.raw_path.lstrip(b"/"))
-        if not joined.raw_path.startswith(self._directory):
+        if not joined.raw_path.startswith(self._directory) or ".." in joined.path.split("/"):
             raise ValueError("path must not lead out of base_url by '..'")
         return joined
 
     def _same_origin(self, url: httpx.URL) -> httpx.URL:
-        if _origin(url) != _origin(self._url):
+        if not self.is_home_of(url):
             raise ValueError(f"path must stay at {_shown(self._url)}, got a URL of {_shown(url)}")
         if url.userinfo:
             raise ValueError("path must not carry userinfo")
@@ -66,8 +70,8 @@ class BaseURL:
 def _parse(name: str, url: str | httpx.URL) -> httpx.URL:
     try:
         return httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise ValueError(f"{name} is no valid URL: {error}") from None
+    except httpx.InvalidURL:  # its text may quote a part of a password
+        raise ValueError(f"{name} is no valid URL") from None
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

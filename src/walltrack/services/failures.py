@@ -1,9 +1,11 @@
 """What a call that failed for good raises; every text is free of secrets."""
 
+from urllib.parse import unquote_plus
+
 import httpx
 
-from walltrack.core.exceptions import ExternalServiceError
-from walltrack.core.extensions import ATTEMPTS
+from walltrack.core.exceptions import ExternalServiceError, ResponseTooLargeError
+from walltrack.core.extensions import ATTEMPTS, CallReport
 from walltrack.resilience.outcome import Delivery, delivery_of
 from walltrack.transports.requests import path_of
 
@@ -26,15 +28,15 @@ def of_response(service: str, response: httpx.Response) -> ExternalServiceError:
 
 
 def of_error(
-    service: str, request: httpx.Request, attempts: int, cause: httpx.RequestError
+    service: str, request: httpx.Request, report: CallReport, cause: httpx.RequestError
 ) -> ExternalServiceError:
     """The error for a call that ended without a response; its cause is the httpx error."""
-    delivery = delivery_of(cause)
+    delivery = report.delivery or delivery_of(cause)
     error = ExternalServiceError(
         service,
-        f"{_asked(request)} failed with {type(cause).__name__} after {_counted(attempts)}"
+        f"{_asked(request)} {_happened(cause)} after {_counted(report.attempts)}"
         f" ({_ACTED[delivery]})",
-        attempts=attempts,
+        attempts=report.attempts,
         delivery=delivery,
     )
     error.__cause__ = _without_secrets(request, cause)
@@ -54,6 +56,12 @@ _ACTED = {
 }
 
 
+def _happened(cause: httpx.RequestError) -> str:
+    if isinstance(cause, ResponseTooLargeError):
+        return f"was answered with more than max_response_bytes={cause.max_bytes}"
+    return f"failed with {type(cause).__name__}"
+
+
 def _asked(request: httpx.Request) -> str:
     return f"{request.method} {path_of(request)}"
 
@@ -65,7 +73,13 @@ def _counted(attempts: int) -> str:
 def _without_secrets(request: httpx.Request, error: httpx.RequestError) -> httpx.RequestError:
     # 1. A breach of the protocol is told by quoting it: header values, or lines of the answer.
     # 2. A transport of somebody else's may put the URL into its text.
-    query = request.url.query.decode("ascii")
-    if isinstance(error, httpx.ProtocolError) or (query and query in str(error)):
-        return type(error)("text withheld: it may show a secret", request=request)
-    return error
+    url = request.url
+    query = url.query.decode("ascii")
+    secrets = (query, unquote_plus(query), url.userinfo.decode("ascii"), url.password)
+    shown = any(secret in str(error) for secret in secrets if secret)
+    if not shown and not isinstance(error, httpx.ProtocolError):
+        return error
+    httpx_class: type[httpx.RequestError] = next(
+        kind for kind in type(error).__mro__ if kind.__module__ == "httpx"
+    )
+    return httpx_class("text withheld: it may show a secret", request=request)

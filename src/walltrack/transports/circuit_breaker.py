@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from walltrack.core import validation
 from walltrack.core.exceptions import CircuitBreakerOpenError
 from walltrack.core.extensions import GATE
 from walltrack.resilience.breakers import BreakersByKey
@@ -85,10 +86,13 @@ class CircuitBreakerTransport(WrappingTransport):
             return CircuitBreaker(failure_threshold, cooldown_seconds, clock=clock, ledger=ledger)
 
         make(Ledger())  # refuses bad numbers here, not on the first failure
+        validation.instance("breaker", breaker, CircuitBreaker | None)
+        validation.function("key", key)
+        validation.function("clock", clock)
         super().__init__(transport)
         self._breakers = BreakersByKey(make, max_breakers)
         self._shared = breaker
-        self._ledger = self._breakers.ledger if breaker is None else breaker.ledger
+        self._ledger: Ledger = self._breakers if breaker is None else breaker.ledger
         self._key = key
         self._statuses = valid_statuses("statuses", statuses)
         self._exceptions = valid_errors("exceptions", exceptions)
@@ -118,7 +122,7 @@ class CircuitBreakerTransport(WrappingTransport):
             self._settle_by_error(request, ticket, error)
             raise
         if response.status_code in self._statuses:
-            self._settle(request, ticket, Verdict.FAILURE)
+            await self._settle_by_status(request, ticket, response)
         elif not response.is_closed:
             self._watch_body(request, ticket, response)
         elif ledger.alert:
@@ -148,6 +152,15 @@ class CircuitBreakerTransport(WrappingTransport):
         body: Any = response.stream  # typed for clients of both kinds; this one is asynchronous
         response.stream = WatchedStream(body, partial(self._settle_by_error, request, ticket))
 
+    async def _settle_by_status(
+        self, request: httpx.Request, ticket: int, response: httpx.Response
+    ) -> None:
+        try:
+            self._settle(request, ticket, Verdict.FAILURE)
+        except Exception:  # of the caller's key function; nobody else would close the response
+            await response.aclose()
+            raise
+
     def _settle_by_error(
         self, request: httpx.Request, ticket: int, error: BaseException | None
     ) -> None:
@@ -162,11 +175,12 @@ class CircuitBreakerTransport(WrappingTransport):
     def _settle(self, request: httpx.Request, ticket: int, verdict: Verdict) -> None:
         if verdict is Verdict.FAILURE:
             breaker = self._obtain(request)
-            request.extensions[GATE] = breaker
         elif self._ledger.alert and (known := self._find(request)) is not None:
             breaker = known
         else:
             return
+        if verdict is not Verdict.SUCCESS:
+            request.extensions[GATE] = breaker
         for state in breaker.settle(ticket, verdict):
             self._tell(request, breaker, state)
 
@@ -175,10 +189,6 @@ class CircuitBreakerTransport(WrappingTransport):
 
 
 def _event(service: str, breaker: CircuitBreaker, state: CircuitState) -> Event:
-    match state:
-        case CircuitState.OPEN:
-            return CircuitOpened(service, breaker.failure_count, breaker.cooldown_seconds)
-        case CircuitState.HALF_OPEN:
-            return CircuitHalfOpened(service)
-        case CircuitState.CLOSED:
-            return CircuitClosed(service)
+    if state is CircuitState.OPEN:
+        return CircuitOpened(service, breaker.failure_count, breaker.cooldown_seconds)
+    return CircuitHalfOpened(service) if state is CircuitState.HALF_OPEN else CircuitClosed(service)

@@ -6,6 +6,8 @@ from typing import Final
 import anyio
 import httpx
 
+from walltrack.transports.body import content_length
+
 MAX_DRAIN_BYTES: Final = 64 * 1024
 """A body longer than this costs more to read than a new connection does."""
 
@@ -13,35 +15,40 @@ MAX_DRAIN_SECONDS: Final = 0.25
 """A body that has not ended by then is not worth waiting for."""
 
 
-async def release(response: httpx.Response, *, max_seconds: float = MAX_DRAIN_SECONDS) -> None:
+async def release(
+    request: httpx.Request, response: httpx.Response, *, max_seconds: float = MAX_DRAIN_SECONDS
+) -> None:
     """Read what is left of the body when it is short and quick, then close the response.
 
     A connection whose body was read to its end is reused; one that is closed before is lost. What
-    goes wrong while reading is of no interest any more. Cancelling stops the reading, never the
-    closing.
+    goes wrong is of no interest any more. Cancelling stops the reading, never the closing.
 
     Args:
+        request: What `response` is the answer to.
         response: The response to discard.
         max_seconds: How long to go on reading.
     """
     try:
-        if not response.is_closed and _may_be_short(response):
-            with anyio.move_on_after(max_seconds):
-                await _drain(response)
+        if not response.is_closed and _may_be_short(request, response):
+            await _drain(response, max_seconds)
     finally:
-        with anyio.CancelScope(shield=True):
+        with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
             await response.aclose()
 
 
-def _may_be_short(response: httpx.Response) -> bool:
-    length = response.headers.get("content-length", "0")
-    return not (length.isdecimal() and int(length) > MAX_DRAIN_BYTES)
+def _may_be_short(request: httpx.Request, response: httpx.Response) -> bool:
+    length = 0 if request.method == "HEAD" else content_length(response)
+    return length is None or length <= MAX_DRAIN_BYTES
 
 
-async def _drain(response: httpx.Response) -> None:
+async def _drain(response: httpx.Response, max_seconds: float) -> None:
     left = MAX_DRAIN_BYTES
-    with contextlib.suppress(httpx.TransportError):
+    with anyio.move_on_after(max_seconds) as scope, contextlib.suppress(Exception):
         async for chunk in response.aiter_raw():
             left -= len(chunk)
-            if left < 0:
+            if left < -MAX_DRAIN_BYTES:  # a body that never waits hears of no cancellation
                 return
+            if left < 0:
+                # Not by leaving the loop: iterators that are dropped half-way finish only when they
+                # are collected, one that is cancelled finishes here.
+                scope.cancel()

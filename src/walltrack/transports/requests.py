@@ -1,6 +1,7 @@
 """What a request says of itself, and how to change one without touching the caller's."""
 
 import copy
+from collections.abc import AsyncIterator
 
 import httpx
 
@@ -18,21 +19,51 @@ def path_of(request: httpx.Request) -> str:
     return request.url.raw_path.partition(b"?")[0].decode("ascii")
 
 
-def can_replay(request: httpx.Request) -> bool:
-    """Whether the body can be sent more than once.
+class OneShotStream(httpx.AsyncByteStream):
+    """A request body that can be read only once, and tells whether anybody began to."""
 
-    httpx gives bodies that it holds (bytes, JSON, forms, multipart) a stream of both kinds, and
-    one of a single kind to an iterator that it was handed.
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream = stream
+        self.touched = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.touched = True
+        async for chunk in self._stream:
+            yield chunk
+
+    async def aclose(self) -> None:
+        """Close the body."""
+        await self._stream.aclose()
+
+
+def can_replay(request: httpx.Request) -> bool:
+    """Whether the body can be sent, or sent again, from its beginning.
+
+    httpx gives bodies that it holds (bytes, JSON, forms, multipart) a stream of both kinds, and one
+    of a single kind to an iterator that it was handed. A multipart body is only as good as its
+    files: a pipe cannot be read twice.
     """
     stream = request.stream
-    return isinstance(stream, httpx.SyncByteStream) and isinstance(stream, httpx.AsyncByteStream)
+    if isinstance(stream, OneShotStream):
+        return not stream.touched
+    both_kinds = isinstance(stream, httpx.SyncByteStream) and isinstance(
+        stream, httpx.AsyncByteStream
+    )
+    return both_kinds and all(map(_can_rewind, getattr(stream, "fields", ())))
 
 
-def with_header(request: httpx.Request, name: str, value: str) -> httpx.Request:
-    """A copy of `request` with one header set."""
+def _can_rewind(field: object) -> bool:
+    file = getattr(field, "file", b"")
+    if isinstance(file, str | bytes):
+        return True
+    seekable = getattr(file, "seekable", None)
+    return seekable() if callable(seekable) else hasattr(file, "seek")
+
+
+def copy_of(request: httpx.Request) -> httpx.Request:
+    """A copy to change: headers and extensions are its own, the body is shared."""
     clone = copy.copy(request)  # keeps all but the stream and the extensions
     clone.stream = request.stream
     clone.extensions = dict(request.extensions)
     clone.headers = request.headers.copy()
-    clone.headers[name] = value
     return clone

@@ -4,25 +4,28 @@ import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
 import anyio
 import httpx
 
-from walltrack.core.extensions import ATTEMPTS, GATE, REPORT, RETRY, CallReport
-from walltrack.resilience.backoff import Random, parse_retry_after
+from walltrack.core import validation
+from walltrack.core.exceptions import RequestRejectedError
+from walltrack.core.extensions import ATTEMPTS, GATE, RETRY
+from walltrack.resilience.backoff import Random
 from walltrack.resilience.budget import RetryBudget
-from walltrack.resilience.events import Listener, RetryScheduled, RetryStopped, StopReason
-from walltrack.resilience.outcome import Delivery, delivery_of, is_retryable
-from walltrack.resilience.retry import Attempt, RetryPolicy, Wait
+from walltrack.resilience.events import Listener, StopReason
+from walltrack.resilience.outcome import FAILURE_STATUSES, is_retryable
+from walltrack.resilience.retry import RetryPolicy, Wait
 from walltrack.telemetry.emit import emit
 from walltrack.telemetry.log import log_event
+from walltrack.transports.body import belongs_to_attempt, read_inside_attempt
+from walltrack.transports.call import Call, is_plain, outgoing
 from walltrack.transports.release import release
-from walltrack.transports.requests import can_replay, path_of, service_of, with_header
 from walltrack.transports.wrapper import WrappingTransport
 
-_KEY_HEADER: Final = "Idempotency-Key"
+MAX_RESPONSE_BYTES: Final = 100 * 1024 * 1024
+
 _NO_RETRIES: Final = RetryPolicy(max_retries=0)
 
 
@@ -30,31 +33,6 @@ def _new_key() -> str:
     # From the operating system, not from the injected RNG: two processes that seed theirs alike
     # would send the same keys, and a server would drop what the second one asks.
     return str(uuid.uuid4())
-
-
-@dataclass(slots=True)
-class _Call:
-    """A call whose last attempt failed, with a status or an exception."""
-
-    request: httpx.Request
-    policy: RetryPolicy
-    ended: httpx.Response | Exception | None  # None while the next attempt is under way
-    attempts: int = 1
-    backoff: float = 0.0
-
-    @property
-    def response(self) -> httpx.Response | None:
-        return self.ended if isinstance(self.ended, httpx.Response) else None
-
-    @property
-    def reason(self) -> str:
-        return (
-            type(self.ended).__name__ if self.response is None else str(self.response.status_code)
-        )
-
-    @property
-    def delivery(self) -> Delivery:
-        return delivery_of(self.ended) if isinstance(self.ended, Exception) else Delivery.ANSWERED
 
 
 class RetryTransport(WrappingTransport):
@@ -65,10 +43,16 @@ class RetryTransport(WrappingTransport):
     request's `extensions={"walltrack.retry": RetryPolicy(...)}` is its own policy, and False a
     single attempt.
 
+    A body of up to 1 MiB by its Content-Length is read inside the attempt, so that a connection
+    that dies in the middle of it is retried like any other; so is one of any length for a caller
+    who wants the whole, by `extensions={"walltrack.whole_body": True}`. Others stream through.
+
     Args:
         transport: What sends the requests; None makes an `httpx.AsyncHTTPTransport()`.
         policy: What is retried, how often, and after how long.
         budget: What all retries through this transport are paid from; None: they are free.
+        max_response_bytes: The longest body that is read whole for a caller who wants it so, in
+            bytes as they come over the wire; decompressed it may be much longer. Default: 100 MiB.
         listener: Hears of `RetryScheduled` and `RetryStopped`; None: nobody does. Default: a
             structlog entry each.
         sleep: Waits for so many seconds; replace it to test without waiting.
@@ -77,7 +61,8 @@ class RetryTransport(WrappingTransport):
         new_key: Makes the value of an Idempotency-Key. Default: a random UUID.
 
     Raises:
-        TypeError: `policy` is no RetryPolicy.
+        TypeError: `policy` is no RetryPolicy, or `max_response_bytes` no whole number.
+        ValueError: `max_response_bytes` is below 1.
     """
 
     def __init__(
@@ -86,16 +71,20 @@ class RetryTransport(WrappingTransport):
         *,
         policy: RetryPolicy = RetryPolicy(),
         budget: RetryBudget | None = None,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
         listener: Listener | None = log_event,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         rng: Random = random,
         wall_clock: Callable[[], float] = time.time,
         new_key: Callable[[], str] = _new_key,
     ) -> None:
-        if not isinstance(policy, RetryPolicy):
-            raise TypeError(f"policy must be a RetryPolicy, got {policy!r}")
+        validation.instance("policy", policy, RetryPolicy)
+        validation.instance("budget", budget, RetryBudget | None)
+        validation.function("sleep", sleep)
+        validation.integer("max_response_bytes", max_response_bytes, minimum=1)
         super().__init__(transport)
         self._policy = policy
+        self._max_response_bytes = max_response_bytes
         self._budget = budget
         self._listener = listener
         self._sleep = sleep
@@ -111,119 +100,87 @@ class RetryTransport(WrappingTransport):
 
         Raises:
             TypeError: The request's "walltrack.retry" is neither a RetryPolicy nor False.
+            ResponseTooLargeError: The body is to be read whole, and is too long.
         """
         policy = self._policy
-        if RETRY in request.extensions:
+        extensions = request.extensions
+        if RETRY in extensions:
             policy = _policy_of_call(request, policy)
-        if policy.wants_key(request.method) and _KEY_HEADER not in request.headers:
-            request = with_header(request, _KEY_HEADER, self._new_key())
+        if GATE in extensions:  # of another call: the same request was sent before
+            del extensions[GATE]
+        if not is_plain(request):
+            request = outgoing(request, policy, self._new_key)
         try:
             response = await self._inner.handle_async_request(request)
-        except policy.exceptions as error:
-            call = _Call(request, policy, error)
-        else:
             if response.status_code not in policy.statuses:
+                if not response.is_closed:
+                    await self._take_body(request, response)
                 return self._succeeded(response, 1)
-            call = _Call(request, policy, response)
+        except RequestRejectedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what is not retried is raised again, as it came
+            call = Call(request, policy, error)
+        else:
+            call = Call(request, policy, response)
         return await self._retry(call)
 
-    async def _retry(self, call: _Call) -> httpx.Response:
-        report = call.request.extensions.get(REPORT)
+    async def _retry(self, call: Call) -> httpx.Response:
         while wait := self._decide(call):
             if call.response is not None:
-                await release(call.response)
-            self._tell_scheduled(call, wait)
-            call.ended = None
+                await release(call.request, call.response)
+            emit(self._listener, call.scheduled(wait))
             await self._sleep(wait.delay)
-            call.backoff = wait.backoff
-            call.attempts += 1
-            if isinstance(report, CallReport):
-                report.attempts = call.attempts
+            call.begin(wait.backoff)
             try:
-                call.ended = await self._inner.handle_async_request(call.request)
-            except call.policy.exceptions as error:
-                call.ended = error
+                response = await self._inner.handle_async_request(call.request)
+                if response.status_code not in call.policy.statuses:
+                    await self._take_body(call.request, response)
+                    return self._succeeded(response, call.attempts)
+            except Exception as error:  # noqa: BLE001 - as above
+                call.end(error)
             else:
-                if call.ended.status_code not in call.policy.statuses:
-                    return self._succeeded(call.ended, call.attempts)
-        return _deliver(call)
+                call.end(response)
+        return await self._deliver(call)
+
+    async def _take_body(self, request: httpx.Request, response: httpx.Response) -> None:
+        if belongs_to_attempt(request, response):
+            await read_inside_attempt(request, response, self._max_response_bytes)
 
     def _succeeded(self, response: httpx.Response, attempts: int) -> httpx.Response:
-        if self._budget is not None:
+        if self._budget is not None and response.status_code not in FAILURE_STATUSES:
             self._budget.deposit()
         response.extensions[ATTEMPTS] = attempts
         return response
 
-    def _decide(self, call: _Call) -> Wait | None:
+    def _decide(self, call: Call) -> Wait | None:
         gate = call.request.extensions.pop(GATE, None)
-        if isinstance(call.ended, Exception) and not is_retryable(
-            call.ended, call.policy.exceptions
-        ):
+        if call.error is not None and not is_retryable(call.error, call.policy.exceptions):
             return None
-        response = call.response
-        decision = call.policy.decide(
-            Attempt(
-                number=call.attempts,
-                method=call.request.method,
-                delivery=call.delivery,
-                status=None if response is None else response.status_code,
-                retry_after=None if response is None else self._retry_after(response),
-                replayable=can_replay(call.request),
-                shut=gate is not None and gate.shut_for() > 0.0,
-                previous_delay=call.backoff,
-            ),
-            self._rng,
-        )
+        shut = gate is not None and gate.shut_for() > 0.0
+        decision = call.policy.decide(call.last_attempt(self._wall_clock, shut=shut), self._rng)
         if isinstance(decision, Wait) and self._budget is not None and not self._budget.withdraw():
             decision = StopReason.BUDGET_EMPTY
         if isinstance(decision, Wait):
             return decision
-        self._tell_stopped(call, decision)
+        if call.policy.max_retries > 0:  # or else nobody expected a retry
+            emit(self._listener, call.stopped(decision))
         return None
 
-    def _retry_after(self, response: httpx.Response) -> float | None:
-        return parse_retry_after(response.headers.get_list("retry-after"), self._wall_clock())
-
-    def _tell_scheduled(self, call: _Call, wait: Wait) -> None:
-        event = RetryScheduled(
-            service=service_of(call.request),
-            method=call.request.method,
-            path=path_of(call.request),
-            attempt=call.attempts,
-            max_retries=call.policy.max_retries,
-            delay=wait.delay,
-            reason=call.reason,
-        )
-        emit(self._listener, event)
-
-    def _tell_stopped(self, call: _Call, because: StopReason) -> None:
-        if call.policy.max_retries == 0:  # turned off: nobody expected a retry
-            return
-        event = RetryStopped(
-            service=service_of(call.request),
-            method=call.request.method,
-            path=path_of(call.request),
-            attempt=call.attempts,
-            max_retries=call.policy.max_retries,
-            reason=call.reason,
-            because=because,
-        )
-        emit(self._listener, event)
-
-
-def _deliver(call: _Call) -> httpx.Response:
-    """Hand over exactly what came last."""
-    # The call lets go of it: an exception and a frame in its own traceback that hold each other
-    # would wait for the garbage collector, request and all.
-    ended, call.ended = call.ended, None
-    try:
-        if isinstance(ended, Exception):
+    async def _deliver(self, call: Call) -> httpx.Response:
+        """Hand over exactly what came last."""
+        ended = call.ended
+        call.ended = None  # see below
+        try:
+            if isinstance(ended, httpx.Response):
+                await self._take_body(call.request, ended)
+                ended.extensions[ATTEMPTS] = call.attempts
+                return ended
+            assert ended is not None  # noqa: S101 - for the type checker: an attempt has ended
             raise ended
-        assert ended is not None  # noqa: S101 - for the type checker: an attempt has ended
-        ended.extensions[ATTEMPTS] = call.attempts
-        return ended
-    finally:
-        del ended
+        finally:
+            # An exception and a frame in its own traceback that hold each other would wait for the
+            # garbage collector, request and all.
+            del ended
 
 
 def _policy_of_call(request: httpx.Request, default: RetryPolicy) -> RetryPolicy:

@@ -33,8 +33,10 @@ class WatchedStream(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         """Close the body; a reader that closes it early has had what it wanted."""
-        self._end(None)
-        await self._stream.aclose()
+        try:
+            self._end(None)
+        finally:
+            await self._stream.aclose()
 
     def _end(self, error: BaseException | None) -> None:
         on_end, self._on_end = self._on_end, None

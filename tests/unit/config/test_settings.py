@@ -203,3 +203,20 @@ def test_the_example_copied_as_it_is_changes_nothing() -> None:
     Path(".env").write_text(EXAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
 
     assert Settings().model_dump() == DEFAULTS
+
+
+def test_a_refusal_shows_no_other_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An error about one value shows no secret of another, from `.env` or from the environment."""
+    (tmp_path / ".env").write_text("DATABASE_PASSWORD=hunter1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RETRY_BACKOFF_CAP", "0.5")
+    with pytest.raises(ValidationError) as caught:
+        Settings(api_key="hunter2")  # type: ignore[call-arg]
+
+    assert "hunter" not in str(caught.value)
+
+
+def test_settings_do_not_change() -> None:
+    """What everybody shares nobody changes."""
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().http_timeout = 1.0

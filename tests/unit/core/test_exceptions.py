@@ -189,12 +189,12 @@ def test_an_external_service_error_is_none_of_httpx() -> None:
         ),
         (
             CircuitBreakerOpenError("api", 12.25),
-            "api: circuit breaker is open, nothing was sent; try again in 12.2 s",
+            "api: circuit breaker is open, request not sent; try again in 12.2 s",
             "CircuitBreakerOpenError('api', retry_after=12.25)",
         ),
         (
             OwnError("api", 0.0),
-            "api: circuit breaker is open, nothing was sent; try again in 0.0 s",
+            "api: circuit breaker is open, request not sent; try again in 0.0 s",
             "OwnError('api', retry_after=0.0)",
         ),
     ],
@@ -217,7 +217,7 @@ def test_the_text_of_an_open_circuit_is_made_when_it_is_read() -> None:
     error.retry_after = 3.0
 
     assert str(error).endswith("try again in 3.0 s")
-    assert error.args == ("api",)
+    assert error.args == ("api", 12.25)
 
 
 @pytest.mark.parametrize(

@@ -93,3 +93,27 @@ def test_choice_refuses_anything_else_and_lists_what_is_allowed(value: object) -
     with pytest.raises(ValueError, match=r"^jitter must be one of 'none', 'full'; got ") as caught:
         validation.choice("jitter", value, ("none", "full"))
     assert str(caught.value).endswith(repr(value))
+
+
+@pytest.mark.parametrize("value", [2**53, 10**400])
+def test_a_whole_number_that_no_float_can_hold_is_refused(value: int) -> None:
+    """A number of seconds that arithmetic would choke on is refused where it is given."""
+    with pytest.raises(ValueError, match=r"^size must be a number of a plausible size"):
+        validation.number("size", value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"), [(int, "a int"), (int | None, r"a int \| None")], ids=["class", "union"]
+)
+def test_another_type_is_refused(kind: type, wanted: str) -> None:
+    """The message names the parameter, the type that was wanted, and what was given."""
+    validation.instance("size", 1, kind)
+    with pytest.raises(TypeError, match=rf"^size must be {wanted}, got 'x'$"):
+        validation.instance("size", "x", kind)
+
+
+def test_what_cannot_be_called_is_refused() -> None:
+    """A function is wanted where a function is called."""
+    validation.function("key", len)
+    with pytest.raises(TypeError, match=r"^key must be a function, got 'host'$"):
+        validation.function("key", "host")

@@ -264,3 +264,8 @@ def test_of_several_values_the_longest_wait_is_obeyed(
 ) -> None:
     """Of several values the longest that can be read counts; of none, none."""
     assert parse_retry_after(values, NOW) == seconds
+
+
+def test_no_base_is_no_delay_however_many_retries() -> None:
+    """Growing nothing gives nothing, also where the growth is beyond all numbers."""
+    assert Backoff(base=0.0).delay(5000, 0.0, random) == 0.0

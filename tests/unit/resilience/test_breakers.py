@@ -3,29 +3,15 @@ from typing import Any
 
 import pytest
 
+from tests.support import Clock
 from walltrack.resilience.breakers import BreakersByKey
 from walltrack.resilience.circuit_breaker import CircuitBreaker, CircuitState, Ledger
-
-
-class Watched(CircuitBreaker):
-    """A breaker that opens at once, and counts how often any was asked whether it is clean."""
-
-    asked = 0
-
-    @property
-    def is_clean(self) -> bool:
-        Watched.asked += 1
-        return super().is_clean
+from walltrack.resilience.outcome import Verdict
 
 
 def make(ledger: Ledger) -> CircuitBreaker:
     """A breaker that opens at its first failure."""
-    return Watched(failure_threshold=1, ledger=ledger)
-
-
-@pytest.fixture(autouse=True)
-def _nobody_asked_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Watched, "asked", 0)
+    return CircuitBreaker(failure_threshold=1, ledger=ledger)
 
 
 def filled(keys: Iterable[int], *, bound: int, troubled: Iterable[int] = ()) -> BreakersByKey:
@@ -66,7 +52,7 @@ def test_all_breakers_keep_one_ledger() -> None:
     """Each breaker is made on the collection's ledger, so that one number tells of them all."""
     breakers = filled([1, 2, 3], bound=3, troubled=[1, 3])
 
-    assert breakers.ledger.alert == 2
+    assert breakers.alert == 2
 
 
 def test_the_bound_holds() -> None:
@@ -156,24 +142,52 @@ def test_one_that_recovered_can_be_forgotten() -> None:
     assert kept(breakers, [1, 2, 3]) == [2, 3]
 
 
-def test_in_a_great_outage_an_insertion_looks_at_none() -> None:
-    """When none can be forgotten, the insertion does not search for one."""
-    breakers = filled(range(100), bound=100, troubled=range(100))
-
-    for key in range(100, 200):
+def test_the_bound_holds_again_once_the_outage_is_over() -> None:
+    """The next insertion forgets all that are too many, as soon as they are clean."""
+    clock = Clock()
+    breakers = BreakersByKey(lambda ledger: CircuitBreaker(1, ledger=ledger, clock=clock), 3)
+    for key in range(20):
         breakers.obtain(key).record_failure()
+    clock.advance(30.0)
+    for key in range(20):
+        breakers.obtain(key).record_success()
 
-    assert Watched.asked == 0
+    breakers.obtain(20)
+
+    assert kept(breakers, range(21)) == [18, 19, 20]
+    assert len(breakers) == 3
+    assert breakers.alert == 0
 
 
-def test_one_in_trouble_is_not_walked_over_at_each_insertion() -> None:
-    """Many old breakers in trouble cost one walk, not one for every key that comes."""
-    breakers = filled(range(100), bound=100, troubled=range(50))
+def test_what_was_late_for_a_forgotten_breaker_is_late_for_its_successor() -> None:
+    """A failure that began before the circuit closed does not open it, forgotten or not."""
+    clock = Clock()
+    breakers = BreakersByKey(lambda ledger: CircuitBreaker(1, ledger=ledger, clock=clock), 1)
+    early = breakers.epoch
+    breakers.obtain("a").record_failure()
+    clock.advance(30.0)
+    breakers.obtain("a").record_success()
+    breakers.obtain("b")
+    assert breakers.find("a") is None
 
-    for key in range(100, 150):
-        breakers.obtain(key)
+    successor = breakers.obtain("a")
+    successor.settle(early, Verdict.FAILURE)
 
-    assert Watched.asked <= 100
+    assert successor.state is CircuitState.CLOSED
+    assert successor.failure_count == 0
+
+
+def test_a_forgotten_breaker_in_somebodys_hand_is_of_no_concern() -> None:
+    """Its failures put nobody on the alert, for nobody would ever take them back."""
+    breakers = BreakersByKey(make, 1)
+    forgotten = breakers.obtain("a")
+    breakers.obtain("b")
+
+    forgotten.record_failure()
+    assert breakers.alert == 0
+
+    breakers.obtain("b").record_failure()
+    assert breakers.alert == 1
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,6 @@ def test_a_budget_without_deposits_is_never_filled_again() -> None:
     [
         ({"capacity": 0.5}, ValueError, "capacity"),
         ({"capacity": float("nan")}, ValueError, "capacity"),
-        ({"capacity": float("inf")}, ValueError, "capacity"),
         ({"capacity": "100"}, TypeError, "capacity"),
         ({"deposit": -0.1}, ValueError, "deposit"),
         ({"deposit": float("nan")}, ValueError, "deposit"),
@@ -111,3 +110,21 @@ def test_the_repr_tells_what_is_left() -> None:
     budget.withdraw()
 
     assert repr(budget) == "<RetryBudget 9.0 of 10>"
+
+
+def test_ten_successes_pay_for_one_retry() -> None:
+    """The tenths add up, whatever binary fractions make of them."""
+    budget = RetryBudget(1.0)
+    assert budget.withdraw()
+    for _ in range(10):
+        budget.deposit()
+
+    assert budget.withdraw()
+    assert not budget.withdraw()
+
+
+def test_an_infinite_budget_is_never_empty() -> None:
+    """`capacity=inf` is how a budget is turned off."""
+    budget = RetryBudget(float("inf"))
+
+    assert all(budget.withdraw() for _ in range(1000))

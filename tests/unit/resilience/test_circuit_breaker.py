@@ -67,7 +67,7 @@ def test_a_new_breaker_is_closed_with_the_documented_defaults() -> None:
     assert breaker.last_failure_time is None
     assert breaker.can_execute()
     assert breaker.shut_for() == 0.0
-    assert breaker.is_clean
+    assert breaker.failure_count == 0
 
 
 def test_by_default_the_cooldown_is_measured_in_real_time() -> None:
@@ -666,7 +666,7 @@ def test_the_ledger_counts_the_breakers_that_are_not_clean(clock: Clock) -> None
     one, other = (CircuitBreaker(2, clock=clock, ledger=ledger) for _ in range(2))
 
     def alert() -> int:
-        assert ledger.alert == (not one.is_clean) + (not other.is_clean)
+        assert ledger.alert == bool(one.failure_count) + bool(other.failure_count)
         return ledger.alert
 
     assert alert() == 0

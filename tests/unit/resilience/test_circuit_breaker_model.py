@@ -250,7 +250,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_ledger_is_on_the_alert_for_those_in_trouble(self) -> None:
-        assert self.ledger.alert == sum(not pair.real.is_clean for pair in self.pairs)
+        assert self.ledger.alert == sum(bool(pair.real.failure_count) for pair in self.pairs)
 
 
 def tell(permit: Permit, verdict: Verdict) -> None:

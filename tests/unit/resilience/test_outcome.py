@@ -1,12 +1,18 @@
 import asyncio
+import copy
 import ssl
 from typing import Any
 
+import httpcore
 import httpx
 import pytest
 import trio
 
-from walltrack.core.exceptions import CircuitBreakerOpenError, RequestRejectedError
+from walltrack.core.exceptions import (
+    CircuitBreakerOpenError,
+    RequestRejectedError,
+    ResponseTooLargeError,
+)
 from walltrack.resilience.outcome import (
     FAILURE_STATUSES,
     Delivery,
@@ -48,6 +54,13 @@ TABLE: list[tuple[BaseException, bool, Verdict, Verdict, Delivery]] = [
 ]
 
 
+def by_httpcore(error: BaseException) -> BaseException:
+    """The same error as httpx makes it from one of httpcore's."""
+    twin = copy.copy(error) if type(error) is not trio.Cancelled else error
+    twin.__cause__ = httpcore.ConnectError()
+    return twin
+
+
 def name(row: object) -> str | None:
     """An error's class, for the name of its test."""
     return type(row).__name__ if isinstance(row, BaseException) else None
@@ -73,8 +86,37 @@ def test_what_a_breaker_counts_of_a_probe(error: BaseException, verdict: Verdict
 
 @pytest.mark.parametrize(("error", "delivery"), [(row[0], row[4]) for row in TABLE], ids=name)
 def test_whether_the_server_can_have_acted(error: BaseException, delivery: Delivery) -> None:
-    """Only what fails before the first byte is known not to have been sent."""
-    assert delivery_of(error) is delivery
+    """Of httpcore's errors those that come before the first byte prove that nothing was sent."""
+    assert delivery_of(by_httpcore(error)) is delivery
+
+
+@pytest.mark.parametrize("error", [row[0] for row in TABLE], ids=name)
+def test_a_strangers_error_proves_nothing(error: BaseException) -> None:
+    """An inner transport that is not httpcore's may call a broken connection what it likes."""
+    expected = NOT_SENT if isinstance(error, RequestRejectedError) else UNCERTAIN
+    assert delivery_of(error) is expected
+
+
+@pytest.mark.parametrize(
+    ("error", "began", "delivery"),
+    [
+        (httpx.ReadTimeout("e"), False, NOT_SENT),
+        (httpx.ReadTimeout("e"), True, UNCERTAIN),
+        (httpx.ConnectError("e"), False, NOT_SENT),
+        (httpx.ConnectError("e"), True, UNCERTAIN),
+        (ValueError("e"), False, NOT_SENT),
+        (CircuitBreakerOpenError("api"), True, NOT_SENT),
+        (ResponseTooLargeError("api", 1), True, Delivery.ANSWERED),
+    ],
+    ids=str,
+)
+def test_what_was_seen_goes_before_the_class(
+    error: Exception,
+    began: bool,  # noqa: FBT001 - a column
+    delivery: Delivery,
+) -> None:
+    """Where the sending was watched, the exception's class is not asked."""
+    assert delivery_of(by_httpcore(error), began_to_send=began) is delivery
 
 
 @pytest.mark.parametrize("status", range(100, 600))
@@ -128,13 +170,12 @@ def in_a_circle() -> httpx.ConnectError:
 
 @pytest.mark.parametrize("failed", [with_cause, with_context, with_cause_and_context, in_a_circle])
 def test_a_certificate_that_fails_verification(failed: Any) -> None:  # noqa: ANN401 - a maker of errors
-    """It is not retried, for it would fail again; it counts, and nothing was sent."""
+    """It is not retried, for it would fail again; and it counts."""
     error = failed()
 
     assert not is_retryable(error)
     assert verdict_on(error) is FAILURE
     assert verdict_on(error, probe=True) is FAILURE
-    assert delivery_of(error) is NOT_SENT
 
 
 def test_another_failure_of_tls_is_retried() -> None:
@@ -217,3 +258,19 @@ def test_what_must_not_be_caught_is_refused(strange: Any) -> None:  # noqa: ANN4
     """A cancellation, an instance or anything else that is no class of Exception is refused."""
     with pytest.raises(TypeError, match=r"^exceptions must be subclasses of Exception, got "):
         valid_errors("exceptions", [ValueError, strange])
+
+
+@pytest.mark.parametrize(
+    "given", [503, None, iter([503])], ids=["one number", "None", "an iterator"]
+)
+def test_statuses_that_are_no_collection_are_refused(given: Any) -> None:  # noqa: ANN401 - bad on purpose
+    """A single status, or an iterator that would be empty the next time, is refused by name."""
+    with pytest.raises(TypeError, match=r"^statuses must be a collection"):
+        valid_statuses("statuses", given)
+
+
+@pytest.mark.parametrize("given", [httpx.ReadError, None, iter([httpx.ReadError])], ids=str)
+def test_errors_that_are_no_collection_are_refused(given: Any) -> None:  # noqa: ANN401 - bad on purpose
+    """A single class, or an iterator that would be empty the next time, is refused by name."""
+    with pytest.raises(TypeError, match=r"^exceptions must be a collection"):
+        valid_errors("exceptions", given)

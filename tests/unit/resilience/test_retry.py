@@ -233,3 +233,9 @@ def test_a_policy_is_a_value() -> None:
     assert hash(policy) == hash(dataclasses.replace(policy))
     with pytest.raises(dataclasses.FrozenInstanceError):
         policy.max_retries = 1  # type: ignore[misc]
+
+
+def test_a_backoff_of_another_type_is_refused() -> None:
+    """A number is no backoff; the policy says so before the first failure does."""
+    with pytest.raises(TypeError, match=r"^backoff must be a Backoff, got 2\.0$"):
+        RetryPolicy(backoff=2.0)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ import anyio
 import httpx
 import pytest
 
-from tests.support import Body
+from tests.support import Body, get
 from walltrack.transports.release import MAX_DRAIN_BYTES, release
 
 pytestmark = pytest.mark.anyio
@@ -50,7 +50,7 @@ def discarded(body: Body, **headers: str) -> httpx.Response:
 async def test_a_short_body_is_read_to_its_end() -> None:
     """A connection whose response was read whole is reused."""
     body = Body(b"sorry", b"!")
-    await release(discarded(body))
+    await release(get(), discarded(body))
     assert (body.read, body.closes) == (6, 1)
 
 
@@ -60,29 +60,28 @@ async def test_a_short_body_is_read_to_its_end() -> None:
 async def test_a_body_is_read_unless_its_length_forbids(length: str) -> None:
     """The limit itself is short, and a length that cannot be read forbids nothing."""
     body = Body(b"sorry")
-    await release(discarded(body, content_length=length))
+    await release(get(), discarded(body, content_length=length))
     assert (body.read, body.closes) == (5, 1)
 
 
 async def test_a_body_known_to_be_long_is_closed_unread() -> None:
     """A new connection costs less than the reading would."""
     body = Body(LONG)
-    await release(discarded(body, content_length=str(len(LONG))))
+    await release(get(), discarded(body, content_length=str(len(LONG))))
     assert (body.read, body.closes) == (0, 1)
 
 
 async def test_a_body_of_just_the_limit_is_read_to_its_end() -> None:
     """The limit is what may be read, without a length told beforehand, too."""
     body = Watched(LONG[:-1])
-    await release(discarded(body))
+    await release(get(), discarded(body))
     assert (body.ended, body.closes) == (True, 1)
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_body_that_turns_out_long_is_read_no_further() -> None:
     """An endless response without a length costs no more than the limit and one chunk."""
     body = Body(LONG, b"more")
-    await release(discarded(body))
+    await release(get(), discarded(body))
     assert (body.read, body.closes) == (len(LONG), 1)
 
 
@@ -90,7 +89,7 @@ async def test_a_body_that_drips_holds_nobody_up() -> None:
     """Reading ends by the clock as well as by the count."""
     body = Silent(b"s")
     with anyio.fail_after(5):
-        await release(discarded(body), max_seconds=0.01)
+        await release(get(), discarded(body), max_seconds=0.01)
     assert (body.read, body.closes) == (1, 1)
 
 
@@ -98,7 +97,7 @@ async def test_a_body_that_drips_holds_nobody_up() -> None:
 async def test_a_body_that_breaks_off_is_closed_without_a_word(error: Exception) -> None:
     """What goes wrong with a response that nobody wants is of no interest."""
     body = Body(b"so", error)
-    await release(discarded(body))
+    await release(get(), discarded(body))
     assert (body.read, body.closes) == (2, 1)
 
 
@@ -107,7 +106,7 @@ async def test_a_response_that_was_read_is_left_alone() -> None:
     body = Body(b"sorry")
     response = discarded(body)
     await response.aread()
-    await release(response)
+    await release(get(), response)
     assert body.closes == 1
 
 
@@ -117,7 +116,7 @@ async def test_cancelling_stops_the_reading_but_never_the_closing(body_type: typ
     body = body_type(b"s")
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await release(discarded(body))
+        await release(get(), discarded(body))
         pytest.fail("the cancellation was swallowed")  # pragma: no cover
     assert scope.cancelled_caught
     assert body.closes == 1
