@@ -14,6 +14,7 @@ from typing import Any, Self
 import httpx
 
 from walltrack.core.delivery import Delivery
+from walltrack.core.naming import service_of
 
 
 class WallTrackError(Exception):
@@ -79,9 +80,9 @@ class ExternalServiceError(WallTrackError):
 class _TransportLayerError(WallTrackError, httpx.TransportError):
     """Raised by a transport of this library: code that knows only httpx handles it."""
 
-    def __init__(self, *fields: object, request: httpx.Request | None) -> None:
-        httpx.TransportError.__init__(self, "", request=request)
-        self.args = fields
+    def __init__(self, request: httpx.Request | None) -> None:
+        # httpx's own constructors would only hand a text up; ours is made when it is read.
+        self.request = request  # type: ignore[assignment]  # httpx takes None, though it is not typed
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave out the request: it holds headers and a body, and its streams cannot travel."""
@@ -101,7 +102,7 @@ class ResponseTooLargeError(_TransportLayerError):
     def __init__(
         self, service: str, max_bytes: int, *, request: httpx.Request | None = None
     ) -> None:
-        super().__init__(service, max_bytes, request=request)
+        super().__init__(request)
         self.service = service
         self.max_bytes = max_bytes
 
@@ -121,17 +122,33 @@ class RequestRejectedError(_TransportLayerError):
     Rejections are never retried, and no circuit breaker counts them.
 
     Args:
-        service: Name of the service that the request was meant for.
+        service: Name of the service that the request was meant for; by default the request tells.
         retry_after: In how many seconds asking again may help; 0.0 when that is unknown.
         request: The request that was refused.
     """
 
     def __init__(
-        self, service: str, retry_after: float = 0.0, *, request: httpx.Request | None = None
+        self,
+        service: str | None = None,
+        retry_after: float = 0.0,
+        *,
+        request: httpx.Request | None = None,
     ) -> None:
-        super().__init__(service, retry_after, request=request)
-        self.service = service
+        self._service = service if service or request else "service"
         self.retry_after = retry_after
+        self.request = request  # type: ignore[assignment]  # as above
+
+    @property
+    def service(self) -> str:
+        """Name of the service that the request was meant for."""
+        if self._service is None:
+            self._service = service_of(self.request)
+        return self._service
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As above; what the request tells is kept."""
+        _ = self.service
+        return super().__reduce__()
 
     def __str__(self) -> str:
         return f"{self.service}: request refused, nothing was sent"

@@ -28,15 +28,12 @@ class BreakersByKey(Ledger):
         self._make = make
         self._max_breakers = max_breakers
         self._breakers: dict[Hashable, CircuitBreaker] = {}
+        self.find = self._breakers.get  # the breaker for a key, if there was a need for one
         self._clean: dict[CircuitBreaker, Hashable] = {}  # in the order in which they became so
         self._troubled: dict[CircuitBreaker, Hashable] = {}
 
     def __len__(self) -> int:
         return len(self._breakers)
-
-    def find(self, key: Hashable) -> CircuitBreaker | None:
-        """The breaker for `key`, if there was a need for one."""
-        return self._breakers.get(key)
 
     def obtain(self, key: Hashable) -> CircuitBreaker:
         """The breaker for `key`, made if there was none."""
@@ -51,13 +48,13 @@ class BreakersByKey(Ledger):
         """Keep `breaker` from being forgotten; one that was forgotten already is of no concern."""
         if breaker in self._clean:
             self._troubled[breaker] = self._clean.pop(breaker)
-            self.alert = len(self._troubled)
+            super().troubled(breaker)
 
     def recovered(self, breaker: CircuitBreaker) -> None:
         """Let `breaker` be forgotten when its turn comes."""
         if breaker in self._troubled:
             self._clean[breaker] = self._troubled.pop(breaker)
-            self.alert = len(self._troubled)
+            super().recovered(breaker)
 
     def _make_room(self) -> None:
         while self._clean and len(self._breakers) >= self._max_breakers:

@@ -26,14 +26,17 @@ class CircuitState(enum.StrEnum):
     """Lets a single one through, the probe, and refuses the others."""
 
 
+_CLOSED, _OPEN, _HALF_OPEN = CircuitState  # a look-up on the class costs as much as a call
+
+
 class Ledger:
     """What breakers that serve one transport have in common.
 
-    `epoch` is the clock of generations: every change that disowns the results in flight takes the
-    next number. A request that noted the epoch when it began is thereby known to have begun before
-    or after such a change, without a look at any breaker. `floor` is the generation in which new
-    breakers begin. `alert` counts the breakers that have to see every request; while it is 0, a
-    success needs no book-keeping at all.
+    `epoch` is the clock of generations: whatever may concern the requests in flight takes the next
+    number. A request that noted the epoch when it began is thereby known to have begun before or
+    after a breaker changed, and to have nothing to tell if nothing has happened since. `floor` is
+    the generation in which new breakers begin. `alert` counts the breakers that have to see every
+    request; while it is 0, a success needs no book-keeping at all.
     """
 
     def __init__(self) -> None:
@@ -44,6 +47,7 @@ class Ledger:
     def troubled(self, _breaker: "CircuitBreaker") -> None:
         """Note that a breaker, which was clean (closed without failures), is not any more."""
         self.alert += 1
+        self.epoch += 1
 
     def recovered(self, _breaker: "CircuitBreaker") -> None:
         """Note that a breaker is clean again."""
@@ -119,7 +123,7 @@ class CircuitBreaker:
         self.ledger = Ledger() if ledger is None else ledger
         self._clock = clock
         self._wall_clock = wall_clock
-        self._state = CircuitState.CLOSED
+        self._state = _CLOSED
         self._failures = 0  # in a row; above 0 whenever the state is not CLOSED
         self._failed_at: float | None = None
         self._generation = self.ledger.floor  # results whose ticket is lower are late
@@ -137,9 +141,9 @@ class CircuitBreaker:
     @property
     def state(self) -> CircuitState:
         """The state that a request would meet now."""
-        if self._state is CircuitState.CLOSED or self._clock() < self._shut_until:
+        if self._state is _CLOSED or self._clock() < self._shut_until:
             return self._state
-        return CircuitState.CLOSED if self._answered else CircuitState.HALF_OPEN
+        return _CLOSED if self._answered else _HALF_OPEN
 
     @property
     def generation(self) -> int:
@@ -161,9 +165,10 @@ class CircuitBreaker:
 
         While a probe is under way this is the longest it can take: its verdict may come sooner.
         """
-        if self._state is CircuitState.CLOSED:
+        if self._state is _CLOSED:
             return 0.0
-        return max(0.0, self._shut_until - self._clock())
+        left = self._shut_until - self._clock()
+        return left if left > 0.0 else 0.0  # noqa: FURB136 - a refusal is to be quick
 
     def can_execute(self) -> bool:
         """Whether a request would be let through now. Asking takes no place: see `acquire`."""
@@ -213,23 +218,23 @@ class CircuitBreaker:
         # 3. Half-open, the probe's time is over, but its good headers had come: that was its
         #    success. Its ticket stays valid: a body that breaks off later is an ordinary failure.
         # 4. The cooldown is over, or the probe's place is free again, or its time is over: probe.
-        if self._state is CircuitState.CLOSED:
+        if self._state is _CLOSED:
             return Admission(self.ledger.epoch, None)
         now = self._clock()
         if now < self._shut_until:
             return None
         if self._answered:
             self._close()
-            return Admission(self.ledger.epoch, CircuitState.CLOSED)
-        became = CircuitState.HALF_OPEN if self._state is CircuitState.OPEN else None
-        self._state = CircuitState.HALF_OPEN
+            return Admission(self.ledger.epoch, _CLOSED)
+        became = _HALF_OPEN if self._state is _OPEN else None
+        self._state = _HALF_OPEN
         self._shut_until = now + self.cooldown_seconds
         self._disown_results_in_flight()
         return Admission(self._generation, became)
 
     def is_probe(self, ticket: int) -> bool:
         """Whether `ticket` is that of the probe under way."""
-        return self._state is CircuitState.HALF_OPEN and ticket >= self._generation
+        return self._state is _HALF_OPEN and ticket >= self._generation
 
     def answered(self, ticket: int) -> None:
         """Note that good headers came; the verdict waits for the end of the body."""
@@ -255,12 +260,12 @@ class CircuitBreaker:
         return changes
 
     def _close(self) -> tuple[CircuitState, ...]:
-        was, self._state = self._state, CircuitState.CLOSED
+        was, self._state = self._state, _CLOSED
         if self._failures:
             self._failures = 0
             self.ledger.recovered(self)
         self._answered = False
-        return () if was is CircuitState.CLOSED else (self._state,)
+        return () if was is _CLOSED else (self._state,)
 
     def _count_failure(self) -> tuple[CircuitState, ...]:
         if not self._failures:
@@ -269,7 +274,7 @@ class CircuitBreaker:
         self._failed_at = self._wall_clock()
         if self._failures < self.failure_threshold:  # never so while half-open
             return ()
-        self._state = CircuitState.OPEN
+        self._state = _OPEN
         self._shut_until = self._clock() + self.cooldown_seconds
         self._answered = False
         self._disown_results_in_flight()

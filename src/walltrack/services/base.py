@@ -88,6 +88,11 @@ class BaseAPIClient:
         settings = settings or get_settings()
         if not isinstance(timeout, httpx.Timeout | None):
             validation.positive("timeout", timeout)
+        validation.instance("policy", policy, RetryPolicy | None)
+        validation.instance("breaker", breaker, CircuitBreaker | None)
+        validation.instance("budget", budget, RetryBudget | None)
+        validation.integer("max_response_bytes", max_response_bytes, minimum=1)
+        validation.function("sleep", sleep)
         self._timeout = settings.http_timeout if timeout is None else timeout
         self._requests = RequestBuilder(root, headers, params)
         self._transport = transport

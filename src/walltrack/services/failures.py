@@ -6,8 +6,8 @@ import httpx
 
 from walltrack.core.exceptions import ExternalServiceError, ResponseTooLargeError
 from walltrack.core.extensions import ATTEMPTS, CallReport
+from walltrack.core.naming import path_of
 from walltrack.resilience.outcome import Delivery, delivery_of
-from walltrack.transports.requests import path_of
 
 
 def of_response(service: str, response: httpx.Response) -> ExternalServiceError:
@@ -73,13 +73,25 @@ def _counted(attempts: int) -> str:
 def _without_secrets(request: httpx.Request, error: httpx.RequestError) -> httpx.RequestError:
     # 1. A breach of the protocol is told by quoting it: header values, or lines of the answer.
     # 2. A transport of somebody else's may put the URL into its text.
-    url = request.url
-    query = url.query.decode("ascii")
-    secrets = (query, unquote_plus(query), url.userinfo.decode("ascii"), url.password)
-    shown = any(secret in str(error) for secret in secrets if secret)
+    # 3. What failed may be a redirect, with a query of its own.
+    urls = {request.url, _request_of(error, request).url}
+    shown = any(secret in str(error) for url in urls for secret in _secrets_in(url) if secret)
     if not shown and not isinstance(error, httpx.ProtocolError):
         return error
     httpx_class: type[httpx.RequestError] = next(
         kind for kind in type(error).__mro__ if kind.__module__ == "httpx"
     )
     return httpx_class("text withheld: it may show a secret", request=request)
+
+
+def _request_of(error: httpx.RequestError, default: httpx.Request) -> httpx.Request:
+    try:
+        return error.request
+    except RuntimeError:  # httpx's way of saying that the error has no request
+        return default
+
+
+def _secrets_in(url: httpx.URL) -> tuple[str, ...]:
+    query = url.query.decode("ascii")
+    userinfo = url.userinfo.decode("ascii")
+    return query, unquote_plus(query), userinfo, url.username, url.password

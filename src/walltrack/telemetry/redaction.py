@@ -12,9 +12,7 @@ def redact_httpx_logs() -> None:
     application sets up its logging; calling it again changes nothing. What httpcore logs at level
     DEBUG shows response headers: leave the logger "httpcore" above that.
     """
-    logger = logging.getLogger("httpx")
-    if _redact not in logger.filters:
-        logger.addFilter(_redact)
+    logging.getLogger("httpx").addFilter(_redact)
 
 
 def _redact(record: logging.LogRecord) -> bool:

@@ -6,25 +6,15 @@ from typing import Any, Final
 import httpx
 
 from walltrack.core.extensions import REPORT, TRACE, CallReport
+from walltrack.core.naming import path_of, service_of
 from walltrack.resilience.backoff import parse_retry_after
 from walltrack.resilience.events import RetryScheduled, RetryStopped, StopReason
 from walltrack.resilience.outcome import Delivery
 from walltrack.resilience.retry import IDEMPOTENT_METHODS, Attempt, RetryPolicy, Wait
 from walltrack.transports.evidence import SendTrace, delivery_after
-from walltrack.transports.requests import (
-    OneShotStream,
-    can_replay,
-    copy_of,
-    path_of,
-    service_of,
-)
+from walltrack.transports.requests import OneShotStream, can_replay, copy_of
 
 KEY_HEADER: Final = "Idempotency-Key"
-
-
-def is_plain(request: httpx.Request) -> bool:
-    """Whether `request` can go out as it is: it acts once however often it is sent."""
-    return request.method in IDEMPOTENT_METHODS and type(request.stream) is httpx.ByteStream
 
 
 def outgoing(
@@ -73,6 +63,7 @@ class Call:
         self.ended: httpx.Response | Exception | None = None
         self.backoff = backoff
         self.attempts += 1
+        self._report.attempts = self.attempts  # also when it succeeds, and httpx fails after it
         trace = self.request.extensions.get(TRACE)
         if isinstance(trace, SendTrace):
             trace.forget()

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Hashable
 from collections.abc import Set as AbstractSet
-from functools import partial
 from typing import Any
 
 import httpx
@@ -11,6 +10,7 @@ import httpx
 from walltrack.core import validation
 from walltrack.core.exceptions import CircuitBreakerOpenError
 from walltrack.core.extensions import GATE
+from walltrack.core.naming import service_of
 from walltrack.resilience.breakers import BreakersByKey
 from walltrack.resilience.circuit_breaker import CircuitBreaker, CircuitState, Ledger
 from walltrack.resilience.events import (
@@ -30,15 +30,14 @@ from walltrack.resilience.outcome import (
 )
 from walltrack.telemetry.emit import emit
 from walltrack.telemetry.log import log_event
-from walltrack.transports.requests import service_of
-from walltrack.transports.watched_stream import WatchedStream
+from walltrack.transports.watched_body import WatchedBody
 from walltrack.transports.wrapper import WrappingTransport
 
 
 def origin_of(request: httpx.Request) -> Hashable:
     """Scheme, host and port: the default key of a `CircuitBreakerTransport`."""
     url = request.url
-    return url.scheme, url.host, url.port
+    return url.scheme, url.raw_host, url.port
 
 
 class CircuitBreakerTransport(WrappingTransport):
@@ -112,21 +111,31 @@ class CircuitBreakerTransport(WrappingTransport):
         Raises:
             CircuitBreakerOpenError: The breaker is open, or half-open with its probe under way.
         """
-        # While no breaker is alert, an admission would be granted and a success would change
-        # nothing: only the epoch is noted, and no key is built.
+        # While no breaker is on the alert, a request would be let through and its success would
+        # change nothing: only the epoch is noted, and no key is built.
         ledger = self._ledger
-        ticket = self._admit(request) if ledger.alert else ledger.epoch
+        breaker = None
+        if ledger.alert:
+            breaker = self._shared or self._breakers.find(self._key(request))
+        ticket = ledger.epoch if breaker is None else self._admit(request, breaker)
         try:
             response = await self._inner.handle_async_request(request)
         except BaseException as error:
             self._settle_by_error(request, ticket, error)
             raise
-        if response.status_code in self._statuses:
-            await self._settle_by_status(request, ticket, response)
-        elif not response.is_closed:
-            self._watch_body(request, ticket, response)
-        elif ledger.alert:
-            self._settle(request, ticket, Verdict.SUCCESS)
+        try:
+            if response.status_code in self._statuses:
+                self._settle(request, ticket, Verdict.FAILURE)
+            elif not response.is_closed:
+                if breaker is not None:
+                    breaker.answered(ticket)
+                body: Any = response.stream  # typed for clients of both kinds; this is the one
+                response.stream = WatchedBody(body, self._body_ended, request, ticket)
+            elif breaker is not None or ledger.epoch != ticket:
+                self._settle(request, ticket, Verdict.SUCCESS)
+        except Exception:  # of the caller's key function; nobody else would close the response
+            await response.aclose()
+            raise
         return response
 
     def _obtain(self, request: httpx.Request) -> CircuitBreaker:
@@ -135,42 +144,24 @@ class CircuitBreakerTransport(WrappingTransport):
     def _find(self, request: httpx.Request) -> CircuitBreaker | None:
         return self._shared or self._breakers.find(self._key(request))
 
-    def _admit(self, request: httpx.Request) -> int:
-        breaker = self._find(request)
-        if breaker is None:
-            return self._ledger.epoch
+    def _admit(self, request: httpx.Request, breaker: CircuitBreaker) -> int:
         admission = breaker.admit()
         if admission is None:
-            raise CircuitBreakerOpenError(service_of(request), breaker.shut_for(), request=request)
+            raise CircuitBreakerOpenError(retry_after=breaker.shut_for(), request=request)
         if admission.became is not None:
             self._tell(request, breaker, admission.became)
         return admission.ticket
 
-    def _watch_body(self, request: httpx.Request, ticket: int, response: httpx.Response) -> None:
-        if self._ledger.alert and (breaker := self._find(request)) is not None:
-            breaker.answered(ticket)
-        body: Any = response.stream  # typed for clients of both kinds; this one is asynchronous
-        response.stream = WatchedStream(body, partial(self._settle_by_error, request, ticket))
+    def _body_ended(self, request: httpx.Request, ticket: int, error: BaseException | None) -> None:
+        if error is not None:
+            self._settle_by_error(request, ticket, error)
+        elif self._ledger.alert:
+            self._settle(request, ticket, Verdict.SUCCESS)
 
-    async def _settle_by_status(
-        self, request: httpx.Request, ticket: int, response: httpx.Response
-    ) -> None:
-        try:
-            self._settle(request, ticket, Verdict.FAILURE)
-        except Exception:  # of the caller's key function; nobody else would close the response
-            await response.aclose()
-            raise
-
-    def _settle_by_error(
-        self, request: httpx.Request, ticket: int, error: BaseException | None
-    ) -> None:
-        if error is None:
-            verdict = Verdict.SUCCESS
-        else:
-            breaker = self._find(request)
-            probe = breaker is not None and breaker.is_probe(ticket)
-            verdict = verdict_on(error, probe=probe, failures=self._exceptions)
-        self._settle(request, ticket, verdict)
+    def _settle_by_error(self, request: httpx.Request, ticket: int, error: BaseException) -> None:
+        breaker = self._find(request)
+        probe = breaker is not None and breaker.is_probe(ticket)
+        self._settle(request, ticket, verdict_on(error, probe=probe, failures=self._exceptions))
 
     def _settle(self, request: httpx.Request, ticket: int, verdict: Verdict) -> None:
         if verdict is Verdict.FAILURE:

@@ -1,22 +1,9 @@
-"""What a request says of itself, and how to change one without touching the caller's."""
+"""Whether a request can be sent again, and how to change one without touching the caller's."""
 
 import copy
 from collections.abc import AsyncIterator
 
 import httpx
-
-from walltrack.core.extensions import SERVICE
-
-
-def service_of(request: httpx.Request) -> str:
-    """The service's name as the caller gave it, or `host[:port]`."""
-    name = request.extensions.get(SERVICE)
-    return name if isinstance(name, str) else request.url.netloc.decode("ascii")
-
-
-def path_of(request: httpx.Request) -> str:
-    """The path as it is sent, percent-encoded and so on one line, without the query."""
-    return request.url.raw_path.partition(b"?")[0].decode("ascii")
 
 
 class OneShotStream(httpx.AsyncByteStream):

@@ -8,6 +8,7 @@ from typing import Final
 
 import anyio
 import httpx
+from httpx import ByteStream
 
 from walltrack.core import validation
 from walltrack.core.exceptions import RequestRejectedError
@@ -16,11 +17,11 @@ from walltrack.resilience.backoff import Random
 from walltrack.resilience.budget import RetryBudget
 from walltrack.resilience.events import Listener, StopReason
 from walltrack.resilience.outcome import FAILURE_STATUSES, is_retryable
-from walltrack.resilience.retry import RetryPolicy, Wait
+from walltrack.resilience.retry import IDEMPOTENT_METHODS, RetryPolicy, Wait
 from walltrack.telemetry.emit import emit
 from walltrack.telemetry.log import log_event
-from walltrack.transports.body import belongs_to_attempt, read_inside_attempt
-from walltrack.transports.call import Call, is_plain, outgoing
+from walltrack.transports.body import take_body
+from walltrack.transports.call import Call, outgoing
 from walltrack.transports.release import release
 from walltrack.transports.wrapper import WrappingTransport
 
@@ -108,14 +109,18 @@ class RetryTransport(WrappingTransport):
             policy = _policy_of_call(request, policy)
         if GATE in extensions:  # of another call: the same request was sent before
             del extensions[GATE]
-        if not is_plain(request):
+        # Plain: it acts once however often it is sent, and its body is in memory.
+        if request.method not in IDEMPOTENT_METHODS or type(request.stream) is not ByteStream:
             request = outgoing(request, policy, self._new_key)
         try:
             response = await self._inner.handle_async_request(request)
             if response.status_code not in policy.statuses:
                 if not response.is_closed:
-                    await self._take_body(request, response)
-                return self._succeeded(response, 1)
+                    await take_body(request, response, self._max_response_bytes)
+                response.extensions[ATTEMPTS] = 1
+                if self._budget is not None:
+                    _fund(self._budget, response)
+                return response
         except RequestRejectedError:
             raise
         except Exception as error:  # noqa: BLE001 - what is not retried is raised again, as it came
@@ -129,28 +134,21 @@ class RetryTransport(WrappingTransport):
             if call.response is not None:
                 await release(call.request, call.response)
             emit(self._listener, call.scheduled(wait))
+            call.begin(wait.backoff)  # before the wait: what ended the last attempt is let go of
             await self._sleep(wait.delay)
-            call.begin(wait.backoff)
             try:
                 response = await self._inner.handle_async_request(call.request)
                 if response.status_code not in call.policy.statuses:
-                    await self._take_body(call.request, response)
-                    return self._succeeded(response, call.attempts)
+                    await take_body(call.request, response, self._max_response_bytes)
+                    response.extensions[ATTEMPTS] = call.attempts
+                    if self._budget is not None:
+                        _fund(self._budget, response)
+                    return response
             except Exception as error:  # noqa: BLE001 - as above
                 call.end(error)
             else:
                 call.end(response)
         return await self._deliver(call)
-
-    async def _take_body(self, request: httpx.Request, response: httpx.Response) -> None:
-        if belongs_to_attempt(request, response):
-            await read_inside_attempt(request, response, self._max_response_bytes)
-
-    def _succeeded(self, response: httpx.Response, attempts: int) -> httpx.Response:
-        if self._budget is not None and response.status_code not in FAILURE_STATUSES:
-            self._budget.deposit()
-        response.extensions[ATTEMPTS] = attempts
-        return response
 
     def _decide(self, call: Call) -> Wait | None:
         gate = call.request.extensions.pop(GATE, None)
@@ -172,7 +170,7 @@ class RetryTransport(WrappingTransport):
         call.ended = None  # see below
         try:
             if isinstance(ended, httpx.Response):
-                await self._take_body(call.request, ended)
+                await take_body(call.request, ended, self._max_response_bytes)
                 ended.extensions[ATTEMPTS] = call.attempts
                 return ended
             assert ended is not None  # noqa: S101 - for the type checker: an attempt has ended
@@ -181,6 +179,11 @@ class RetryTransport(WrappingTransport):
             # An exception and a frame in its own traceback that hold each other would wait for the
             # garbage collector, request and all.
             del ended
+
+
+def _fund(budget: RetryBudget, response: httpx.Response) -> None:
+    if response.status_code not in FAILURE_STATUSES:  # whatever the policy retries
+        budget.deposit()
 
 
 def _policy_of_call(request: httpx.Request, default: RetryPolicy) -> RetryPolicy:

@@ -1,6 +1,8 @@
+import gc
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import anyio
@@ -36,6 +38,35 @@ Make = Callable[..., BaseAPIClient]
 
 class Things(BaseAPIClient):
     """A client as a user writes one."""
+
+
+class Endless(Body):
+    """A body of so many single bytes, by an iterator that needs no clean-up when dropped."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.length = length
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await anyio.lowlevel.checkpoint()
+        if self.read == self.length:
+            raise StopAsyncIteration
+        self.read += 1
+        return b"x"
+
+
+@contextmanager
+def without_gc() -> Iterator[None]:
+    """What dies in here died by itself."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @pytest.fixture
@@ -191,6 +222,32 @@ async def test_a_path_that_leads_elsewhere_is_refused(make: Make, path: str) -> 
     assert inner.requests == []
 
 
+@asynchronous
+async def test_an_option_of_another_name_is_refused(make: Make) -> None:
+    """Before anything is sent, in a request and in a stream."""
+    inner = Scripted(200)
+    client: Any = make(inner=inner)
+    with pytest.raises(TypeError, match="no option of a request: parms"):
+        await client.get("/a", parms={"x": "1"})
+    with pytest.raises(TypeError, match="no option of a request: follow_redirect"):
+        async with client.stream("GET", "/a", follow_redirect=True):
+            pytest.fail("it was sent")  # pragma: no cover
+    assert inner.requests == []
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("location", "key"), [("/b", "hunter2"), ("https://other.test/b", None)], ids=["home", "away"]
+)
+async def test_headers_of_the_client_follow_no_redirect_elsewhere(
+    make: Make, location: str, key: str | None
+) -> None:
+    """An API key is for its own API."""
+    inner = Scripted(httpx.Response(302, headers={"Location": location}), 200)
+    await make(inner=inner, headers=HEADERS).get("/a", follow_redirects=True)
+    assert [request.headers.get("X-Key") for request in inner.requests] == ["hunter2", key]
+
+
 # Resilience
 
 
@@ -316,13 +373,84 @@ async def test_an_error_response_can_be_read(make: Make) -> None:
 
 
 @asynchronous
-async def test_a_body_that_breaks_off_raises(make: Make) -> None:
-    """The caller asked for the whole of it."""
-    error = await failure_of(make(broken_body()))
+async def test_a_body_that_breaks_off_is_asked_for_again(make: Make, clock: Clock) -> None:
+    """Nothing of it was handed out; the caller gets the whole of the next one."""
+    response = await make(broken_body(), httpx.Response(200, stream=Body(b"so", b"so"))).get("/a")
+    assert response.content == b"soso"
+    assert response.extensions["walltrack.attempts"] == 2
+    assert clock.sleeps == [1.0]
+
+
+@asynchronous
+async def test_a_body_that_breaks_off_for_good_raises(make: Make) -> None:
+    """The caller asked for the whole of it, and each attempt counted for the breaker."""
+    client = make(lambda _: broken_body())
+    error = await failure_of(client)
     assert str(error) == (
-        "api.test: GET /v1/a failed with ReadError after 1 attempt"
+        "api.test: GET /v1/a failed with ReadError after 4 attempts"
         " (the service may have acted on it)"
     )
+    assert client.circuit_breaker.failure_count == 4
+
+
+@asynchronous
+async def test_a_stream_knows_no_limit(make: Make) -> None:
+    """Its reader decides when it is enough."""
+    client = make(httpx.Response(200, stream=Endless(1000)), max_response_bytes=5)
+    async with client.stream("GET", "/a") as response:
+        assert len(await response.aread()) == 1000
+
+
+@asynchronous
+async def test_a_failure_tells_what_any_attempt_may_have_done(make: Make) -> None:
+    """A silence leaves it open, whatever became of the attempts after it."""
+    error = await failure_of(make(httpx.ReadTimeout, httpx.ConnectError))
+    assert (error.attempts, error.delivery) == (4, Delivery.UNCERTAIN)
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    "before",
+    [[], [503, 503], [httpx.ReadTimeout]],
+    ids=["at once", "after 503", "after a silence"],
+)
+async def test_a_redirect_is_told_by_itself(make: Make, before: list[Step]) -> None:
+    """What the request before it met is over: it was answered."""
+    moved = httpx.Response(302, headers={"Location": "/b"})
+    client = make(*before, moved, httpx.ConnectError)
+    error = await failure_of(client, follow_redirects=True)
+    assert (error.attempts, error.delivery) == (4, Delivery.NOT_SENT)
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    "outcome",
+    [404, 503, httpx.ReadError, httpx.LocalProtocolError, lambda _: broken_body()],
+    ids=["404", "503", "ReadError", "text withheld", "body"],
+)
+async def test_a_failure_dies_with_its_handler(make: Make, outcome: Step) -> None:
+    """No frame in its traceback holds it, so that nothing waits for the garbage collector."""
+    client = make(outcome)
+    await failure_of(client)  # opens the client
+    with without_gc():
+        try:
+            await client.get("/a", extensions={"walltrack.retry": False})
+        except ExternalServiceError as error:
+            died = weakref.ref(error)
+        assert died() is None
+
+
+@asynchronous
+async def test_the_failure_of_a_stream_dies_with_its_handler(make: Make) -> None:
+    """Likewise, when its body breaks off."""
+    client = make(lambda _: broken_body())
+    with without_gc():
+        try:
+            async with client.stream("GET", "/a") as response:
+                await response.aread()
+        except ExternalServiceError as error:
+            died = weakref.ref(error)
+        assert died() is None
 
 
 @asynchronous
@@ -596,6 +724,20 @@ async def test_a_timeout_that_is_given_goes_before_the_settings(
     assert inner.requests[0].extensions["timeout"]["read"] == read
 
 
+@pytest.mark.parametrize("timeout", ["abc", True, object()])
+def test_a_timeout_that_is_no_number_is_refused(make: Make, timeout: object) -> None:
+    """When the client is made, not when it is first used."""
+    with pytest.raises(TypeError, match="timeout must be a number"):
+        make(200, timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), float("inf")])
+def test_a_timeout_that_cannot_be_is_refused(make: Make, timeout: float) -> None:
+    """No time at all would fail every request, and no end of it hang on the first silence."""
+    with pytest.raises(ValueError, match="timeout must be a finite number above 0"):
+        make(200, timeout=timeout)
+
+
 # Names and secrets
 
 
@@ -646,3 +788,22 @@ def test_the_module_hands_on_the_breaker() -> None:
     assert base.CircuitBreaker is circuit_breaker.CircuitBreaker
     assert base.CircuitState is circuit_breaker.CircuitState
     assert {"CircuitBreaker", "CircuitState"} <= set(base.__all__)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("policy", False, TypeError),
+        ("policy", 5, TypeError),
+        ("breaker", 5, TypeError),
+        ("budget", 0, TypeError),
+        ("sleep", 5, TypeError),
+        ("max_response_bytes", 0, ValueError),
+        ("max_response_bytes", "x", TypeError),
+    ],
+)
+def test_bad_input_is_refused_by_name(name: str, value: Any, error: type[Exception]) -> None:  # noqa: ANN401 - bad on purpose
+    """What would fail on the first request, or be taken for a default, is refused at once."""
+    options: dict[str, Any] = {name: value}
+    with pytest.raises(error, match=f"^{name} must be"):
+        BaseAPIClient("https://api.test", **options)

@@ -1,3 +1,5 @@
+import traceback
+
 import httpx
 import pytest
 
@@ -30,7 +32,14 @@ def test_a_base_url_has_to_be_an_absolute_http_url(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["https://api.test/?key=hunter2", "https://api.test?a", "https://api.test/#hunter2"]
+    "url",
+    [
+        "https://api.test/?key=hunter2",
+        "https://api.test?a",
+        "https://api.test/v1?",
+        "https://api.test?",
+        "https://api.test/#hunter2",
+    ],
 )
 def test_a_base_url_has_no_query_and_no_fragment(url: str) -> None:
     """No path could be joined to it; the message does not repeat what may be a key."""
@@ -47,6 +56,43 @@ def test_a_base_url_has_to_be_readable(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:hunter2@api.test:port",
+        "https://me:hunter/2@api.test",
+        "https://me:hunter#2@api.test",
+        "https://me:hunter?2@api.test",
+        "ftp://me:hunter2@api.test",
+        "https://me:hunter2@api.test?",
+        "//me:hunter2@api.test",
+    ],
+)
+def test_no_refusal_of_a_base_url_shows_a_part_of_a_password(url: str) -> None:
+    """Nor does a traceback; httpx's own text quotes what it could not read."""
+    with pytest.raises(ValueError, match="base_url") as raised:
+        BaseURL(url)
+    assert "hunter" not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "https://you:hunter/2@evil.test/a",
+        "https://you:hunter2@evil.test:port/a",
+        "https://you:hunter2@evil.test/a",
+        "https://you:hunter2@api.test/a",
+        "//you:hunter2@evil.test/a",
+        "you:hunter2@evil.test",
+    ],
+)
+def test_no_refusal_of_a_path_shows_a_part_of_a_password(path: str) -> None:
+    """Whatever is wrong with the path."""
+    with pytest.raises(ValueError, match="path") as raised:
+        BaseURL("https://api.test").join(path)
+    assert "hunter" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
     ("base", "path", "joined"),
     [
         ("https://api.test", "/a", "https://api.test/a"),
@@ -60,6 +106,8 @@ def test_a_base_url_has_to_be_readable(url: str) -> None:
         ("https://api.test/v1", "/", "https://api.test/v1/"),
         ("https://api.test/v1", "/a/../b", "https://api.test/v1/b"),
         ("https://api.test/v1", "/a?x=1&y=2", "https://api.test/v1/a?x=1&y=2"),
+        ("https://api.test/v1", "/a?x=../..", "https://api.test/v1/a?x=../.."),
+        ("https://api.test/v1", "/a..b/...", "https://api.test/v1/a..b/..."),
         ("https://api.test/v1", "/a/b:c", "https://api.test/v1/a/b:c"),
         ("https://api.test/v1", "/a b", "https://api.test/v1/a%20b"),
         ("https://api.test/v1", "/a%2Fb", "https://api.test/v1/a%2Fb"),
@@ -78,7 +126,23 @@ def test_a_path_may_be_a_url_object(path: httpx.URL) -> None:
     assert str(BaseURL("https://api.test/v1").join(path)) == "https://api.test/v1/a"
 
 
-@pytest.mark.parametrize("path", ["..", "/..", "../v2", "/a/../../v2", "/../v1evil"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "..",
+        "/..",
+        "../v2",
+        "/a/../../v2",
+        "/../v1evil",
+        "/%2e%2e/v2",
+        "%2E%2E",
+        "/a/%2e%2e/%2e%2e/v2",
+        "/.%2e/v2",
+        "/a/%2e./b",
+        "/..%2Fv2",
+        "/%2e%2e%2Fv2?x=1",
+    ],
+)
 def test_a_path_does_not_lead_out_of_the_base(path: str) -> None:
     """What stands in a path may come from a user, and the base's path is where the API ends."""
     with pytest.raises(ValueError, match=r"must not lead out of base_url by '\.\.'"):

@@ -4,8 +4,11 @@ import httpx
 import pytest
 
 from tests.support import URL, get
-from walltrack import Delivery
+from walltrack import Delivery, ExternalServiceError, ResponseTooLargeError
+from walltrack.core.extensions import CallReport
 from walltrack.services import failures
+
+WITHHELD = "text withheld: it may show a secret"
 
 
 def answered(status: int, **extensions: object) -> httpx.Response:
@@ -53,22 +56,34 @@ def test_behind_a_final_answer_stands_the_error_of_httpx() -> None:
     assert "hunter2" not in shown(cause)
 
 
+class Numbered(httpx.ConnectError):
+    """An error of another transport's, made in another way."""
+
+    def __init__(self, number: int, text: str) -> None:
+        super().__init__(text)
+        self.number = number
+
+
+def failed(
+    cause: httpx.RequestError, url: str = URL, report: CallReport | None = None
+) -> ExternalServiceError:
+    """The error of a call that ended with `cause`."""
+    return failures.of_error("things", get(url), report or CallReport(), cause)
+
+
 @pytest.mark.parametrize(
     ("cause", "delivery", "told"),
     [
         (httpx.ConnectError("refused"), Delivery.NOT_SENT, "it was not sent"),
-        (
-            httpx.ReadTimeout("late"),
-            Delivery.UNCERTAIN,
-            "the service may have acted on it",
-        ),
+        (httpx.ReadTimeout("late"), Delivery.UNCERTAIN, "the service may have acted on it"),
+        (httpx.DecodingError("gzip"), Delivery.ANSWERED, "the service answered"),
     ],
 )
 def test_a_failure_without_an_answer_is_told(
     cause: httpx.RequestError, delivery: Delivery, told: str
 ) -> None:
     """What happened, after how many attempts, and what matters before asking again."""
-    error = failures.of_error("things", get(), 4, cause)
+    error = failed(cause, report=CallReport(4, delivery))
     assert str(error) == (
         f"things: GET /things failed with {type(cause).__name__} after 4 attempts ({told})"
     )
@@ -77,10 +92,39 @@ def test_a_failure_without_an_answer_is_told(
     assert error.response is None
 
 
+def test_what_any_attempt_may_have_done_goes_before_what_the_last_one_did() -> None:
+    """The report knows all of them, the cause is the last one's."""
+    error = failed(httpx.ConnectError("refused"), report=CallReport(2, Delivery.UNCERTAIN))
+    assert error.delivery is Delivery.UNCERTAIN
+
+
+@pytest.mark.parametrize(
+    ("cause", "delivery"),
+    [
+        (httpx.ConnectError("by whom?"), Delivery.UNCERTAIN),
+        (ResponseTooLargeError("things", 5), Delivery.ANSWERED),
+    ],
+)
+def test_without_a_report_the_cause_tells(cause: httpx.RequestError, delivery: Delivery) -> None:
+    """Where no attempt was noted, as much as can be concluded from the exception."""
+    assert failed(cause).delivery is delivery
+
+
+def test_a_response_that_is_too_large_is_told_with_the_limit() -> None:
+    """So that its reader knows which one to raise."""
+    cause = ResponseTooLargeError("things", 5)
+    error = failed(cause, report=CallReport(1, Delivery.ANSWERED))
+    assert str(error) == (
+        "things: GET /things was answered with more than max_response_bytes=5"
+        " after 1 attempt (the service answered)"
+    )
+    assert error.__cause__ is cause
+
+
 def test_behind_a_failure_stands_the_error_itself() -> None:
     """Where it shows nothing, it is handed on as it is."""
     cause = httpx.ReadTimeout("late")
-    assert failures.of_error("things", get(), 1, cause).__cause__ is cause
+    assert failed(cause).__cause__ is cause
 
 
 @pytest.mark.parametrize(
@@ -94,16 +138,58 @@ def test_behind_a_failure_stands_the_error_itself() -> None:
 )
 def test_a_text_that_may_show_a_secret_is_withheld(cause: httpx.RequestError) -> None:
     """A breach of the protocol quotes what breached it, and some transports quote the URL."""
-    error = failures.of_error("things", get(), 1, cause)
+    error = failed(cause)
     assert type(error.__cause__) is type(cause)
-    assert str(error.__cause__) == "text withheld: it may show a secret"
+    assert str(error.__cause__) == WITHHELD
     assert "hunter2" not in shown(error)
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("https://me:hunter2@api.test/a", "no way to https://me:hunter2@api.test/a"),
+        ("https://me:hunter2@api.test/a", "login failed: password hunter2"),
+        ("https://me:hunt%40er2@api.test/a", "login failed: password hunt@er2"),
+        ("https://me:hunt%40er2@api.test/a", "login failed: me:hunt%40er2"),
+        ("https://hunter2@api.test/a", "no user hunter2"),
+        ("https://api.test/a?key=hunter%202", "no way to /a?key=hunter%202"),
+        ("https://api.test/a?key=hunter%202", "no way to /a?key=hunter 2"),
+        ("https://api.test/a?key=hunter+2", "no way to /a?key=hunter 2"),
+    ],
+)
+def test_userinfo_and_query_are_withheld_in_either_spelling(url: str, text: str) -> None:
+    """As they were sent, and as they are read."""
+    error = failed(httpx.ConnectError(text), url)
+    assert str(error.__cause__) == WITHHELD
+    assert "hunt" not in shown(error)
+
+
+@pytest.mark.parametrize("url", ["https://api.test/a", "https://me:@api.test/a?"])
+def test_nothing_is_withheld_where_there_is_no_secret(url: str) -> None:
+    """An empty password is in every text."""
+    cause = httpx.ConnectError("refused")
+    assert failed(cause, url).__cause__ is cause
+
+
+def test_an_error_of_another_make_is_replaced_by_that_of_httpx() -> None:
+    """Its class is somebody else's, and may take other arguments or keep them."""
+    error = failed(Numbered(7, f"no way to {URL}"))
+    assert type(error.__cause__) is httpx.ConnectError
+    assert "hunter2" not in shown(error)
+
+
+def test_an_error_of_another_make_that_shows_nothing_is_handed_on() -> None:
+    """Code that knows it finds it."""
+    cause = Numbered(7, "refused")
+    assert failed(cause).__cause__ is cause
 
 
 def test_an_error_whose_text_is_withheld_keeps_its_request() -> None:
     """Code that looks at it finds what httpx's own errors have."""
     request = get()
-    cause = failures.of_error("things", request, 1, httpx.LocalProtocolError("hunter2")).__cause__
+    cause = failures.of_error(
+        "things", request, CallReport(), httpx.LocalProtocolError("hunter2")
+    ).__cause__
     assert isinstance(cause, httpx.LocalProtocolError)
     assert cause.request is request
 
@@ -112,3 +198,18 @@ def test_an_error_whose_text_is_withheld_keeps_its_request() -> None:
 def test_a_response_knows_its_attempts(extensions: dict[str, object], attempts: int) -> None:
     """One that did not come through a retry took a single attempt."""
     assert failures.attempts_of(answered(200, **extensions)) == attempts
+
+
+def test_the_query_of_a_redirect_is_withheld() -> None:
+    """What failed may be another request than the one that was made, with secrets of its own."""
+    moved = get("https://cdn.test/x?sig=swordfish")
+    cause = httpx.ConnectError(f"no way to {moved.url}", request=moved)
+    error = failures.of_error("things", get(), CallReport(), cause)
+    assert "swordfish" not in repr(error.__cause__)
+
+
+def test_a_user_name_is_withheld() -> None:
+    """Some services take their key for a user name."""
+    cause = httpx.ConnectError("no user sk_live")
+    error = failures.of_error("things", get("https://sk_live:x@api.test/a"), CallReport(), cause)
+    assert "sk_live" not in repr(error.__cause__)

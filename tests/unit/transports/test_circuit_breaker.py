@@ -682,6 +682,19 @@ async def test_an_open_breaker_is_never_forgotten(clock: Clock) -> None:
     assert "50 breakers" in repr(transport)
 
 
+def test_a_breaker_that_was_forgotten_can_still_be_used_by_hand(clock: Clock) -> None:
+    """What it finds out concerns nobody any more."""
+    transport = layer(Scripted(200), clock, max_breakers=1)
+    forgotten = transport.breaker_for(URL)
+    successor = transport.breaker_for("https://other.test")
+
+    forgotten.record_failure()
+    forgotten.record_success()
+
+    assert (forgotten.failure_count, successor.failure_count) == (0, 0)
+    assert "1 breakers" in repr(transport)
+
+
 @pytest.mark.anyio
 async def test_many_healthy_origins_stay_bounded(clock: Clock) -> None:
     """Origins that fail now and then and recover do not pile up."""
@@ -817,6 +830,80 @@ async def test_nothing_is_left_behind_without_a_failure(clock: Clock, outcome: S
     assert request.extensions == {}
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "error", [httpx.LocalProtocolError, RequestRejectedError("elsewhere"), RuntimeError], ids=str
+)
+async def test_an_end_without_a_verdict_leaves_the_gate_too(clock: Clock, error: Step) -> None:
+    """A call that somebody else's failure has shut out need not sleep to find that out."""
+    held, request = Held(), get(URL)
+
+    async def fail(_: httpx.Request) -> httpx.Response:
+        await held.go.wait()
+        return await Scripted(error).handle_async_request(request)
+
+    transport = layer(Scripted(fail, 503), clock)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, transport, request)
+        await anyio.wait_all_tasks_blocked()
+        await ask_times(5, transport)
+        held.go.set()
+
+    gate: Gate = request.extensions["walltrack.gate"]
+    assert gate.shut_for() == COOLDOWN
+
+
+# A key function that fails
+
+
+class Picky:
+    """A key function that goes wrong for /strange."""
+
+    def __call__(self, request: httpx.Request) -> Hashable:
+        if request.url.path == "/strange":
+            raise KeyError("strange")
+        return request.url.host
+
+
+@pytest.mark.anyio
+async def test_a_failing_response_whose_key_fails_is_closed(clock: Clock) -> None:
+    """The caller never gets hold of it, so that nobody else could close it."""
+    body = Body(b"sorry")
+    transport = layer(Scripted(httpx.Response(503, stream=body)), clock, key=Picky())
+
+    answer = await ask(transport, get("https://api.test/strange"))
+
+    assert isinstance(answer, KeyError)
+    assert body.closes == 1
+
+
+@pytest.mark.anyio
+async def test_a_body_whose_key_fails_at_its_end_is_closed(clock: Clock) -> None:
+    """The error comes out of the closing, and the connection is let go of."""
+    body = Body(b"one")
+    good = httpx.Response(200, stream=body)
+    transport = layer(Scripted(good, 503), clock, key=Picky())
+    response = await ask(transport, get("https://api.test/strange"))
+    assert isinstance(response, httpx.Response)
+    await ask(transport)  # from now on the end of a body is looked at
+
+    with pytest.raises(KeyError, match="strange"):
+        await response.aclose()
+
+    assert body.closes == 1
+
+
+@pytest.mark.anyio
+async def test_a_key_that_fails_before_the_request_sends_nothing(clock: Clock) -> None:
+    """There is no breaker to ask."""
+    inner = Scripted(503)
+    transport = layer(inner, clock, key=Picky())
+    await ask(transport)
+
+    assert isinstance(await ask(transport, get("https://api.test/strange")), KeyError)
+    assert len(inner.requests) == 1
+
+
 # A transport among others
 
 
@@ -895,6 +982,11 @@ def test_its_repr_shows_what_is_inside(clock: Clock) -> None:
         ({"statuses": {42}}, ValueError),
         ({"statuses": {"503"}}, TypeError),
         ({"exceptions": (BaseException,)}, TypeError),
+        ({"exceptions": httpx.ReadError}, TypeError),
+        ({"breaker": 5}, TypeError),
+        ({"breaker": CircuitBreaker}, TypeError),
+        ({"key": "host"}, TypeError),
+        ({"clock": 5}, TypeError),
     ],
 )
 def test_bad_input_is_refused_by_name(arguments: dict[str, Any], error: type[Exception]) -> None:

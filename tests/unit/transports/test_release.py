@@ -4,12 +4,13 @@ import anyio
 import httpx
 import pytest
 
-from tests.support import Body, get
+from tests.support import URL, Body, get
 from walltrack.transports.release import MAX_DRAIN_BYTES, release
 
 pytestmark = pytest.mark.anyio
 
 LONG = b"x" * (MAX_DRAIN_BYTES + 1)
+CHUNK = b"x" * 1000
 
 
 class Silent(Body):
@@ -30,6 +31,17 @@ class Watched(Body):
         async for chunk in super().__aiter__():
             yield chunk
         self.ended = True
+
+
+class Relentless(Body):
+    """A body of which more is there at once, for ever."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self.read += len(CHUNK)
+        return CHUNK
 
 
 class SlowToClose(Body):
@@ -93,7 +105,29 @@ async def test_a_body_that_drips_holds_nobody_up() -> None:
     assert (body.read, body.closes) == (1, 1)
 
 
-@pytest.mark.parametrize("error", [httpx.ReadError("reset"), httpx.ReadTimeout("late")])
+@pytest.mark.parametrize("length", [str(len(LONG)), str(10**12)])
+async def test_the_answer_to_a_head_is_read_whatever_length_it_tells(length: str) -> None:
+    """It is that of the body that a GET would have had; here there is none to wait for."""
+    body = Watched()
+    await release(httpx.Request("HEAD", URL), discarded(body, content_length=length))
+    assert (body.ended, body.closes) == (True, 1)
+
+
+# httpx's generator around a body that cannot be cancelled is dropped half-way.
+@pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
+async def test_a_body_that_never_waits_is_read_no_further() -> None:
+    """It hears of no cancellation, and of no clock; so it is left."""
+    body = Relentless()
+    await release(get(), discarded(body))
+    assert MAX_DRAIN_BYTES < body.read <= 2 * MAX_DRAIN_BYTES + len(CHUNK)
+    assert body.closes == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [httpx.ReadError("reset"), httpx.ReadTimeout("late"), OSError("gone"), KeyError("a bug")],
+    ids=lambda error: type(error).__name__,
+)
 async def test_a_body_that_breaks_off_is_closed_without_a_word(error: Exception) -> None:
     """What goes wrong with a response that nobody wants is of no interest."""
     body = Body(b"so", error)
@@ -107,6 +141,23 @@ async def test_a_response_that_was_read_is_left_alone() -> None:
     response = discarded(body)
     await response.aread()
     await release(get(), response)
+    assert body.closes == 1
+
+
+@pytest.mark.parametrize("chunks", [(b"so",), (b"so", httpx.ReadError("reset"))])
+@pytest.mark.parametrize("error", [httpx.CloseError("stuck"), OSError("gone"), KeyError("a bug")])
+async def test_what_goes_wrong_in_closing_is_of_no_interest(
+    chunks: tuple[bytes | Exception, ...], error: Exception
+) -> None:
+    """The call goes on, whatever became of the connection."""
+
+    class Stuck(Body):
+        async def aclose(self) -> None:
+            await super().aclose()
+            raise error
+
+    body = Stuck(*chunks)
+    await release(get(), discarded(body))
     assert body.closes == 1
 
 

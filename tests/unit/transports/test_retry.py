@@ -22,8 +22,10 @@ from walltrack import (
     CircuitBreakerOpenError,
     CircuitBreakerTransport,
     CircuitState,
+    Delivery,
     Event,
     RequestRejectedError,
+    ResponseTooLargeError,
     RetryBudget,
     RetryPolicy,
     RetryScheduled,
@@ -36,6 +38,7 @@ from walltrack.core.extensions import CallReport
 asynchronous = pytest.mark.anyio
 
 KEY = "Idempotency-Key"
+WHOLE = {"walltrack.whole_body": True}
 
 RETRIED_STATUSES = [429, *range(500, 600)]
 OTHER_STATUSES = [200, 204, 301, 304, 400, 401, 403, 404, 408, 409, 418, 422, 425, 499]
@@ -65,6 +68,18 @@ OTHER_ERRORS = [
 
 class Untouchable(Exception):  # noqa: N818 - stands for what nobody may catch
     """An exception that no policy names."""
+
+
+class Endless(Body):
+    """A body of which more comes for ever, by an iterator that needs no clean-up when dropped."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await anyio.lowlevel.checkpoint()
+        self.read += 1
+        return b"x"
 
 
 class Shut:
@@ -117,6 +132,34 @@ def behind(gate: object, status: int = 503) -> Step:
 def waiting_for(value: str, status: int = 503) -> httpx.Response:
     """A response that asks to wait."""
     return httpx.Response(status, headers={"Retry-After": value})
+
+
+def put_once() -> httpx.Request:
+    """A PUT whose body can be read once."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"on"
+        yield b"ce"
+
+    return httpx.Request("PUT", URL, content=body())
+
+
+def after_reading(outcome: int | Exception) -> Step:
+    """An attempt that takes the whole body, and then ends so."""
+
+    async def step(request: httpx.Request) -> httpx.Response:
+        body: Any = request.stream
+        read = b"".join([chunk async for chunk in body])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return httpx.Response(outcome, extensions={"read": read})
+
+    return step
+
+
+def small(body: Body) -> httpx.Response:
+    """A good answer with a body that says it is small."""
+    return httpx.Response(200, headers={"Content-Length": "4"}, stream=body)
 
 
 def keys(transport: Scripted) -> list[str | None]:
@@ -314,6 +357,28 @@ async def test_a_report_tells_the_attempts_of_a_call_that_raised(
 
 
 @asynchronous
+@pytest.mark.parametrize(
+    ("script", "delivery"),
+    [
+        ([httpx.ConnectError], Delivery.NOT_SENT),
+        ([httpx.ReadTimeout, httpx.ConnectError], Delivery.UNCERTAIN),
+        ([503, httpx.ConnectError], Delivery.ANSWERED),
+        ([503, httpx.ReadTimeout, httpx.ConnectError], Delivery.UNCERTAIN),
+    ],
+)
+async def test_a_report_tells_what_any_attempt_may_have_done(
+    make: Make, script: list[Step], delivery: Delivery
+) -> None:
+    """A connection that is refused in the end does not undo what went before."""
+    report = CallReport()
+    with pytest.raises(httpx.ConnectError):
+        await make(Scripted(*script)).handle_async_request(
+            get(extensions={"walltrack.report": report})
+        )
+    assert report == CallReport(4, delivery)
+
+
+@asynchronous
 async def test_a_report_of_another_kind_is_left_alone(make: Make) -> None:
     """Whatever stands in its place does no harm."""
     request = get(extensions={"walltrack.report": "mine"})
@@ -505,6 +570,26 @@ def test_a_transport_refuses_what_is_no_policy(policy: Any) -> None:  # noqa: AN
     """Where it is given, not on the first failure."""
     with pytest.raises(TypeError, match="policy must be a RetryPolicy"):
         RetryTransport(Scripted(200), policy=policy)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"budget": 5}, TypeError, "budget must be a .*RetryBudget"),
+        ({"budget": False}, TypeError, "budget must be a .*RetryBudget"),
+        ({"sleep": 5}, TypeError, "sleep must be a function"),
+        ({"sleep": None}, TypeError, "sleep must be a function"),
+        ({"max_response_bytes": 1.5}, TypeError, "max_response_bytes must be a whole number"),
+        ({"max_response_bytes": True}, TypeError, "max_response_bytes must be a whole number"),
+        ({"max_response_bytes": 0}, ValueError, "max_response_bytes must be at least 1"),
+    ],
+)
+def test_bad_input_is_refused_by_name(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """Where it is given, not on the first failure."""
+    with pytest.raises(error, match=message):
+        RetryTransport(Scripted(200), **arguments)
 
 
 # Retry-After
@@ -742,26 +827,148 @@ async def test_a_post_that_is_not_repeated_is_told(make: Make, events: Events) -
 
 
 @asynchronous
-@pytest.mark.parametrize("outcome", [503, httpx.ConnectError])
+@pytest.mark.parametrize("outcome", [503, httpx.WriteError("reset")])
 async def test_a_body_that_can_be_read_once_is_sent_once(
-    make: Make, events: Events, outcome: Step
+    make: Make, events: Events, outcome: int | Exception
 ) -> None:
     """The outcome stands as it came, and an event says why."""
-
-    async def body() -> AsyncIterator[bytes]:
-        yield b"once"
-
-    inner = Scripted(outcome)
+    inner = Scripted(after_reading(outcome))
+    ended: int | Exception
     try:
-        response = await make(inner).handle_async_request(httpx.Request("PUT", URL, content=body()))
-    except httpx.ConnectError:
-        assert outcome is httpx.ConnectError
-    else:
-        assert response.status_code == outcome
+        ended = (await make(inner).handle_async_request(put_once())).status_code
+    except httpx.WriteError as error:
+        ended = error
+    assert ended == outcome
     assert len(inner.requests) == 1
     [event] = events
     assert isinstance(event, RetryStopped)
     assert event.because is StopReason.BODY_CANNOT_REPLAY
+
+
+@asynchronous
+@pytest.mark.parametrize("outcome", [503, httpx.ConnectError])
+async def test_a_body_of_which_nothing_was_taken_may_still_be_sent(
+    make: Make, outcome: Step
+) -> None:
+    """As long as nobody began to read it, the next attempt sends the whole of it."""
+    inner = Scripted(outcome, outcome, after_reading(200))
+    response = await make(inner).handle_async_request(put_once())
+    assert response.extensions == {"walltrack.attempts": 3, "read": b"once"}
+
+
+@asynchronous
+async def test_a_body_of_which_one_chunk_was_taken_is_not_sent_again(make: Make) -> None:
+    """What is left of it is not what the caller wanted to send."""
+
+    async def break_off(request: httpx.Request) -> httpx.Response:
+        body: Any = request.stream
+        chunks = aiter(body)
+        assert await anext(chunks) == b"x"
+        await chunks.aclose()
+        raise httpx.WriteError("reset")
+
+    inner = Scripted(break_off, 200)
+    with pytest.raises(httpx.WriteError):
+        await make(inner).handle_async_request(httpx.Request("PUT", URL, stream=Endless()))
+    assert len(inner.requests) == 1
+
+
+# Bodies of responses
+
+
+@asynchronous
+@pytest.mark.parametrize("error", [httpx.ReadError, httpx.ReadTimeout, httpx.RemoteProtocolError])
+@pytest.mark.parametrize("earlier", [(), (503,)], ids=["at first", "later"])
+async def test_a_small_body_that_breaks_off_is_asked_for_again(
+    make: Make, events: Events, earlier: tuple[int, ...], error: type[Exception]
+) -> None:
+    """It belongs to the attempt; the broken connection is let go of."""
+    broken, whole = Body(b"so", error("broken")), Body(b"so", b"so")
+    inner = Scripted(*earlier, small(broken), small(whole))
+    response = await make(inner).handle_async_request(get())
+    assert await response.aread() == b"soso"
+    assert (broken.closes, whole.closes) == (1, 1)
+    last = events[-1]
+    assert isinstance(last, RetryScheduled)
+    assert last.reason == error.__name__
+
+
+@asynchronous
+async def test_a_small_body_that_breaks_off_for_good_raises(make: Make) -> None:
+    """What came last, as ever."""
+    last = httpx.ReadError("the last")
+    bodies = [Body(b"so", error) for error in (*[httpx.ReadError("broken")] * 3, last)]
+    with pytest.raises(httpx.ReadError) as raised:
+        await make(Scripted(*map(small, bodies))).handle_async_request(get())
+    assert raised.value is last
+    assert [body.closes for body in bodies] == [1] * 4
+
+
+@asynchronous
+@pytest.mark.parametrize("length", [None, str(1024 * 1024 + 1)])
+async def test_any_other_body_streams_through(make: Make, length: str | None) -> None:
+    """None of it is read before its reader asks; a break is the reader's then."""
+    body = Body(b"so", httpx.ReadError("broken"))
+    headers = {} if length is None else {"Content-Length": length}
+    inner = Scripted(httpx.Response(200, headers=headers, stream=body))
+    response = await make(inner).handle_async_request(get())
+    assert (body.read, response.is_closed) == (0, False)
+    with pytest.raises(httpx.ReadError):
+        await response.aread()
+    assert len(inner.requests) == 1
+
+
+@asynchronous
+async def test_a_caller_who_wants_the_whole_body_gets_it(make: Make) -> None:
+    """Without a length, too, a break in it is a failed attempt."""
+    broken = httpx.Response(200, stream=Body(b"so", httpx.ReadError("broken")))
+    inner = Scripted(broken, httpx.Response(200, stream=Body(b"so", b"so")))
+    response = await make(inner).handle_async_request(get(extensions=WHOLE))
+    assert await response.aread() == b"soso"
+    assert response.extensions["walltrack.attempts"] == 2
+
+
+@asynchronous
+@pytest.mark.parametrize("status", [200, 404, 503])
+@pytest.mark.parametrize("earlier", [(), (503,)], ids=["at first", "later"])
+async def test_a_body_beyond_the_limit_raises(
+    make: Make, earlier: tuple[int, ...], status: int
+) -> None:
+    """At once and for good, since the next one would be as long; also the last failure's."""
+    body = Endless()
+    inner = Scripted(*earlier, httpx.Response(status, stream=body))
+    policy = RetryPolicy(max_retries=len(earlier))
+    transport = make(inner, max_response_bytes=5, policy=policy)
+    with pytest.raises(ResponseTooLargeError) as raised:
+        await transport.handle_async_request(get(extensions=WHOLE))
+    assert raised.value.max_bytes == 5
+    assert (body.read, body.closes) == (6, 1)
+    assert len(inner.requests) == 1 + len(earlier)
+
+
+@asynchronous
+async def test_a_body_of_just_the_limit_is_read(make: Make) -> None:
+    """The limit is what may come."""
+    inner = Scripted(httpx.Response(200, stream=Body(b"soso")))
+    transport = make(inner, max_response_bytes=4)
+    response = await transport.handle_async_request(get(extensions=WHOLE))
+    assert await response.aread() == b"soso"
+
+
+@asynchronous
+async def test_a_streaming_caller_knows_no_limit(make: Make) -> None:
+    """Who reads piece by piece decides when it is enough."""
+    inner = Scripted(httpx.Response(200, stream=Body(b"soso", b"soso")))
+    response = await make(inner, max_response_bytes=4).handle_async_request(get())
+    assert await response.aread() == b"sosososo"
+
+
+@asynchronous
+async def test_the_last_failures_body_is_read_for_who_wants_the_whole(make: Make) -> None:
+    """And one that breaks off is raised then: no attempt is left."""
+    last = httpx.Response(503, stream=Body(b"so", httpx.ReadError("broken")))
+    with pytest.raises(httpx.ReadError):
+        await make(Scripted(503, 503, 503, last)).handle_async_request(get(extensions=WHOLE))
 
 
 # Gates
@@ -809,6 +1016,18 @@ async def test_a_gate_is_good_for_one_failure(make: Make) -> None:
     assert len(inner.requests) == 4
 
 
+@asynchronous
+@pytest.mark.parametrize("outcome", [503, httpx.ReadError])
+async def test_the_gate_of_an_earlier_call_is_dropped(make: Make, outcome: Step) -> None:
+    """The same request was sent before, by whatever way; this attempt left no gate."""
+    gate = Shut(30.0)
+    request = get(extensions={"walltrack.gate": gate})
+    response = await make(Scripted(outcome, 200)).handle_async_request(request)
+    assert response.extensions["walltrack.attempts"] == 2
+    assert gate.asked == 0
+    assert "walltrack.gate" not in request.extensions
+
+
 # Budget
 
 
@@ -844,6 +1063,20 @@ async def test_a_failure_funds_no_budget(make: Make, outcome: Step) -> None:
     with suppress(httpx.ReadError):
         await transport.handle_async_request(get())
     assert budget.balance == 9.0
+
+
+@asynchronous
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_failure_that_is_not_retried_funds_no_budget(make: Make, status: int) -> None:
+    """It is no success only because the policy leaves it alone; on whichever attempt it comes."""
+    budget = RetryBudget(10, deposit=0.5)
+    budget.withdraw()
+    transport = make(
+        Scripted(status, 418, status), budget=budget, policy=RetryPolicy(statuses={418})
+    )
+    for balance in (9.0, 8.0):
+        assert (await transport.handle_async_request(get())).status_code == status
+        assert budget.balance == balance
 
 
 # Composition

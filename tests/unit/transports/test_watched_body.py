@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.support import Body
-from walltrack.transports.watched_stream import WatchedStream
+from walltrack.transports.watched_body import WatchedBody
 
 pytestmark = pytest.mark.anyio
 
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.anyio
 class Ends(list[BaseException | None]):
     """What a stream told of its end."""
 
-    def watch(self, body: httpx.AsyncByteStream) -> WatchedStream:
-        return WatchedStream(body, self.append)
+    def watch(self, body: httpx.AsyncByteStream) -> WatchedBody:
+        return WatchedBody(body, self.append)
 
 
 class Endless(httpx.AsyncByteStream):
@@ -139,4 +139,47 @@ async def test_the_end_is_told_although_closing_fails() -> None:
     with pytest.raises(httpx.CloseError):
         await ends.watch(Stuck(b"one")).aclose()
 
+    assert ends == [None]
+
+
+@pytest.mark.anyio
+async def test_a_body_that_was_read_ahead_comes_out_in_the_same_chunks() -> None:
+    """As often as it is asked for, and empty ones, too; the body itself is read and closed once."""
+    body = Body(b"one", b"", b"two")
+    watched = WatchedBody(body)
+
+    assert await watched.read_ahead(100)
+
+    for _ in range(2):
+        assert [chunk async for chunk in watched] == [b"one", b"", b"two"]
+    assert (body.read, body.closes) == (6, 1)
+
+
+@pytest.mark.anyio
+async def test_reading_ahead_tells_how_it_ended() -> None:
+    """Once, at the end, with the error if there was one; reading it again says nothing more."""
+    ends: list[tuple[str, BaseException | None]] = []
+    broken = httpx.ReadError("reset")
+    good = WatchedBody(Body(b"x"), lambda *end: ends.append(end), "good")
+    bad = WatchedBody(Body(b"x", broken), lambda *end: ends.append(end), "bad")
+
+    await good.read_ahead(100)
+    await good.aclose()
+    with pytest.raises(httpx.ReadError):
+        await bad.read_ahead(100)
+
+    assert ends == [("good", None), ("bad", broken)]
+
+
+@pytest.mark.anyio
+async def test_reading_ahead_no_further_than_it_may_leaves_the_rest() -> None:
+    """The body stays open, and nothing is told until its reader is done."""
+    ends: list[BaseException | None] = []
+    body = Body(b"one", b"two", b"three")
+    watched = WatchedBody(body, ends.append)
+
+    assert not await watched.read_ahead(4)
+    assert (body.closes, ends) == (0, [])
+
+    assert [chunk async for chunk in watched] == [b"one", b"two", b"three"]
     assert ends == [None]

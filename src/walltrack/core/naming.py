@@ -1,0 +1,16 @@
+"""What a request is called where people read of it: never with userinfo or a query."""
+
+import httpx
+
+from walltrack.core.extensions import SERVICE
+
+
+def service_of(request: httpx.Request) -> str:
+    """The service's name as the caller gave it, or `host[:port]`."""
+    name = request.extensions.get(SERVICE)
+    return name if isinstance(name, str) else request.url.netloc.decode("ascii")
+
+
+def path_of(request: httpx.Request) -> str:
+    """The path as it is sent, percent-encoded and so on one line, without the query."""
+    return request.url.raw_path.partition(b"?")[0].decode("ascii")

@@ -1,0 +1,97 @@
+"""A response body that tells once how it ended, and that can be read ahead of its reader."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import anyio
+import httpx
+
+
+class WatchedBody(httpx.AsyncByteStream):
+    """Passes a body through untouched, and tells once how it ended.
+
+    Args:
+        stream: The body.
+        on_end: Called once, with `context` and then None when the body came to its end or the
+            reader closed it, or the exception when reading it raised one.
+        context: What `on_end` has to know besides.
+    """
+
+    def __init__(
+        self,
+        stream: httpx.AsyncByteStream,
+        on_end: Callable[..., None] | None = None,
+        *context: object,
+    ) -> None:
+        self._stream = stream
+        self._on_end = on_end
+        self._context = context
+        self._read: list[bytes] = []
+        self._rest: Any = stream  # what is still to come: an iterable, then its iterator, then None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._read:
+            yield chunk
+        if self._rest is None:
+            return
+        try:
+            async for chunk in self._rest:
+                yield chunk
+        except GeneratorExit:  # the reader went away; a cancellation or the closing will tell
+            raise
+        except BaseException as error:
+            self._end(error)
+            raise
+        self._end(None)
+
+    async def read_ahead(self, max_bytes: int) -> bool:
+        """Read the body to its end and close it; iterating it afterwards gives the same chunks.
+
+        Returns:
+            False when there is more than `max_bytes`. It is still open then, and iterating it gives
+            what was read, and then the rest.
+        """
+        self._rest = chunks = aiter(self._stream)
+        left = max_bytes
+        try:
+            async for chunk in chunks:
+                self._read.append(chunk)
+                left -= len(chunk)
+                if left < 0:
+                    return False
+        except BaseException as error:
+            self._end(error)
+            # What goes wrong in closing must not take the place of a cancellation.
+            with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
+                await self._stream.aclose()
+            raise
+        self._rest = None
+        self._end(None)
+        await self._stream.aclose()
+        return True
+
+    async def aclose(self) -> None:
+        """Close the body; a reader that closes it early has had what it wanted."""
+        if self._rest is None:  # read ahead, and closed
+            return
+        try:
+            self._end(None)
+        finally:
+            await self._stream.aclose()
+
+    async def abandon(self) -> None:
+        """Close a body that was read ahead in part, and end its iteration here and now.
+
+        An iterator that is dropped half-way finishes only when it is collected.
+        """
+        await self.aclose()
+        with anyio.CancelScope() as scope, contextlib.suppress(Exception):
+            scope.cancel()
+            await anext(self._rest)  # cancelled where it waits; one that never waits goes on
+
+    def _end(self, error: BaseException | None) -> None:
+        on_end = self._on_end
+        if on_end is not None:
+            self._on_end = None
+            on_end(*self._context, error)

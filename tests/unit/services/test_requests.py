@@ -1,0 +1,122 @@
+from collections.abc import Mapping
+from typing import Any, cast
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from walltrack.services.base_url import BaseURL
+from walltrack.services.requests import BodyOptions, RequestBuilder, sending
+
+HOME = "https://api.test/v1"
+
+
+def build(
+    path: str = "/a",
+    *,
+    headers: Mapping[str, str | SecretStr] | None = None,
+    params: Mapping[str, Any] | None = None,
+    **options: Any,  # noqa: ANN401 - handed on
+) -> httpx.Request:
+    """A POST that a builder with these headers and params built."""
+    builder = RequestBuilder(BaseURL(HOME), headers, params)
+    return builder.build(httpx.AsyncClient(), "POST", path, cast("BodyOptions", options))
+
+
+def build_with(**options: Any) -> httpx.Request:  # noqa: ANN401 - handed on
+    """A POST with headers and params of its own over those of its API."""
+    builder = RequestBuilder(BaseURL(HOME), {"X-A": "1", "X-B": "1"}, {"a": "1", "b": "1"})
+    return builder.build(httpx.AsyncClient(), "POST", "/a?c=1", cast("BodyOptions", options))
+
+
+def test_a_request_is_built_below_the_base() -> None:
+    """With method, path and what every request of the client has."""
+    request = build("/a?x=a+b", headers={"X-A": "1"})
+    assert (request.method, str(request.url)) == ("POST", f"{HOME}/a?x=a+b")
+    assert request.headers["X-A"] == "1"
+
+
+def test_options_reach_the_request() -> None:
+    """Under the names that httpx gave them."""
+    request = build(json={"a": 1}, timeout=3.0, extensions={"mine": 1})
+    assert request.content == b'{"a":1}'
+    assert request.extensions["timeout"]["write"] == 3.0
+    assert request.extensions["mine"] == 1
+
+
+def test_those_of_one_request_go_before_those_of_all() -> None:
+    """In any letter case; the others stay, and so does the query of the path."""
+    request = build_with(headers={"x-a": "2"}, params={"a": "2"})
+    assert (request.headers.get_list("X-A"), request.headers["X-B"]) == (["2"], "1")
+    assert dict(request.url.params) == {"a": "2", "b": "1", "c": "1"}
+
+
+def test_secrets_are_unwrapped_in_the_request_alone() -> None:
+    """What the builder holds goes on hiding them."""
+    builder = RequestBuilder(
+        BaseURL(HOME), {"X-Key": SecretStr("hunter2")}, {"key": SecretStr("swordfish")}
+    )
+    request = builder.build(httpx.AsyncClient(), "GET", "/a", {})
+    assert request.headers["X-Key"] == "hunter2"
+    assert request.url.query == b"key=swordfish"
+    assert "hunter2" not in repr(vars(builder))
+    assert "swordfish" not in repr(vars(builder))
+
+
+def test_a_builder_keeps_what_it_was_given() -> None:
+    """Changing the mapping afterwards changes no later request."""
+    headers: dict[str, str | SecretStr] = {"X-A": "1"}
+    builder = RequestBuilder(BaseURL(HOME), headers, None)
+    headers["X-A"] = "2"
+    assert builder.build(httpx.AsyncClient(), "GET", "/a", {}).headers["X-A"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"parms": {}}, "parms"),
+        ({"follow_redirect": True, "Json": {}}, "Json, follow_redirect"),
+        ({"stream": True}, "stream"),
+    ],
+)
+def test_an_option_of_another_name_is_refused(options: dict[str, Any], named: str) -> None:
+    """A misspelt one would be passed over, and something else sent than was meant."""
+    with pytest.raises(TypeError, match=f"^no option of a request: {named}$"):
+        build(**options)
+
+
+def test_options_of_the_sending_are_told_apart() -> None:
+    """They count when a request is sent, not when it is built."""
+    auth = ("me", "hunter2")
+    options: BodyOptions = {"auth": auth, "follow_redirects": True, "json": {}, "headers": {}}
+    assert sending(options) == {"auth": auth, "follow_redirects": True}
+    assert sending({}) == {}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("url", "home"),
+    [
+        ("https://api.test/elsewhere", True),
+        ("https://API.test:443/v1/b", True),
+        ("https://other.test/v1/a", False),
+        ("http://api.test/v1/a", False),
+        ("https://api.test:8443/v1/a", False),
+        ("https://api.test.evil.test/", False),
+    ],
+)
+async def test_headers_that_may_be_secret_stay_at_home(url: str, *, home: bool) -> None:
+    """Those of the protocol travel; any other may be an API key."""
+    sent = {
+        "X-Key": "hunter2",
+        "Authorization": "Bearer hunter2",
+        "Proxy-Authorization": "Basic hunter2",
+        "Idempotency-Key": "1",
+        "Accept": "text/html",
+        "Cookie": "a=1",
+    }
+    request = httpx.Request("POST", url, headers=sent, json={"a": 1})
+    before = set(request.headers)
+    await RequestBuilder(BaseURL(HOME), None, None).keep_credentials_home(request)
+    kept = before if home else {"accept", "cookie", "host", "content-length", "content-type"}
+    assert set(request.headers) == kept
