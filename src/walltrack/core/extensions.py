@@ -44,7 +44,7 @@ class CallReport:
 
     Args:
         attempts: How many attempts were made.
-        delivery: Whether the server can have acted on any of them; None when none has failed.
+        delivery: Whether the server can have acted on any of them; None while that is not known.
     """
 
     attempts: int = 1

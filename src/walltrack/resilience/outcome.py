@@ -10,7 +10,8 @@ PoolTimeout                                        yes      failure; as a probe:
                                                             no verdict
 ReadTimeout, WriteTimeout, ReadError, WriteError,  yes      failure               uncertain
 CloseError, RemoteProtocolError
-UnsupportedProtocol, LocalProtocolError            no       no verdict            not sent
+UnsupportedProtocol                                no       no verdict            not sent
+LocalProtocolError                                 no       no verdict            uncertain
 RequestRejectedError (an open circuit and such)    no       no verdict            not sent
 cancelled by the caller                            no       no verdict            uncertain
 any other exception                                no       no verdict            uncertain
@@ -61,7 +62,7 @@ _NOT_SENT = (
     httpx.ProxyError,
     httpx.PoolTimeout,
     httpx.UnsupportedProtocol,
-    httpx.LocalProtocolError,
+    # Not LocalProtocolError: httpcore also raises it when an HTTP/2 server ends a half-sent upload.
 )
 
 Errors = tuple[type[Exception], ...]

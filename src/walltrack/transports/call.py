@@ -78,6 +78,10 @@ class Call:
         )
         self._report.note(self.attempts, self.delivery)
 
+    def cancel(self) -> None:
+        """Note that an attempt was cancelled: the server may have acted on it."""
+        self._report.note(self.attempts, Delivery.UNCERTAIN)
+
     @property
     def response(self) -> httpx.Response | None:
         """The response that the last attempt ended with, if it was answered."""

@@ -21,7 +21,7 @@ class SendTrace:
     """
 
     def __init__(self, method: str, chained: Trace | None) -> None:
-        self._method = method.encode("ascii")
+        self._asks_proxy_itself = method == "CONNECT"
         self._chained = chained
         self._seen = False
         self._sending = False
@@ -30,7 +30,8 @@ class SendTrace:
         """Note a step."""
         self._seen = True
         if name.endswith("send_request_headers.started"):
-            self._sending = self._sending or info["request"].method == self._method
+            own = info["request"].method != b"CONNECT" or self._asks_proxy_itself
+            self._sending = self._sending or own
         if self._chained is not None:
             await self._chained(name, info)
 

@@ -146,6 +146,9 @@ class RetryTransport(WrappingTransport):
                     return response
             except Exception as error:  # noqa: BLE001 - as above
                 call.end(error)
+            except BaseException:
+                call.cancel()
+                raise
             else:
                 call.end(response)
         return await self._deliver(call)

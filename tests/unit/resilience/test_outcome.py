@@ -40,7 +40,7 @@ TABLE: list[tuple[BaseException, bool, Verdict, Verdict, Delivery]] = [
     (httpx.CloseError("e"), True, FAILURE, FAILURE, UNCERTAIN),
     (httpx.RemoteProtocolError("e"), True, FAILURE, FAILURE, UNCERTAIN),
     (httpx.UnsupportedProtocol("e"), False, NONE, NONE, NOT_SENT),
-    (httpx.LocalProtocolError("e"), False, NONE, NONE, NOT_SENT),
+    (httpx.LocalProtocolError("e"), False, NONE, NONE, UNCERTAIN),
     (CircuitBreakerOpenError("api"), False, NONE, NONE, NOT_SENT),
     (RequestRejectedError("api"), False, NONE, NONE, NOT_SENT),
     (asyncio.CancelledError(), False, NONE, NONE, UNCERTAIN),

@@ -156,3 +156,12 @@ def test_a_trace_of_the_callers_own_is_no_evidence() -> None:
     """It is asked nothing that it could not answer."""
     request = get(extensions={"trace": print})
     assert delivery_after(request, httpx.ConnectError("refused")) is Delivery.UNCERTAIN
+
+
+@asynchronous
+@pytest.mark.parametrize("method", ["PATCH", "POST", "CONNECT"])
+async def test_a_request_that_was_renamed_on_its_way_is_still_the_request(method: str) -> None:
+    """An inner transport may send a PATCH as a POST: it was sent all the same."""
+    trace = SendTrace(method, None)
+    await trace("http11.send_request_headers.started", {"request": SimpleNamespace(method=b"POST")})
+    assert trace.began_to_send is True

@@ -1203,3 +1203,19 @@ def test_a_transport_shows_what_it_wraps() -> None:
     """Its repr names the one inside and the retries, and no request."""
     inner = Scripted(200)
     assert repr(RetryTransport(inner)) == f"RetryTransport({inner!r}, max_retries=3)"
+
+
+@pytest.mark.anyio
+async def test_an_attempt_that_is_cancelled_may_have_been_acted_on(clock: Clock) -> None:
+    """The report does not say "not sent" because the attempt before the cancelled one was not."""
+    report = CallReport()
+    with anyio.CancelScope() as scope:
+
+        async def hang(_: httpx.Request) -> httpx.Response:
+            scope.cancel()
+            await anyio.sleep_forever()
+            raise AssertionError
+
+        transport = RetryTransport(Scripted(httpx.ConnectError, hang), sleep=clock.sleep)
+        await transport.handle_async_request(get(extensions={"walltrack.report": report}))
+    assert (report.attempts, report.delivery) == (2, Delivery.UNCERTAIN)

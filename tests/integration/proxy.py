@@ -1,0 +1,141 @@
+"""A proxy on loopback that tunnels and forwards, or misbehaves as it is told."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Port = int
+
+
+@asynccontextmanager
+async def listening(serve: Serve) -> AsyncIterator[Port]:
+    """A port on loopback of which every connection is served by `serve`."""
+
+    async def quietly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Cancelled only at the very end, when asyncio would complain that nobody looked.
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await serve(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(quietly, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Close a connection by a TCP reset."""
+    sock: socket.socket = writer.get_extra_info("socket")
+    if sock.fileno() >= 0:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def join(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: Port, first: bytes = b""
+) -> None:
+    """Pass everything on to `port`, after `first`, and back, until either side is done."""
+    there, back = await asyncio.open_connection("127.0.0.1", port)
+    back.write(first)
+    ways = [
+        asyncio.create_task(_pass_on(reader, back)),
+        asyncio.create_task(_pass_on(there, writer)),
+    ]
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+        back.close()
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(2**16):
+            writer.write(data)
+            await writer.drain()
+
+
+@dataclass
+class Relay:
+    """Passes connections on to `port`, and resets them all when it is told."""
+
+    port: Port
+    clients: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        self.clients.append(writer)
+        await join(reader, writer, self.port)
+
+    def reset(self) -> None:
+        """Reset every connection."""
+        while self.clients:
+            reset(self.clients.pop())
+
+
+@dataclass
+class Proxy:
+    """What the proxy was asked, and how it takes a request: as a proxy should, unless told else."""
+
+    port: Port = 0
+    asked: list[str] = field(default_factory=list)
+    instead: Serve | None = None
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        method, target, _ = head.decode("latin-1").split(" ", 2)
+        self.asked.append(method)
+        if self.instead is not None:
+            await self.instead(reader, writer)
+        elif method == "CONNECT":
+            writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
+            await join(reader, writer, int(target.rpartition(":")[2]))
+        else:
+            # One request a connection; an origin understands a whole URL as its target.
+            await join(reader, writer, int(target.split("/")[2].rpartition(":")[2]), head)
+
+
+def answers(status: int) -> Serve:
+    """Refuse by a status."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del reader
+        writer.write(f"HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n".encode())
+        await writer.drain()
+
+    return serve
+
+
+async def says_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Say nothing until the client gives up."""
+    del writer
+    while await reader.read(2**16):
+        pass
+
+
+async def resets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Reset the connection."""
+    del reader
+    reset(writer)
+
+
+async def hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Close the connection."""
+    del reader, writer
+
+
+@asynccontextmanager
+async def proxying() -> AsyncIterator[Proxy]:
+    """A proxy that listens."""
+    proxy = Proxy()
+    async with listening(proxy.serve) as proxy.port:
+        yield proxy
