@@ -240,3 +240,16 @@ async def _cancel_the_rest() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+
+
+def falls_silent(**headers: str) -> Behaviour:
+    """Half a body, and nothing more until the client gives up; underscores become hyphens."""
+
+    async def behave(exchange: Exchange) -> None:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        half = b"half" if "content-length" in named else b"4\r\nhalf\r\n"
+        await exchange.send(head(200, named) + half)
+        await exchange.reader.read()
+        exchange.end()
+
+    return behave

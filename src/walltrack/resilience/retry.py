@@ -2,7 +2,7 @@
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 from walltrack.core import validation
 from walltrack.core.delivery import Delivery
@@ -24,8 +24,7 @@ _REFUSED_STATUSES: Final = frozenset({429, 503})
 """Statuses by which a server says that it did not act."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """What is known of an attempt that failed in a way worth another one.
 
     Args:
@@ -49,8 +48,7 @@ class Attempt:
     previous_delay: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Ask again after waiting.
 
     Args:

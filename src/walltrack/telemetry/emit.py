@@ -8,10 +8,8 @@ from walltrack.resilience.events import Event, Listener
 _logger = logging.getLogger("walltrack")
 
 
-def emit(listener: Listener | None, event: Event) -> None:
+def emit(listener: Listener, event: Event) -> None:
     """Tell `listener` of `event`. If it raises, that is logged, and the call goes on."""
-    if listener is None:
-        return
     try:
         listener(event)
     except Exception:

@@ -50,8 +50,9 @@ class Call:
         self, request: httpx.Request, policy: RetryPolicy, ended: httpx.Response | Exception
     ) -> None:
         report = request.extensions.get(REPORT)
-        self._report = report if isinstance(report, CallReport) else CallReport()
-        self._report.delivery = None  # a redirect is a request of its own
+        self._report = report if isinstance(report, CallReport) else None
+        if self._report is not None:
+            self._report.delivery = None  # a redirect is a request of its own
         self.request = request
         self.policy = policy
         self.attempts = 1
@@ -63,7 +64,8 @@ class Call:
         self.ended: httpx.Response | Exception | None = None
         self.backoff = backoff
         self.attempts += 1
-        self._report.attempts = self.attempts  # also when it succeeds, and httpx fails after it
+        if self._report is not None:
+            self._report.attempts = self.attempts  # also if it succeeds, and httpx fails after it
         trace = self.request.extensions.get(TRACE)
         if isinstance(trace, SendTrace):
             trace.forget()
@@ -76,11 +78,13 @@ class Call:
             if isinstance(ended, Exception)
             else Delivery.ANSWERED
         )
-        self._report.note(self.attempts, self.delivery)
+        if self._report is not None:
+            self._report.note(self.attempts, self.delivery)
 
     def cancel(self) -> None:
         """Note that an attempt was cancelled: the server may have acted on it."""
-        self._report.note(self.attempts, Delivery.UNCERTAIN)
+        if self._report is not None:
+            self._report.note(self.attempts, Delivery.UNCERTAIN)
 
     @property
     def response(self) -> httpx.Response | None:
@@ -100,7 +104,7 @@ class Call:
             method=self.request.method,
             delivery=self.delivery,
             status=None if response is None else response.status_code,
-            retry_after=None if response is None else _retry_after(response, wall_clock()),
+            retry_after=None if response is None else _retry_after(response, wall_clock),
             replayable=can_replay(self.request),
             shut=shut,
             previous_delay=self.backoff,
@@ -126,5 +130,7 @@ class Call:
         }
 
 
-def _retry_after(response: httpx.Response, now: float) -> float | None:
-    return parse_retry_after(response.headers.get_list("retry-after"), now)
+def _retry_after(response: httpx.Response, wall_clock: Callable[[], float]) -> float | None:
+    if response.headers.get("retry-after") is None:
+        return None
+    return parse_retry_after(response.headers.get_list("retry-after"), wall_clock())

@@ -176,7 +176,8 @@ class CircuitBreakerTransport(WrappingTransport):
             self._tell(request, breaker, state)
 
     def _tell(self, request: httpx.Request, breaker: CircuitBreaker, state: CircuitState) -> None:
-        emit(self._listener, _event(service_of(request), breaker, state))
+        if self._listener is not None:
+            emit(self._listener, _event(service_of(request), breaker, state))
 
 
 def _event(service: str, breaker: CircuitBreaker, state: CircuitState) -> Event:

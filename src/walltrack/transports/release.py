@@ -28,8 +28,10 @@ async def release(
         response: The response to discard.
         max_seconds: How long to go on reading.
     """
+    if response.is_closed:
+        return
     try:
-        if not response.is_closed and _may_be_short(request, response):
+        if _may_be_short(request, response):
             await _drain(response, max_seconds)
     finally:
         with anyio.CancelScope(shield=True), contextlib.suppress(Exception):

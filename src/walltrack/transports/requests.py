@@ -13,10 +13,9 @@ class OneShotStream(httpx.AsyncByteStream):
         self._stream = stream
         self.touched = False
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
         self.touched = True
-        async for chunk in self._stream:
-            yield chunk
+        return aiter(self._stream)
 
     async def aclose(self) -> None:
         """Close the body."""
@@ -31,6 +30,8 @@ def can_replay(request: httpx.Request) -> bool:
     files: a pipe cannot be read twice.
     """
     stream = request.stream
+    if type(stream) is httpx.ByteStream:
+        return True
     if isinstance(stream, OneShotStream):
         return not stream.touched
     both_kinds = isinstance(stream, httpx.SyncByteStream) and isinstance(
@@ -44,7 +45,13 @@ def _can_rewind(field: object) -> bool:
     if isinstance(file, str | bytes):
         return True
     seekable = getattr(file, "seekable", None)
-    return seekable() if callable(seekable) else hasattr(file, "seek")
+    if callable(seekable) and not seekable():
+        return False
+    try:
+        file.seek(0)  # as httpx will; gzip's reader says that it can over a pipe, too
+    except (AttributeError, OSError, ValueError):
+        return False
+    return True
 
 
 def copy_of(request: httpx.Request) -> httpx.Request:

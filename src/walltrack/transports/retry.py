@@ -133,9 +133,11 @@ class RetryTransport(WrappingTransport):
         while wait := self._decide(call):
             if call.response is not None:
                 await release(call.request, call.response)
-            emit(self._listener, call.scheduled(wait))
+            if self._listener is not None:
+                emit(self._listener, call.scheduled(wait))
             call.begin(wait.backoff)  # before the wait: what ended the last attempt is let go of
-            await self._sleep(wait.delay)
+            if wait.delay > 0.0:
+                await self._sleep(wait.delay)
             try:
                 response = await self._inner.handle_async_request(call.request)
                 if response.status_code not in call.policy.statuses:
@@ -163,7 +165,8 @@ class RetryTransport(WrappingTransport):
             decision = StopReason.BUDGET_EMPTY
         if isinstance(decision, Wait):
             return decision
-        if call.policy.max_retries > 0:  # or else nobody expected a retry
+        expected = call.policy.max_retries > 0
+        if self._listener is not None and expected:
             emit(self._listener, call.stopped(decision))
         return None
 

@@ -2,10 +2,13 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import httpx
+
+_MAX_BUFFERED_CHUNKS: Final = 64 * 1024
+"""What httpcore reads at once holds fewer."""
 
 
 class WatchedBody(httpx.AsyncByteStream):
@@ -46,7 +49,9 @@ class WatchedBody(httpx.AsyncByteStream):
         self._end(None)
 
     async def read_ahead(self, max_bytes: int) -> bool:
-        """Read the body to its end and close it; iterating it afterwards gives the same chunks.
+        """Read the body to its end; iterating it afterwards gives the same chunks.
+
+        Closing it stays its reader's business: until then he finds the connection as it was.
 
         Returns:
             False when there is more than `max_bytes`. It is still open then, and iterating it gives
@@ -68,13 +73,10 @@ class WatchedBody(httpx.AsyncByteStream):
             raise
         self._rest = None
         self._end(None)
-        await self._stream.aclose()
         return True
 
     async def aclose(self) -> None:
         """Close the body; a reader that closes it early has had what it wanted."""
-        if self._rest is None:  # read ahead, and closed
-            return
         try:
             self._end(None)
         finally:
@@ -88,7 +90,8 @@ class WatchedBody(httpx.AsyncByteStream):
         await self.aclose()
         with anyio.CancelScope() as scope, contextlib.suppress(Exception):
             scope.cancel()
-            await anext(self._rest)  # cancelled where it waits; one that never waits goes on
+            for _ in range(_MAX_BUFFERED_CHUNKS):  # one that never waits hears of no cancellation
+                await anext(self._rest)
 
     def _end(self, error: BaseException | None) -> None:
         on_end = self._on_end

@@ -22,13 +22,6 @@ def test_a_listener_hears_the_event(events: Events) -> None:
     assert events == [EVENT]
 
 
-def test_nobody_need_listen(caplog: pytest.LogCaptureFixture) -> None:
-    """Without a listener nothing happens."""
-    emit(None, EVENT)
-
-    assert not caplog.records
-
-
 def test_a_listener_that_raises_is_logged_and_the_call_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

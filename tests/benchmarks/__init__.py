@@ -1,0 +1,1 @@
+"""Run by hand: `uv run --group bench python -m tests.benchmarks.overhead`, or `.throughput`."""

@@ -1,0 +1,112 @@
+"""Requests per second over loopback, through both layers and bare, in interleaved rounds.
+
+Run it with `uv run --group bench python -m tests.benchmarks.throughput`. The server is a process of
+its own, and answers at once.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import random
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+
+from tests.benchmarks.contenders import bare, retries, walltrack
+from tests.benchmarks.measuring import Table, keep, show
+
+SERVER = """
+import asyncio
+
+ANSWER = b"HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\n\\r\\nok"
+
+
+class Answering(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport, self.received = transport, b""
+
+    def data_received(self, data):
+        *requests, self.received = (self.received + data).split(b"\\r\\n\\r\\n")
+        self.transport.write(ANSWER * len(requests))
+
+
+async def main():
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Answering, "127.0.0.1", 0, backlog=1024)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+asyncio.run(main())
+"""
+
+CONTENDERS = {"bare": bare, "walltrack": walltrack, "httpx-retries": retries}
+
+
+@contextlib.asynccontextmanager
+async def server() -> AsyncIterator[str]:
+    """The URL of a server that answers at once."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SERVER, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    port = int(await process.stdout.readline())
+    try:
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def rate(client: httpx.AsyncClient, url: str, callers: int, requests: int) -> float:
+    """Requests per second that so many callers get through."""
+    left = iter(range(requests))
+
+    async def call() -> None:
+        for _ in left:
+            await client.get(url)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(call() for _ in range(callers)))
+    return requests / (time.perf_counter() - began)
+
+
+async def main() -> None:
+    """Measure, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--json", type=Path, default=Path("throughput.json"))
+    options = parser.parse_args()
+    tables: dict[str, Table] = {}
+    async with server() as url, contextlib.AsyncExitStack() as stack:
+        clients = {
+            name: await stack.enter_async_context(
+                httpx.AsyncClient(transport=factory(httpx.AsyncHTTPTransport()), timeout=60)
+            )
+            for name, factory in CONTENDERS.items()
+        }
+        for callers, requests in ((1, 100), (10, 150), (50, 200), (200, 400)):
+            rates: dict[str, list[float]] = {name: [] for name in clients}
+            for _ in range(options.rounds):
+                for name in random.sample(list(clients), len(clients)):
+                    await rate(clients[name], url, callers, callers)  # idle connections expire
+                    rates[name].append(await rate(clients[name], url, callers, requests))
+            tables[f"{callers} callers"] = {
+                name: {
+                    "requests/s": round(statistics.median(mine)),
+                    "x bare": round(statistics.median(ratios), 3),
+                    "quartiles": " - ".join(f"{q:.2f}" for q in statistics.quantiles(ratios)[::2]),
+                }
+                for name, mine in rates.items()
+                if (ratios := [a / b for a, b in zip(mine, rates["bare"], strict=True)])
+            }
+            show(f"{callers} callers", tables[f"{callers} callers"])
+    keep(options.json, tables)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,315 @@
+"""Request bodies over real sockets: sent again byte for byte, or sent once."""
+
+import gzip
+import io
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from tests.integration.fault_server import Behaviour, FaultServer, answer, close, cut, falls_silent
+from tests.integration.layered import IMPATIENT, layered, pool, short_collections
+from tests.support import Events
+from walltrack import RetryStopped, StopReason
+
+pytestmark = pytest.mark.anyio
+
+NOWHERE = "http://127.0.0.1:1"
+PAYLOAD = bytes(range(256)) * 1024
+BOUNDARY = {"content-type": "multipart/form-data; boundary=line"}
+
+Body = dict[str, Any]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_collections() -> Iterator[None]:
+    with short_collections():
+        yield
+
+
+MakeBody = Callable[[str], Body]
+
+
+@pytest.fixture
+def body(tmp_path: Path) -> Iterator[MakeBody]:
+    """Makes a fresh body of a kind; its files are closed after the test."""
+    with ExitStack() as stack:
+        yield lambda kind: (REPLAYABLE | ONE_SHOT)[kind](stack, tmp_path)
+
+
+class Unseekable(io.RawIOBase):
+    """Bytes that come only once, from a file that the operating system knows nothing of."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._file = io.BytesIO(payload)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any writable buffer
+        return self._file.readinto(buffer)
+
+
+def pipe(stack: ExitStack, payload: bytes) -> io.BufferedReader:
+    """The open end of a pipe that holds `payload`."""
+    end, other = os.pipe()
+    os.write(other, payload)
+    os.close(other)
+    return stack.enter_context(os.fdopen(end, "rb"))
+
+
+def real_file(stack: ExitStack, folder: Path) -> io.BufferedReader:
+    """A file on disk, half read already: httpx sends files from their beginning."""
+    path = folder / "payload.bin"
+    path.write_bytes(PAYLOAD)
+    file = stack.enter_context(path.open("rb"))
+    file.seek(1000)
+    return file
+
+
+def multipart(file: object, **headers: str) -> Body:
+    """A form with fields and a file; the boundary is always the same."""
+    fields = {"name": "Grüße", "several": ["1", "2"]}
+    return {"files": {"file": ("n.bin", file)}, "data": fields, "headers": BOUNDARY | headers}
+
+
+def multipart_length(size: int) -> str:
+    """The length of that form, for a file whose size httpx cannot know."""
+    request = httpx.Request("PUT", NOWHERE, **multipart(bytes(size)))
+    return request.headers["content-length"]
+
+
+Make = Callable[[ExitStack, Path], Body]
+
+REPLAYABLE: dict[str, Make] = {
+    "nothing": lambda _stack, _folder: {},
+    "bytes": lambda _stack, _folder: {"content": PAYLOAD},
+    "text": lambda _stack, _folder: {"content": "Grüße, Welt"},
+    "JSON": lambda _stack, _folder: {"json": {"welt": ["grüße", 1.5, None]}},
+    "form": lambda _stack, _folder: {"data": {"a": "1 & 2", "b": ["x", "y"]}},
+    "multipart of bytes": lambda _stack, _folder: multipart(PAYLOAD),
+    "multipart in memory": lambda _stack, _folder: multipart(io.BytesIO(PAYLOAD)),
+    "multipart from disk": lambda stack, folder: multipart(real_file(stack, folder)),
+}
+
+
+async def generated() -> AsyncIterator[bytes]:
+    """An async generator."""
+    for start in range(0, len(PAYLOAD), 2**16):
+        yield PAYLOAD[start : start + 2**16]
+
+
+PIPED = b"through a pipe" * 100
+
+ONE_SHOT: dict[str, Make] = {
+    "async generator": lambda _stack, _folder: {"content": generated()},
+    "pipe": lambda stack, _folder: multipart(
+        pipe(stack, PIPED), **{"content-length": multipart_length(len(PIPED))}
+    ),
+    "reader without seek": lambda _stack, _folder: multipart(Unseekable(PAYLOAD)),
+    "reader that cannot seek as it says": lambda stack, _folder: multipart(
+        stack.enter_context(gzip.GzipFile(fileobj=pipe(stack, gzip.compress(PIPED)))),
+        **{"content-length": multipart_length(len(PIPED))},
+    ),
+}
+
+
+async def sent_plainly(server: FaultServer, method: str, body: Body) -> bytes:
+    """What a client without the layers sends."""
+    async with httpx.AsyncClient(transport=pool()) as plain:
+        await plain.request(method, server.url, **body)
+    return server.seen.pop().body
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+@pytest.mark.parametrize("kind", REPLAYABLE)
+async def test_a_body_is_sent_byte_for_byte_on_every_attempt(
+    server: FaultServer, body: MakeBody, kind: str, method: str
+) -> None:
+    """Each of four attempts carries the bytes and the headers that a plain client sends."""
+    expected = await sent_plainly(server, method, body(kind))
+    server.will(answer(503), close, cut(missing=8))
+    async with layered() as client:
+        response = await client.request(method, server.url, **body(kind))
+    assert response.extensions["walltrack.attempts"] == 4
+    assert [seen.body for seen in server.seen] == [expected] * 4
+    assert all(seen.headers == server.seen[0].headers for seen in server.seen)
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+@pytest.mark.parametrize("kind", ONE_SHOT)
+async def test_a_body_that_can_be_read_once_is_sent_once(
+    server: FaultServer, body: MakeBody, events: Events, kind: str, method: str
+) -> None:
+    """It goes out whole and once; the answer that came is handed over, and told why."""
+    expected = await sent_plainly(server, method, body(kind))
+    server.will(answer(503, b"the real outcome"))
+    async with layered(events=events) as client:
+        response = await client.request(method, server.url, **body(kind))
+    assert (response.status_code, response.content) == (503, b"the real outcome")
+    assert [seen.body for seen in server.seen] == [expected]
+    assert events == [_stopped(server, method, "503")]
+
+
+@pytest.mark.parametrize("kind", ONE_SHOT)
+@pytest.mark.parametrize(
+    "ending",
+    [
+        pytest.param((close, httpx.RemoteProtocolError), id="closed"),
+        pytest.param((cut(), httpx.RemoteProtocolError), id="short"),
+        pytest.param((falls_silent(content_length="8"), httpx.ReadTimeout), id="silent"),
+    ],
+)
+async def test_a_body_that_can_be_read_once_ends_with_the_real_exception(
+    server: FaultServer,
+    body: MakeBody,
+    events: Events,
+    kind: str,
+    ending: tuple[Behaviour, type[Exception]],
+) -> None:
+    """What broke the only attempt comes out as it is."""
+    fault, error = ending
+    server.will(fault)
+    async with layered(events=events, timeout=IMPATIENT) as client:
+        with pytest.raises(error):
+            await client.put(server.url, **body(kind))
+    assert len(server.seen) == 1
+    assert events == [_stopped(server, "PUT", error.__name__)]
+
+
+def _stopped(server: FaultServer, method: str, reason: str) -> RetryStopped:
+    return RetryStopped(
+        service=f"127.0.0.1:{server.port}",
+        method=method,
+        path="/",
+        attempt=1,
+        max_retries=3,
+        reason=reason,
+        because=StopReason.BODY_CANNOT_REPLAY,
+    )
+
+
+class Endless(httpx.AsyncByteStream):
+    """Not a generator: httpcore would drop one half-way, and trio complains of that."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return PAYLOAD
+
+
+async def test_a_large_upload_that_is_reset_in_the_middle_is_not_taken_up_again(
+    events: Events,
+) -> None:
+    """A generator of which a part was read is not sent from there on."""
+    connections = 0
+
+    async def refuse_to_read_on(stream: anyio.abc.SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        async with stream:
+            await stream.receive(1000)
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - this is not Django
+        async with anyio.create_task_group() as serving, layered(events=events) as client:
+            serving.start_soon(listener.serve, refuse_to_read_on)
+            headers = {"host": "127.0.0.1", "transfer-encoding": "chunked"}
+            request = httpx.Request(
+                "PUT", f"http://127.0.0.1:{port}", headers=headers, stream=Endless()
+            )
+            with pytest.raises(httpx.TransportError):
+                await client.send(request)
+            serving.cancel_scope.cancel()
+    assert connections == 1
+    assert [event.because for event in events if isinstance(event, RetryStopped)] == [
+        StopReason.BODY_CANNOT_REPLAY
+    ]
+
+
+async def test_a_body_that_breaks_by_itself_is_the_callers_error(
+    server: FaultServer, events: Events
+) -> None:
+    """What the caller's own generator raises comes out, and nothing is asked again."""
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"the first half"
+        raise ZeroDivisionError
+
+    async with layered(events=events) as client:
+        with pytest.raises(ZeroDivisionError):
+            await client.put(server.url, content=broken())
+        assert (await client.get(server.url)).status_code == 200
+    assert [seen.method for seen in server.seen] == ["GET"]
+    assert events == []
+
+
+class FirstRefused(httpx.AsyncBaseTransport):
+    """Knocks where nobody listens, the first time."""
+
+    def __init__(self) -> None:
+        self.inner = pool()
+        self.refused = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        if not self.refused:
+            self.refused += 1
+            request.url = httpx.URL(NOWHERE)
+        try:
+            return await self.inner.handle_async_request(request)
+        finally:
+            request.url = url
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+@pytest.mark.parametrize("kind", REPLAYABLE.keys() | ONE_SHOT.keys())
+async def test_an_untouched_body_is_sent_after_a_refused_connection(
+    server: FaultServer, body: MakeBody, kind: str, method: str
+) -> None:
+    """Before its first byte was taken, any body may still be sent."""
+    expected = await sent_plainly(server, method, body(kind))
+    transport = FirstRefused()
+    async with layered(transport) as client:
+        response = await client.request(method, server.url, **body(kind))
+    assert transport.refused == 1
+    assert response.extensions["walltrack.attempts"] == 2
+    assert [seen.body for seen in server.seen] == [expected]
+
+
+async def test_an_untouched_body_is_sent_after_waiting_for_the_pool(server: FaultServer) -> None:
+    """A body that found no free connection is sent when there is one."""
+    server.will(falls_silent(content_length=str(2**21)))
+    held: list[httpx.Response] = []
+
+    async def free_the_pool(_seconds: float) -> None:
+        await held[0].aclose()
+
+    async with layered(sleep=free_the_pool) as client:
+        request = client.build_request("GET", server.url)
+        held.append(await client.send(request, stream=True))
+        timeout = httpx.Timeout(5.0, pool=0.05)
+        response = await client.put(server.url, content=generated(), timeout=timeout)
+    assert response.extensions["walltrack.attempts"] == 2
+    assert server.seen[-1].body == PAYLOAD
+
+
+async def test_the_same_generator_is_not_sent_empty_by_a_later_call(server: FaultServer) -> None:
+    """A generator that an earlier call used up is refused, as httpx refuses it."""
+    body = generated()
+    server.will(answer(503))
+    async with layered() as client:
+        request = client.build_request("PUT", server.url, content=body)
+        await client.send(request)
+        with pytest.raises(httpx.StreamConsumed):
+            await client.send(request)
+    assert [seen.body for seen in server.seen] == [PAYLOAD]

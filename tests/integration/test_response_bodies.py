@@ -1,0 +1,397 @@
+"""Response bodies over real sockets: how they die, and that reading them early shows nowhere."""
+
+import asyncio
+import gzip
+import threading
+import tracemalloc
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import anyio
+import brotli  # type: ignore[import-untyped]  # it ships no types
+import httpx
+import pytest
+
+from tests.integration.fault_server import (
+    Behaviour,
+    Exchange,
+    FaultServer,
+    answer,
+    broken_chunk,
+    cut,
+    falls_silent,
+    head,
+)
+from tests.integration.layered import IMPATIENT, api, layered, pool, short_collections
+from walltrack import CircuitBreaker, CircuitBreakerOpenError, Delivery, ExternalServiceError
+
+pytestmark = pytest.mark.anyio
+
+WHOLE = {"walltrack.whole_body": True}
+LARGE = 2**21
+"""A Content-Length beyond which a body no longer belongs to the attempt by itself."""
+
+CHUNKED = {"transfer-encoding": "chunked"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_collections() -> Iterator[None]:
+    with short_collections():
+        yield
+
+
+def literally(*parts: bytes) -> Behaviour:
+    """A response as it goes over the wire."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.send(b"".join(parts))
+
+    return behave
+
+
+def chunked(*parts: bytes) -> bytes:
+    """The wire format of a chunked body."""
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (*parts, b""))
+
+
+async def unfinished_chunks(exchange: Exchange) -> None:
+    """A chunked body without its last chunk."""
+    await exchange.send(head(200, CHUNKED) + b"4\r\nhalf\r\n")
+    exchange.end()
+
+
+SMALL_DEATHS = [
+    pytest.param(cut(), id="short of its length"),
+    pytest.param(cut(by_reset=True), id="reset"),
+    pytest.param(falls_silent(content_length="8"), id="silence"),
+]
+OTHER_DEATHS = [
+    pytest.param(cut(missing=LARGE), id="large and short"),
+    pytest.param(cut(missing=LARGE, by_reset=True), id="large and reset"),
+    pytest.param(falls_silent(content_length=str(LARGE)), id="large and silent"),
+    pytest.param(broken_chunk(), id="broken chunk"),
+    pytest.param(unfinished_chunks, id="last chunk missing"),
+    pytest.param(falls_silent(transfer_encoding="chunked"), id="silence between chunks"),
+]
+
+
+# A body that dies
+
+
+@pytest.mark.parametrize("death", SMALL_DEATHS)
+async def test_a_small_body_that_dies_is_asked_for_again(
+    server: FaultServer, death: Behaviour
+) -> None:
+    """A body that says it is small belongs to the attempt, also for a caller who streams."""
+    server.will(death)
+    async with layered(timeout=IMPATIENT) as client, client.stream("GET", server.url) as response:
+        assert await response.aread() == b"ok"
+    assert response.extensions["walltrack.attempts"] == 2
+    assert len(server.seen) == 2
+
+
+@pytest.mark.parametrize("death", SMALL_DEATHS + OTHER_DEATHS)
+async def test_a_body_wanted_whole_that_dies_is_asked_for_again(
+    server: FaultServer, death: Behaviour
+) -> None:
+    """A body of any length belongs to the attempt when the caller says he wants it whole."""
+    server.will(death)
+    async with layered(timeout=IMPATIENT) as client:
+        response = await client.get(server.url, extensions=WHOLE)
+    assert response.content == b"ok"
+    assert response.extensions["walltrack.attempts"] == 2
+
+
+@pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete"])
+async def test_the_helpers_of_a_client_want_the_whole_body(
+    server: FaultServer, method: str
+) -> None:
+    """Each helper that returns a response has read it inside the attempt."""
+    server.will(unfinished_chunks)
+    async with api(server.url) as client:
+        response = await getattr(client, method)("/")
+    assert response.content == b"ok"
+    assert response.extensions["walltrack.attempts"] == 2
+
+
+@pytest.mark.parametrize("death", OTHER_DEATHS)
+async def test_a_stream_that_dies_is_the_callers_to_see(
+    server: FaultServer, death: Behaviour
+) -> None:
+    """What was handed out in part is not asked for again; the breaker counts the death."""
+    breaker = CircuitBreaker()
+    server.will(death)
+    received = b""
+    with pytest.raises((httpx.NetworkError, httpx.ProtocolError, httpx.TimeoutException)):  # noqa: PT012 - what came before the error counts
+        async with (
+            layered(breaker=breaker, timeout=IMPATIENT) as client,
+            client.stream("GET", server.url) as response,
+        ):
+            async for chunk in response.aiter_raw():
+                received += chunk
+    assert received in {b"half", b"good"}
+    assert breaker.failure_count == 1
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize("death", SMALL_DEATHS + OTHER_DEATHS)
+async def test_a_death_inside_the_attempt_counts_against_the_breaker(
+    server: FaultServer, death: Behaviour
+) -> None:
+    """A death that comes out to nobody but the retry is a failure all the same."""
+    breaker = CircuitBreaker()
+    server.will(death)
+    async with layered(breaker=breaker, timeout=IMPATIENT) as client:
+        with pytest.raises(httpx.TransportError):
+            await client.get(server.url, extensions={**WHOLE, "walltrack.retry": False})
+    assert breaker.failure_count == 1
+
+
+async def test_streams_that_die_in_a_row_open_the_circuit(server: FaultServer) -> None:
+    """A service whose bodies all break off is as down as one that refuses."""
+    server.default = unfinished_chunks
+    breaker = CircuitBreaker(3)
+    async with api(server.url, breaker=breaker) as client:
+        for _ in range(3):
+            with pytest.raises(ExternalServiceError) as caught:
+                async with client.stream("GET", "/") as response:
+                    await response.aread()
+            assert caught.value.delivery is Delivery.UNCERTAIN
+        with pytest.raises(CircuitBreakerOpenError):
+            await client.get("/")
+    assert len(server.seen) == 3
+
+
+async def test_a_body_that_keeps_dying_ends_with_how_it_died(server: FaultServer) -> None:
+    """After four attempts the caller gets the exception that a plain client would raise."""
+    server.default = cut()
+    async with layered() as client:
+        with pytest.raises(httpx.RemoteProtocolError, match="peer closed connection"):
+            await client.get(server.url)
+    assert len(server.seen) == 4
+
+
+# Reading inside the attempt shows nowhere
+
+TEXT = "Grüße, Welt! ".encode() * 500
+START = b"HTTP/1.1 200 Alright\r\nContent-Type: text/plain; charset=utf-8\r\nX-Odd:  Case\r\n"
+TWICE = b"Set-Cookie: a=1\r\nset-cookie: b=2\r\nX-Odd: again\r\n"
+
+
+def sized(body: bytes, *headers: bytes) -> Behaviour:
+    """A body with its length before it."""
+    return literally(START, *headers, b"Content-Length: %d\r\n\r\n" % len(body), body)
+
+
+def in_chunks(*parts: bytes, headers: bytes = b"") -> Behaviour:
+    """A body without its length before it."""
+    return literally(START, headers, b"Transfer-Encoding: chunked\r\n\r\n", chunked(*parts))
+
+
+ANSWERS = {
+    "plain": sized(TEXT, TWICE),
+    "empty": sized(b""),
+    "gzip": sized(gzip.compress(TEXT, mtime=0), b"Content-Encoding: gzip\r\n", TWICE),
+    "br": sized(brotli.compress(TEXT), b"Content-Encoding: br\r\n"),
+    "several encodings": sized(
+        gzip.compress(brotli.compress(TEXT), mtime=0), b"Content-Encoding: br, gzip\r\n"
+    ),
+    "chunks": in_chunks(b"one", b"two", b"three"),
+    "gzip in chunks": in_chunks(
+        gzip.compress(TEXT, mtime=0)[:40],
+        gzip.compress(TEXT, mtime=0)[40:],
+        headers=b"Content-Encoding: gzip\r\n",
+    ),
+    "no content": literally(b"HTTP/1.1 204 No Content\r\nX-Left: 7\r\n\r\n"),
+    "not modified": literally(
+        b'HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\nETag: "x"\r\n\r\n'
+    ),
+    "not found": answer(404, b"no such thing"),
+    "redirect": answer(302, b"over there", location="/there"),
+    "until the connection closes": sized(TEXT, b"Connection: close\r\n"),
+}
+
+
+def face(response: httpx.Response) -> dict[str, Any]:
+    """What a caller can see of a response whatever he does with its body."""
+    return {
+        "status": (response.status_code, response.reason_phrase, response.http_version),
+        "headers": response.headers.raw,
+        "extensions": set(response.extensions) - {"walltrack.attempts"},
+        "closed": (response.is_closed, response.is_stream_consumed),
+        "downloaded": response.num_bytes_downloaded,
+        "encoding": response.encoding,
+        "asked": (response.request.method, response.request.headers.raw),
+        "next": response.next_request and response.next_request.url.path,
+    }
+
+
+Seen = dict[str, Any]
+Reader = Callable[[httpx.AsyncClient, str], Awaitable[Seen]]
+
+
+async def whole(client: httpx.AsyncClient, url: str) -> Seen:
+    """Get the whole response."""
+    response = await client.get(url, extensions=WHOLE)
+    seen = {"content": response.content, "timed": response.elapsed.total_seconds() > 0}
+    return face(response) | seen
+
+
+def streamed(iterate: Callable[[httpx.Response], Any], *, extensions: Any = None) -> Reader:  # noqa: ANN401 - one of httpx's iterators
+    """Stream the response, and look at it before, in between and afterwards."""
+
+    async def read(client: httpx.AsyncClient, url: str) -> Seen:
+        async with client.stream("GET", url, extensions=extensions) as response:
+            network = response.extensions["network_stream"]
+            before = face(response) | {"peer": network.get_extra_info("server_addr")}
+            pieces = [piece async for piece in iterate(response)]
+            after = face(response)
+            with pytest.raises(httpx.StreamConsumed):
+                await response.aread()
+        timed = response.elapsed.total_seconds() > 0
+        return {"before": before, "pieces": pieces, "after": after, "timed": timed}
+
+    return read
+
+
+READERS = {
+    "whole": whole,
+    "raw": streamed(httpx.Response.aiter_raw),
+    "raw, wanted whole": streamed(httpx.Response.aiter_raw, extensions=WHOLE),
+    "raw by 100": streamed(lambda response: response.aiter_raw(100)),
+    "decoded": streamed(httpx.Response.aiter_bytes, extensions=WHOLE),
+    "decoded by 7": streamed(lambda response: response.aiter_bytes(7)),
+    "lines": streamed(httpx.Response.aiter_lines),
+}
+
+
+@pytest.mark.parametrize("answered", ANSWERS)
+@pytest.mark.parametrize("reader", READERS)
+async def test_a_response_looks_as_it_does_without_the_layers(
+    server: FaultServer, answered: str, reader: str
+) -> None:
+    """Status, raw headers, bytes, chunks, counters and extensions are those of a plain client."""
+    server.default = ANSWERS[answered]
+    async with httpx.AsyncClient(transport=pool()) as plain:
+        expected = await READERS[reader](plain, server.url)
+    async with layered() as client:
+        assert await READERS[reader](client, server.url) == expected
+
+
+async def test_a_head_looks_as_it_does_without_the_layers(server: FaultServer) -> None:
+    """The Content-Length of a HEAD's response announces no body, and is kept."""
+    server.default = answer(200, TEXT)
+    async with layered() as client:
+        response = await client.head(server.url, extensions=WHOLE)
+    assert response.headers["content-length"] == str(len(TEXT))
+    assert response.content == b""
+
+
+def send_on(exchange: Exchange) -> Behaviour:
+    """A redirect from everywhere to /there, with a cookie."""
+    if exchange.seen.target == "/there":
+        return answer(200, exchange.seen.headers.get("cookie", "").encode())
+    return answer(int(exchange.seen.target[1:]), b"moved", location="/there", set_cookie="crumb=1")
+
+
+@pytest.mark.parametrize("follow", [True, False])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirects_and_cookies_go_as_they_do_without_the_layers(
+    server: FaultServer, status: int, *, follow: bool
+) -> None:
+    """A redirect is followed with method, body and cookies as httpx would, or handed over."""
+
+    async def serve(exchange: Exchange) -> None:
+        await send_on(exchange)(exchange)
+
+    async def told(client: httpx.AsyncClient) -> object:
+        server.seen.clear()
+        url = f"{server.url}/{status}"
+        response = await client.put(url, content=b"payload", follow_redirects=follow)
+        asked = [(s.method, s.target, s.body, s.headers.get("cookie")) for s in server.seen]
+        history = [(past.status_code, past.content) for past in response.history]
+        return response.status_code, response.content, history, asked, dict(client.cookies)
+
+    server.default = serve
+    async with httpx.AsyncClient(transport=pool()) as plain:
+        expected = await told(plain)
+    async with layered() as client:
+        assert await told(client) == expected
+
+
+async def test_event_hooks_hear_what_they_hear_without_the_layers(server: FaultServer) -> None:
+    """A response hook sees a response that is not read yet, and may read it."""
+    server.default = ANSWERS["gzip"]
+    heard: list[object] = []
+
+    async def on_request(request: httpx.Request) -> None:
+        heard.append(request.method)
+
+    async def on_response(response: httpx.Response) -> None:
+        heard.extend([response.is_closed, response.num_bytes_downloaded])
+        heard.append(await response.aread())
+
+    hooks = {"request": [on_request], "response": [on_response]}
+    async with layered(event_hooks=hooks) as client:
+        response = await client.get(server.url)
+    assert heard == ["GET", False, 0, TEXT]
+    assert response.content == TEXT
+
+
+# Streams
+
+HUGE = 128 * 2**20
+BLOCK = bytes(2**18)
+
+
+async def huge(exchange: Exchange) -> None:
+    """A body far longer than anybody would want to hold."""
+    await exchange.send(head(200, {"content-length": str(HUGE)}))
+    for _ in range(HUGE // len(BLOCK)):
+        await exchange.send(BLOCK)
+
+
+async def test_a_huge_stream_passes_with_flat_memory(server: FaultServer) -> None:
+    """A body that is streamed is held neither before nor after its reader has had it."""
+    server.will(huge)
+    received = 0
+    async with layered() as client, client.stream("GET", server.url) as response:
+        tracemalloc.start()
+        async for chunk in response.aiter_raw():
+            received += len(chunk)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert received == HUGE
+    assert peak < 8 * 2**20
+
+
+@pytest.mark.parametrize("by", ["httpx", "BaseAPIClient"])
+async def test_server_sent_events_arrive_one_by_one(server: FaultServer, by: str) -> None:
+    """The server sends the next event only after the reader had the last one."""
+    had = [threading.Event() for _ in range(5)]
+
+    async def one_by_one(exchange: Exchange) -> None:
+        await exchange.send(head(200, {"content-type": "text/event-stream", **CHUNKED}))
+        for number, event in enumerate(had):
+            await exchange.send(chunked(b"data: %d\n\n" % number).removesuffix(b"0\r\n\r\n"))
+            while not event.is_set():  # noqa: ASYNC110 - the test sets it in another thread
+                await asyncio.sleep(0.001)
+        await exchange.send(b"0\r\n\r\n")
+
+    async def take(response: httpx.Response) -> list[str]:
+        taken: list[str] = []
+        async for line in response.aiter_lines():
+            if line:
+                had[len(taken)].set()
+                taken.append(line)
+        return taken
+
+    server.will(one_by_one)
+    expected = [f"data: {number}" for number in range(5)]
+    with anyio.fail_after(5):
+        if by == "httpx":
+            async with layered() as client, client.stream("GET", server.url) as response:
+                assert await take(response) == expected
+        else:
+            async with api(server.url) as one, one.stream("GET", "/") as response:
+                assert await take(response) == expected

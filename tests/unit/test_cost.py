@@ -1,0 +1,107 @@
+"""What a healthy call pays, counted in bytecodes: a line that the noise of a clock cannot cross."""
+
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support import get
+from walltrack import CircuitBreakerTransport, RetryBudget, RetryTransport
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize("anyio_backend", ["asyncio"]),
+    pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="other versions, other bytecodes"),
+]
+
+
+class Answering(httpx.AsyncBaseTransport):
+    """Answers with the same response each time."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        del request
+        return self.response
+
+
+class Chunk(httpx.AsyncByteStream):
+    """A body of one chunk."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"ok"
+
+
+@contextmanager
+def counted() -> Iterator[dict[str, int]]:
+    """Count the bytecodes and the frames of what runs in the block."""
+    count = {"opcode": 0, "call": 0}
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:  # noqa: ANN401 - a trace function
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        if event in count:
+            count[event] += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield count
+    finally:
+        sys.settrace(before)
+
+
+async def cost(transport: httpx.AsyncBaseTransport, inner: Answering) -> tuple[int, int]:
+    """The bytecodes and frames that `transport` adds to a call of `inner`."""
+    await transport.handle_async_request(get())
+    with counted() as bare:
+        await inner.handle_async_request(get())
+    with counted() as whole:
+        await transport.handle_async_request(get())
+    return whole["opcode"] - bare["opcode"], whole["call"] - bare["call"]
+
+
+async def test_a_healthy_call_pays_little() -> None:
+    """Two coroutines and no other frame, with a body that is there already."""
+    inner = Answering(httpx.Response(200))
+    opcodes, frames = await cost(RetryTransport(CircuitBreakerTransport(inner)), inner)
+    assert opcodes <= 103
+    assert frames == 2
+
+
+async def test_a_budget_costs_a_healthy_call_two_frames() -> None:
+    """It is funded by successes, so that each has to tell it."""
+    inner = Answering(httpx.Response(200))
+    transport = RetryTransport(CircuitBreakerTransport(inner), budget=RetryBudget())
+    opcodes, frames = await cost(transport, inner)
+    assert opcodes <= 136
+    assert frames == 4
+
+
+async def test_another_origins_trouble_costs_a_key() -> None:
+    """While a breaker is on the alert, the key is built and looked up, and nothing else is done."""
+    inner = Answering(httpx.Response(200))
+    breaker = CircuitBreakerTransport(inner)
+    breaker.breaker_for("https://another.test/").record_failure()
+    opcodes, frames = await cost(RetryTransport(breaker), inner)
+    assert opcodes <= 144
+    assert frames == 6
+
+
+async def test_a_small_body_is_read_ahead_for_little() -> None:
+    """It is wrapped once, and read by that wrapper without a generator in between."""
+
+    class Streaming(Answering):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            del request
+            return httpx.Response(200, headers={"content-length": "2"}, stream=Chunk())
+
+    inner = Streaming(httpx.Response(200))
+    opcodes, frames = await cost(RetryTransport(CircuitBreakerTransport(inner)), inner)
+    assert opcodes <= 482
+    assert frames <= 24
