@@ -23,3 +23,15 @@ def test_a_block_of_the_readme_runs(block: str) -> None:
 def test_the_readme_has_blocks() -> None:
     """The blocks are found: a README that was rewritten beyond recognition is not passed over."""
     assert len(BLOCKS) >= 5
+
+
+@pytest.mark.parametrize(
+    "link",
+    re.findall(r"\[(test_\w+)\]\((tests/[\w/]+\.py)\)", README.read_text("utf-8")),
+    ids=lambda link: link[0],
+)
+def test_a_test_that_the_readme_names_is_there(link: tuple[str, str]) -> None:
+    """A promise that is linked to its test stays linked to it."""
+    name, path = link
+    source = (README.parent / path).read_text(encoding="utf-8")
+    assert f"def {name}(" in source
