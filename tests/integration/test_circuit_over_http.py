@@ -190,7 +190,9 @@ async def test_what_knows_only_httpx_can_handle_everything(
     breaker = CircuitBreakerTransport(clock=clock, listener=None)
     transport = RetryTransport(breaker, policy=RetryPolicy(max_retries=1), sleep=clock.sleep)
     caught: list[httpx.HTTPError] = []
-    async with httpx.AsyncClient(transport=transport, timeout=0.05) as client:
+    async with httpx.AsyncClient(
+        transport=transport, timeout=httpx.Timeout(5, read=0.05)
+    ) as client:
         for fault in (close, late(0.2), answer(500)):
             server.will(fault, fault)
             try:

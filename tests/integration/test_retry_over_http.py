@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.fault_server import (
     Behaviour,
+    Exchange,
     FaultServer,
     answer,
     broken_chunk,
@@ -23,6 +24,15 @@ from walltrack import Listener, RetryTransport
 pytestmark = pytest.mark.anyio
 
 
+def answering(*lines: str) -> Behaviour:
+    """An answer of these lines and no body."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.send("\r\n".join([*lines, "", ""]).encode())
+
+    return behave
+
+
 @asynccontextmanager
 async def retrying(
     clock: Clock, listener: Listener | None = None, *, max_connections: int = 10
@@ -30,7 +40,9 @@ async def retrying(
     """A plain client over a RetryTransport that does not wait in earnest."""
     pool = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=max_connections))
     transport = RetryTransport(pool, sleep=clock.sleep, wall_clock=clock, listener=listener)
-    async with httpx.AsyncClient(transport=transport, timeout=0.05) as client:
+    async with httpx.AsyncClient(
+        transport=transport, timeout=httpx.Timeout(5, read=0.05)
+    ) as client:
         yield client
 
 
@@ -101,11 +113,39 @@ async def test_retry_after_is_obeyed(server: FaultServer, clock: Clock) -> None:
     assert clock.sleeps == [7.0, 2.0]
 
 
+@pytest.mark.parametrize(
+    ("values", "wait"),
+    [
+        pytest.param(["Thu, 01 Jan 1970 00:16:47 GMT"], 7.0, id="a date"),
+        pytest.param(["Thu, 01 Jan 1970 00:16:39 GMT"], 1.0, id="a date in the past"),
+        pytest.param(["-7"], 1.0, id="negative"),
+        pytest.param(["1e9"], 1.0, id="in scientific notation"),
+        pytest.param(["soon"], 1.0, id="garbage"),
+        pytest.param([""], 1.0, id="empty"),
+        pytest.param(["5", "7", "soon"], 7.0, id="several"),
+        pytest.param(["60"], 60.0, id="as long as is waited for"),
+    ],
+)
+async def test_a_retry_after_is_understood_or_ignored(
+    server: FaultServer, clock: Clock, values: list[str], wait: float
+) -> None:
+    """Seconds and dates are obeyed, the longest of several; anything else leaves the backoff."""
+    lines = [f"Retry-After: {value}" for value in values]
+    server.will(answering("HTTP/1.1 503 Later", *lines, "Content-Length: 0"))
+    async with retrying(clock) as client:
+        response = await client.get(server.url)
+    assert response.status_code == 200
+    assert clock.sleeps == [wait]
+
+
+@pytest.mark.parametrize(
+    "value", ["61", "3600", "99999999999999", "9" * 400, "Thu, 01 Jan 1970 01:16:40 GMT"]
+)
 async def test_a_retry_after_beyond_the_bound_ends_the_call(
-    server: FaultServer, clock: Clock
+    server: FaultServer, clock: Clock, value: str
 ) -> None:
     """Nobody is made to wait an hour: the response comes back at once."""
-    server.will(answer(503, b"later", retry_after="3600"))
+    server.will(answer(503, b"later", retry_after=value))
     async with retrying(clock) as client:
         response = await client.get(server.url)
     assert (response.status_code, response.content) == (503, b"later")

@@ -36,6 +36,7 @@ __all__ = [
     "TRANSIENT_ERRORS",
     "Delivery",
     "Verdict",
+    "chain_of",
     "delivery_of",
     "is_retryable",
     "valid_errors",
@@ -165,10 +166,11 @@ def _is_by_httpcore(error: BaseException) -> bool:
 
 
 def _is_certificate_failure(error: BaseException) -> bool:
-    return any(isinstance(e, ssl.SSLCertVerificationError) for e in _chain(error))
+    return any(isinstance(e, ssl.SSLCertVerificationError) for e in chain_of(error))
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, what it was raised from, and so on."""
     # httpcore raises with `from None`, which hides the cause but leaves the context in place.
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

@@ -7,13 +7,13 @@ import httpx
 from walltrack.core.exceptions import ExternalServiceError, ResponseTooLargeError
 from walltrack.core.extensions import ATTEMPTS, CallReport
 from walltrack.core.naming import path_of
-from walltrack.resilience.outcome import Delivery, delivery_of
+from walltrack.resilience.outcome import Delivery, chain_of, delivery_of
 
 
 def of_response(service: str, response: httpx.Response) -> ExternalServiceError:
     """The error for a final 4xx or 5xx; its cause is an `httpx.HTTPStatusError`."""
     attempts = attempts_of(response)
-    answer = f"{response.status_code} {response.reason_phrase}".strip()
+    answer = f"{response.status_code} {httpx.codes.get_reason_phrase(response.status_code)}".strip()
     message = f"{_asked(response.request)} was answered {answer} after {_counted(attempts)}"
     error = ExternalServiceError(
         service,
@@ -75,7 +75,8 @@ def _without_secrets(request: httpx.Request, error: httpx.RequestError) -> httpx
     # 2. A transport of somebody else's may put the URL into its text.
     # 3. What failed may be a redirect, with a query of its own.
     urls = {request.url, _request_of(error, request).url}
-    shown = any(secret in str(error) for url in urls for secret in _secrets_in(url) if secret)
+    told = "".join(map(repr, chain_of(error)))
+    shown = any(secret in told for url in urls for secret in _secrets_in(url) if secret)
     if not shown and not isinstance(error, httpx.ProtocolError):
         return error
     httpx_class: type[httpx.RequestError] = next(

@@ -1,5 +1,6 @@
 """The requests of one API: its base URL, headers and parameters, with secrets unwrapped last."""
 
+import contextlib
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any, Final, TypedDict
 
@@ -42,7 +43,6 @@ _NO_CREDENTIALS: Final = frozenset(
         "content-encoding",
         "content-length",
         "content-type",
-        "cookie",  # the cookie jar's doing, which knows the domains
         "host",
         "range",
         "transfer-encoding",
@@ -77,7 +77,7 @@ class RequestBuilder:
         """A request for `client` to send.
 
         Raises:
-            ValueError: `path` leads to another origin.
+            ValueError: `path` leads to another origin, or a header is not of ASCII characters.
             TypeError: An option has another name.
         """
         if unknown := options.keys() - _OPTIONS:
@@ -85,8 +85,8 @@ class RequestBuilder:
         url = self._base_url.join(path)
         if params := {**self._params, **options.get("params", {})}:
             url = url.copy_merge_params(_unwrapped(params))  # keeps the query that `path` has
-        headers = httpx.Headers(_unwrapped(self._headers))
-        headers.update(_unwrapped(options.get("headers", {})))
+        headers = _encoded(_unwrapped(self._headers))
+        headers.update(_encoded(_unwrapped(options.get("headers", {}))))
         return client.build_request(method, url, headers=headers, **_chosen(options, _BUILDING))
 
     async def keep_credentials_home(self, request: httpx.Request) -> None:
@@ -97,6 +97,12 @@ class RequestBuilder:
         if not self._base_url.is_home_of(request.url):
             for name in request.headers.keys() - _NO_CREDENTIALS:
                 del request.headers[name]
+
+
+def _encoded(headers: dict[str, Any]) -> httpx.Headers:
+    with contextlib.suppress(UnicodeEncodeError):  # it carries the whole value
+        return httpx.Headers(headers)
+    raise ValueError("headers must consist of ASCII characters")
 
 
 def sending(options: BodyOptions) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import httpx
 
-from walltrack.core.extensions import REPORT, TRACE, CallReport
+from walltrack.core.extensions import REPORT, TRACE, CallReport, Gate
 from walltrack.core.naming import path_of, service_of
 from walltrack.resilience.backoff import parse_retry_after
 from walltrack.resilience.events import RetryScheduled, RetryStopped, StopReason
@@ -44,7 +44,7 @@ class Call:
         ended: How the first attempt ended.
     """
 
-    __slots__ = ("_report", "attempts", "backoff", "delivery", "ended", "policy", "request")
+    __slots__ = ("_report", "attempts", "backoff", "delivery", "ended", "gate", "policy", "request")
 
     def __init__(
         self, request: httpx.Request, policy: RetryPolicy, ended: httpx.Response | Exception
@@ -57,6 +57,7 @@ class Call:
         self.policy = policy
         self.attempts = 1
         self.backoff = 0.0
+        self.gate: Gate | None = None
         self.end(ended)
 
     def begin(self, backoff: float) -> None:
@@ -85,6 +86,10 @@ class Call:
         """Note that an attempt was cancelled: the server may have acted on it."""
         if self._report is not None:
             self._report.note(self.attempts, Delivery.UNCERTAIN)
+
+    def is_shut(self) -> bool:
+        """Whether the way that the last attempt went is shut by now."""
+        return self.gate is not None and self.gate.shut_for() > 0.0
 
     @property
     def response(self) -> httpx.Response | None:

@@ -1,7 +1,7 @@
 """Let go of a response that nobody will read, so that its connection serves again."""
 
 import contextlib
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import httpx
@@ -45,8 +45,9 @@ def _may_be_short(request: httpx.Request, response: httpx.Response) -> bool:
 
 async def _drain(response: httpx.Response, max_seconds: float) -> None:
     left = MAX_DRAIN_BYTES
+    body: Any = response.stream  # not by aiter_raw, which would close it too, and not shielded
     with anyio.move_on_after(max_seconds) as scope, contextlib.suppress(Exception):
-        async for chunk in response.aiter_raw():
+        async for chunk in body:
             left -= len(chunk)
             if left < -MAX_DRAIN_BYTES:  # a body that never waits hears of no cancellation
                 return

@@ -136,7 +136,8 @@ class RetryTransport(WrappingTransport):
             if self._listener is not None:
                 emit(self._listener, call.scheduled(wait))
             call.begin(wait.backoff)  # before the wait: what ended the last attempt is let go of
-            if wait.delay > 0.0:
+            # Another caller may have opened the circuit meanwhile; then the attempt is refused now.
+            if wait.delay > 0.0 and not call.is_shut():
                 await self._sleep(wait.delay)
             try:
                 response = await self._inner.handle_async_request(call.request)
@@ -156,11 +157,11 @@ class RetryTransport(WrappingTransport):
         return await self._deliver(call)
 
     def _decide(self, call: Call) -> Wait | None:
-        gate = call.request.extensions.pop(GATE, None)
+        call.gate = call.request.extensions.pop(GATE, None)
         if call.error is not None and not is_retryable(call.error, call.policy.exceptions):
             return None
-        shut = gate is not None and gate.shut_for() > 0.0
-        decision = call.policy.decide(call.last_attempt(self._wall_clock, shut=shut), self._rng)
+        last = call.last_attempt(self._wall_clock, shut=call.is_shut())
+        decision = call.policy.decide(last, self._rng)
         if isinstance(decision, Wait) and self._budget is not None and not self._budget.withdraw():
             decision = StopReason.BUDGET_EMPTY
         if isinstance(decision, Wait):

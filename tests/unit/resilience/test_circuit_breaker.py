@@ -62,6 +62,7 @@ def test_a_new_breaker_is_closed_with_the_documented_defaults() -> None:
     breaker = CircuitBreaker()
 
     assert (breaker.failure_threshold, breaker.cooldown_seconds) == (5, 30.0)
+    assert breaker.service == "service"
     assert breaker.state is CLOSED
     assert breaker.failure_count == 0
     assert breaker.last_failure_time is None
@@ -97,7 +98,7 @@ def test_bad_numbers_are_refused_by_name(
     arguments: dict[str, float], error: type[Exception], named: str
 ) -> None:
     """A threshold or a cooldown that makes no sense is refused, and the message names it."""
-    with pytest.raises(error, match=named):
+    with pytest.raises(error, match=f"^{named} must be"):
         CircuitBreaker(**arguments)  # type: ignore[arg-type]  # wrong on purpose
 
 

@@ -98,6 +98,25 @@ def test_a_strangers_error_proves_nothing(error: BaseException) -> None:
 
 
 @pytest.mark.parametrize(
+    ("module", "delivery"),
+    [
+        ("httpcore", NOT_SENT),
+        ("httpcore._async.connection", NOT_SENT),
+        ("httpcore_fork", UNCERTAIN),
+        ("fork.httpcore", UNCERTAIN),
+    ],
+)
+def test_an_error_is_httpcores_wherever_in_httpcore_it_stands(
+    module: str, delivery: Delivery
+) -> None:
+    """Its class may stand in any module of the package, but in no other package."""
+    error = httpx.ConnectError("e")
+    error.__cause__ = type("ConnectError", (Exception,), {"__module__": module})()
+
+    assert delivery_of(error) is delivery
+
+
+@pytest.mark.parametrize(
     ("error", "began", "delivery"),
     [
         (httpx.ReadTimeout("e"), False, NOT_SENT),

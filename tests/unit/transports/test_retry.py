@@ -990,11 +990,11 @@ async def test_a_call_never_sleeps_towards_a_shut_gate(
 
 @asynchronous
 async def test_an_open_gate_stops_nobody(make: Make) -> None:
-    """It is asked after each failure, and lets the call go on."""
+    """It is asked after each failure, and again before each wait, and lets the call go on."""
     gate = Shut(0.0)
     response = await make(Scripted(behind(gate))).handle_async_request(get())
     assert response.extensions["walltrack.attempts"] == 4
-    assert gate.asked == 3 + 1
+    assert gate.asked == 3 * 2 + 1
 
 
 @asynchronous
@@ -1012,7 +1012,7 @@ async def test_a_gate_is_good_for_one_failure(make: Make) -> None:
     gate = Shut(0.0)
     inner = Scripted(behind(gate), 503)
     await make(inner).handle_async_request(get())
-    assert gate.asked == 1
+    assert gate.asked == 1 * 2
     assert len(inner.requests) == 4
 
 
@@ -1219,3 +1219,27 @@ async def test_an_attempt_that_is_cancelled_may_have_been_acted_on(clock: Clock)
         transport = RetryTransport(Scripted(httpx.ConnectError, hang), sleep=clock.sleep)
         await transport.handle_async_request(get(extensions={"walltrack.report": report}))
     assert (report.attempts, report.delivery) == (2, Delivery.UNCERTAIN)
+
+
+@pytest.mark.anyio
+async def test_a_circuit_that_opens_while_a_response_is_let_go_is_not_slept_towards(
+    clock: Clock,
+) -> None:
+    """The gate is asked once more right before the wait; the attempt is refused at once then."""
+    gate = Shut(0.0)
+
+    class Closing(Body):
+        async def aclose(self) -> None:
+            gate.seconds = 30.0  # another caller's failure opens the circuit
+            await super().aclose()
+
+    def fail(request: httpx.Request) -> httpx.Response:
+        request.extensions["walltrack.gate"] = gate
+        return httpx.Response(503, stream=Closing(b"busy"))
+
+    transport = RetryTransport(
+        Scripted(fail, CircuitBreakerOpenError("things", 30.0)), sleep=clock.sleep
+    )
+    with pytest.raises(CircuitBreakerOpenError):
+        await transport.handle_async_request(get())
+    assert clock.sleeps == []
