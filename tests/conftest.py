@@ -1,8 +1,23 @@
 """Fixtures for every test. `anyio_backend` runs each async test on asyncio and on trio."""
 
+import gc
+from collections.abc import Iterator
+
 import pytest
 
 from tests.support import Clock, Events
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_collections() -> Iterator[None]:
+    """Keep what was imported out of the garbage collector's way.
+
+    It would stop every thread for longer than the shortest timeouts are.
+    """
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -66,7 +66,8 @@ __all__ = [
     "redact_httpx_logs",
 ]
 
-if not TYPE_CHECKING:  # a checker would take every name for one that is there
+# A type checker would take every name for one that is there.
+if not TYPE_CHECKING:  # pragma: no branch
     # pydantic takes several times as long to import as all the rest: it waits until it is needed.
     _ON_DEMAND = {
         "BaseAPIClient": "walltrack.services.base",

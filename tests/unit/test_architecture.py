@@ -183,6 +183,11 @@ def test_pydantic_waits_until_it_is_needed() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own code
 
 
+def test_what_waits_can_be_seen() -> None:
+    """Completion in a shell offers what is imported on demand like all the rest."""
+    assert set(walltrack.__all__) <= set(dir(walltrack))
+
+
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     """As in any other module."""
     with pytest.raises(AttributeError, match="'walltrack' has no attribute 'nothing'"):

@@ -79,6 +79,11 @@ def test_by_default_the_cooldown_is_measured_in_real_time() -> None:
     assert 29.0 < breaker.shut_for() <= 30.0
 
 
+def test_a_state_reads_as_its_name() -> None:
+    """A state is a plain lower-case word or more, in a log entry and in a comparison."""
+    assert [str(state) for state in CircuitState] == ["closed", "open", "half_open"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "named"),
     [
