@@ -58,12 +58,18 @@ def counted() -> Iterator[dict[str, int]]:
 
 async def cost(transport: httpx.AsyncBaseTransport, inner: Answering) -> tuple[int, int]:
     """The bytecodes and frames that `transport` adds to a call of `inner`."""
-    await transport.handle_async_request(get())
-    with counted() as bare:
-        await inner.handle_async_request(get())
-    with counted() as whole:
-        await transport.handle_async_request(get())
-    return whole["opcode"] - bare["opcode"], whole["call"] - bare["call"]
+    bare, whole = await counts(inner), await counts(transport)
+    return whole[0] - bare[0], whole[1] - bare[1]
+
+
+async def counts(transport: httpx.AsyncBaseTransport) -> tuple[int, int]:
+    """The fewest of several runs: a finalizer may run in between, and be counted too."""
+    runs: list[tuple[int, int]] = []
+    for _ in range(7):
+        with counted() as count:
+            await transport.handle_async_request(get())
+        runs.append((count["opcode"], count["call"]))
+    return min(runs)
 
 
 async def test_a_healthy_call_pays_little() -> None:
