@@ -691,3 +691,14 @@ def test_the_ledger_counts_the_breakers_that_are_not_clean(clock: Clock) -> None
     assert (one.state, alert()) == (HALF_OPEN, 1)
     permit.success()
     assert alert() == 0
+
+
+def test_a_row_that_begins_takes_the_next_epoch(clock: Clock) -> None:
+    """Whoever noted the epoch while all was well sees that its success has something to tell."""
+    ledger = Ledger()
+    breaker = CircuitBreaker(2, clock=clock, ledger=ledger)
+    noted = ledger.epoch
+
+    breaker.record_failure()
+
+    assert ledger.epoch > noted
