@@ -64,3 +64,24 @@ def test_what_ends_a_task_passes_through(kind: type[BaseException]) -> None:
 
     with pytest.raises(kind):
         emit(stopping, EVENT)
+
+
+def test_what_led_to_a_listeners_failure_is_logged_and_what_was_being_handled_is_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The listener's own exceptions are shown; the attempt's, which may tell secrets, is not."""
+
+    def clumsy(_: Event) -> None:
+        try:
+            raise KeyError("first")
+        except KeyError:
+            raise ValueError("then")  # noqa: B904 - an implicit context is what this is about
+
+    try:
+        raise RuntimeError("hunter2")
+    except RuntimeError:
+        emit(clumsy, EVENT)
+
+    assert "first" in caplog.text
+    assert "then" in caplog.text
+    assert "hunter2" not in caplog.text

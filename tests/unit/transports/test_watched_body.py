@@ -185,3 +185,25 @@ async def test_reading_ahead_no_further_than_it_may_leaves_the_rest() -> None:
 
     assert [chunk async for chunk in watched] == [b"one", b"two", b"three"]
     assert ends == [None]
+
+
+@pytest.mark.anyio
+async def test_a_body_that_never_waits_is_let_go_of_all_the_same() -> None:
+    """It hears of no cancellation, so that ending its iteration is tried only so often."""
+
+    class Restless(Body):
+        """An iterator, which needs no clean-up when it is dropped."""
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return self
+
+        async def __anext__(self) -> bytes:
+            return b"x"
+
+    body = Restless()
+    watched = WatchedBody(body)
+    assert not await watched.read_ahead(1)
+
+    await watched.abandon()
+
+    assert body.closes == 1
