@@ -995,3 +995,19 @@ def test_bad_input_is_refused_by_name(arguments: dict[str, Any], error: type[Exc
 
     with pytest.raises(error, match=name):
         CircuitBreakerTransport(Scripted(200), **arguments)
+
+
+@pytest.mark.anyio
+async def test_a_success_under_way_ends_a_row_that_began_meanwhile(clock: Clock) -> None:
+    """It counts although no breaker had to see it when it began."""
+    held = Held()
+    transport = layer(Scripted(held, 500), clock)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, transport)
+        await anyio.wait_all_tasks_blocked()
+        await ask(transport)
+        assert transport.breaker_for(URL).failure_count == 1
+        held.go.set()
+
+    assert transport.breaker_for(URL).failure_count == 0
