@@ -1,6 +1,8 @@
 """What tests are made of: time that is moved by hand, scripted transports, remembered events."""
 
-from collections.abc import Callable, Iterable
+import gc
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import anyio
@@ -109,6 +111,18 @@ class Body(httpx.AsyncByteStream):
         self.closes += 1
 
 
+class Endless(Body):
+    """A body of which more comes for ever, by an iterator that needs no clean-up when dropped."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await anyio.lowlevel.checkpoint()
+        self.read += 1
+        return b"x"
+
+
 def get(url: str = URL, **kwargs: Any) -> httpx.Request:  # noqa: ANN401 - handed on to httpx
     """A GET request."""
     return httpx.Request("GET", url, **kwargs)
@@ -124,3 +138,14 @@ async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     with anyio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110 - a thread cannot set an event of this loop
             await anyio.sleep(0.001)
+
+
+@contextmanager
+def without_gc() -> Iterator[None]:
+    """What dies in here died by itself."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -185,7 +185,7 @@ class BaseAPIClient:
         try:
             yield response
         except httpx.RequestError as error:
-            if not _concerns(error, response.request):
+            if failures.request_of(error) is not response.request:
                 raise
             report = CallReport(failures.attempts_of(response))
             failure = failures.of_error(self.service, response.request, report, error)
@@ -246,10 +246,3 @@ def _breaker_by(settings: Settings, service: str) -> CircuitBreaker:
     return CircuitBreaker(
         settings.circuit_breaker_threshold, settings.circuit_breaker_cooldown, service=service
     )
-
-
-def _concerns(error: httpx.RequestError, request: httpx.Request) -> bool:
-    try:
-        return error.request is request
-    except RuntimeError:  # httpx's way of saying that the error has no request
-        return False

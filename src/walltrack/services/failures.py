@@ -49,6 +49,14 @@ def attempts_of(response: httpx.Response) -> int:
     return attempts
 
 
+def request_of(error: httpx.RequestError) -> httpx.Request | None:
+    """The request that `error` is about, if it knows."""
+    try:
+        return error.request
+    except RuntimeError:  # httpx's way of saying that it does not
+        return None
+
+
 _ACTED = {
     Delivery.NOT_SENT: "it was not sent",
     Delivery.UNCERTAIN: "the service may have acted on it",
@@ -74,7 +82,7 @@ def _without_secrets(request: httpx.Request, error: httpx.RequestError) -> httpx
     # 1. A breach of the protocol is told by quoting it: header values, or lines of the answer.
     # 2. A transport of somebody else's may put the URL into its text.
     # 3. What failed may be a redirect, with a query of its own.
-    urls = {request.url, _request_of(error, request).url}
+    urls = {request.url, (request_of(error) or request).url}
     told = "".join(map(repr, chain_of(error)))
     shown = any(secret in told for url in urls for secret in _secrets_in(url) if secret)
     if not shown and not isinstance(error, httpx.ProtocolError):
@@ -83,13 +91,6 @@ def _without_secrets(request: httpx.Request, error: httpx.RequestError) -> httpx
         kind for kind in type(error).__mro__ if kind.__module__ == "httpx"
     )
     return httpx_class("text withheld: it may show a secret", request=request)
-
-
-def _request_of(error: httpx.RequestError, default: httpx.Request) -> httpx.Request:
-    try:
-        return error.request
-    except RuntimeError:  # httpx's way of saying that the error has no request
-        return default
 
 
 def _secrets_in(url: httpx.URL) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
-import gc
 import traceback
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -11,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from tests.support import Body, Clock, Events, Scripted, Step
+from tests.support import Body, Clock, Events, Scripted, Step, without_gc
 from walltrack import (
     BaseAPIClient,
     CircuitBreakerOpenError,
@@ -56,17 +55,6 @@ class Endless(Body):
             raise StopAsyncIteration
         self.read += 1
         return b"x"
-
-
-@contextmanager
-def without_gc() -> Iterator[None]:
-    """What dies in here died by itself."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import anyio
 import httpx
 import pytest
 
-from tests.support import Body, get
+from tests.support import Body, Endless, get
 from walltrack import ResponseTooLargeError
 from walltrack.transports.body import (
     SMALL_BODY_BYTES,
@@ -17,18 +17,6 @@ from walltrack.transports.body import (
 asynchronous = pytest.mark.anyio
 
 ERRORS = [httpx.ReadError("reset"), httpx.RemoteProtocolError("short"), ZeroDivisionError("a bug")]
-
-
-class Endless(Body):
-    """A body of which more comes for ever, by an iterator that needs no clean-up when dropped."""
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        await anyio.lowlevel.checkpoint()
-        self.read += 1
-        return b"x"
 
 
 class Silent(Body):

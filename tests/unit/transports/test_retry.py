@@ -1,10 +1,9 @@
-import gc
 import random
 import ssl
 import uuid
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
@@ -15,7 +14,18 @@ import pytest
 import respx
 from structlog.testing import capture_logs
 
-from tests.support import URL, Body, Clock, Events, Scripted, Step, get, post
+from tests.support import (
+    URL,
+    Body,
+    Clock,
+    Endless,
+    Events,
+    Scripted,
+    Step,
+    get,
+    post,
+    without_gc,
+)
 from walltrack import (
     Backoff,
     CircuitBreaker,
@@ -68,18 +78,6 @@ OTHER_ERRORS = [
 
 class Untouchable(Exception):  # noqa: N818 - stands for what nobody may catch
     """An exception that no policy names."""
-
-
-class Endless(Body):
-    """A body of which more comes for ever, by an iterator that needs no clean-up when dropped."""
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        await anyio.lowlevel.checkpoint()
-        self.read += 1
-        return b"x"
 
 
 class Shut:
@@ -165,17 +163,6 @@ def small(body: Body) -> httpx.Response:
 def keys(transport: Scripted) -> list[str | None]:
     """The idempotency key of every attempt."""
     return [request.headers.get(KEY) for request in transport.requests]
-
-
-@contextmanager
-def without_gc() -> Iterator[None]:
-    """What dies in here died by itself."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 # How often, and after how long
