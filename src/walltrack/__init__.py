@@ -3,37 +3,36 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from walltrack.core.delivery import Delivery
-from walltrack.core.exceptions import (
-    CircuitBreakerOpenError,
-    ExternalServiceError,
-    RequestRejectedError,
-    ResponseTooLargeError,
-    WallTrackError,
-)
-from walltrack.core.extensions import Gate
-from walltrack.resilience.backoff import Backoff
-from walltrack.resilience.budget import RetryBudget
-from walltrack.resilience.circuit_breaker import CircuitBreaker, CircuitState, Permit
-from walltrack.resilience.events import (
-    CircuitClosed,
-    CircuitHalfOpened,
-    CircuitOpened,
-    Event,
-    Listener,
-    RetryScheduled,
-    RetryStopped,
-    StopReason,
-)
-from walltrack.resilience.retry import RetryPolicy
-from walltrack.telemetry.log import log_event
-from walltrack.telemetry.redaction import redact_httpx_logs
-from walltrack.transports.circuit_breaker import CircuitBreakerTransport
-from walltrack.transports.retry import RetryTransport
-
 if TYPE_CHECKING:
     from walltrack.config.settings import Settings, get_settings
+    from walltrack.core.delivery import Delivery
+    from walltrack.core.exceptions import (
+        CircuitBreakerOpenError,
+        ExternalServiceError,
+        RequestRejectedError,
+        ResponseTooLargeError,
+        WallTrackError,
+    )
+    from walltrack.core.extensions import Gate
+    from walltrack.resilience.backoff import Backoff
+    from walltrack.resilience.budget import RetryBudget
+    from walltrack.resilience.circuit_breaker import CircuitBreaker, CircuitState, Permit
+    from walltrack.resilience.events import (
+        CircuitClosed,
+        CircuitHalfOpened,
+        CircuitOpened,
+        Event,
+        Listener,
+        RetryScheduled,
+        RetryStopped,
+        StopReason,
+    )
+    from walltrack.resilience.retry import RetryPolicy
     from walltrack.services.base import BaseAPIClient
+    from walltrack.telemetry.log import log_event
+    from walltrack.telemetry.redaction import redact_httpx_logs
+    from walltrack.transports.circuit_breaker import CircuitBreakerTransport
+    from walltrack.transports.retry import RetryTransport
 
 __all__ = [
     "Backoff",
@@ -68,18 +67,44 @@ __all__ = [
 
 # A type checker would take every name for one that is there.
 if not TYPE_CHECKING:  # pragma: no branch
-    # pydantic takes several times as long to import as all the rest: it waits until it is needed.
-    _ON_DEMAND = {
+    # Nobody uses all of it: what a program does not ask for, it does not wait for.
+    _HOMES = {
+        "Backoff": "walltrack.resilience.backoff",
         "BaseAPIClient": "walltrack.services.base",
+        "CircuitBreaker": "walltrack.resilience.circuit_breaker",
+        "CircuitBreakerOpenError": "walltrack.core.exceptions",
+        "CircuitBreakerTransport": "walltrack.transports.circuit_breaker",
+        "CircuitClosed": "walltrack.resilience.events",
+        "CircuitHalfOpened": "walltrack.resilience.events",
+        "CircuitOpened": "walltrack.resilience.events",
+        "CircuitState": "walltrack.resilience.circuit_breaker",
+        "Delivery": "walltrack.core.delivery",
+        "Event": "walltrack.resilience.events",
+        "ExternalServiceError": "walltrack.core.exceptions",
+        "Gate": "walltrack.core.extensions",
+        "Listener": "walltrack.resilience.events",
+        "Permit": "walltrack.resilience.circuit_breaker",
+        "RequestRejectedError": "walltrack.core.exceptions",
+        "ResponseTooLargeError": "walltrack.core.exceptions",
+        "RetryBudget": "walltrack.resilience.budget",
+        "RetryPolicy": "walltrack.resilience.retry",
+        "RetryScheduled": "walltrack.resilience.events",
+        "RetryStopped": "walltrack.resilience.events",
+        "RetryTransport": "walltrack.transports.retry",
         "Settings": "walltrack.config.settings",
+        "StopReason": "walltrack.resilience.events",
+        "WallTrackError": "walltrack.core.exceptions",
         "get_settings": "walltrack.config.settings",
+        "log_event": "walltrack.telemetry.log",
+        "redact_httpx_logs": "walltrack.telemetry.redaction",
     }
 
     def __getattr__(name: str) -> object:
-        """Import what not everybody needs only when it is asked for (PEP 562)."""
-        if name not in _ON_DEMAND:
+        """Import a name when it is first asked for (PEP 562)."""
+        if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_ON_DEMAND[name]), name)
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

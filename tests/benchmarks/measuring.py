@@ -46,9 +46,9 @@ def show(title: str, table: Table) -> None:
     """Print a table, a row for each contender."""
     columns = list(dict.fromkeys(column for row in table.values() for column in row))
     print(f"\n{title}")
-    print(f"{'':32}" + "".join(f"{column:>20}" for column in columns))
+    print(f"{'':34}" + "".join(f"{column:>20}" for column in columns))
     for name, row in table.items():
-        print(f"{name:32}" + "".join(f"{row.get(column, '')!s:>20}" for column in columns))
+        print(f"{name:34}" + "".join(f"{row.get(column, '')!s:>20}" for column in columns))
 
 
 def keep(path: Path, tables: Mapping[str, Table]) -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.benchmarks.contenders import OURS, PEERS, REFERENCE, Factory, bare, walltrack
+from tests.benchmarks.contenders import AT_ONCE, OURS, PEERS, REFERENCE, Factory, bare, walltrack
 from tests.benchmarks.measuring import Run, Table, added, interleaved, keep, show
+from walltrack import CircuitBreakerTransport, RetryTransport
 
 URL = "https://api.test/"
 HEADERS = [(b"Content-Type", b"text/plain"), (b"Content-Length", b"2"), (b"Date", b"today")]
@@ -94,7 +95,8 @@ async def refused(rounds: int) -> Table:
     """What a refusal by an open circuit takes, in multiples of a refused connection."""
     runs = {
         "a refused connection": refusals(Refusing()),
-        "an open circuit": refusals(walltrack(Refusing())),
+        "an open circuit": refusals(CircuitBreakerTransport(Refusing(), listener=None)),
+        "an open circuit, below retries": refusals(walltrack(Refusing())),
     }
     took = {name: min(ns) for name, ns in (await interleaved(runs, rounds, 200)).items()}
     return {
@@ -161,16 +163,23 @@ async def memory_of_an_origin(origins: int = 10_000) -> Table:
 
 
 def import_time(rounds: int = 7) -> Table:
-    """What `import walltrack` takes beyond `import httpx, structlog`."""
-    code = (
-        "import time, httpx, structlog; began = time.perf_counter(); import walltrack; "
-        "print((time.perf_counter() - began) * 1000)"
-    )
-    took = [
-        float(subprocess.check_output([sys.executable, "-c", code], text=True))
-        for _ in range(rounds)
-    ]
-    return {"import walltrack": {"ms": round(min(took), 1)}}
+    """What importing takes beyond `import httpx, structlog`."""
+    table: Table = {}
+    for statement in (
+        "import walltrack",
+        "from walltrack import RetryTransport, CircuitBreakerTransport",
+        "from walltrack import BaseAPIClient",
+    ):
+        code = (
+            f"import time, httpx, structlog; began = time.perf_counter(); {statement}; "
+            "print((time.perf_counter() - began) * 1000)"
+        )
+        took = [
+            float(subprocess.check_output([sys.executable, "-c", code], text=True))
+            for _ in range(rounds)
+        ]
+        table[statement.removeprefix("from walltrack ")] = {"ms": round(min(took), 1)}
+    return table
 
 
 async def main() -> None:
@@ -184,7 +193,9 @@ async def main() -> None:
 
     answered = {name: calls(factory(Answering())) for name, factory in ALL.items()}
     streamed = {name: calls(factory(Streaming()), read=True) for name, factory in ALL.items()}
+    alone = RetryTransport(Faltering(), policy=AT_ONCE, listener=None)
     retried = {name: calls(ALL[name](Faltering())) for name in ("walltrack", REFERENCE)}
+    retried["RetryTransport alone"] = calls(alone)
     retried["bare"] = calls(Answering())
     tables = {
         "200, the body there already": added(

@@ -75,6 +75,30 @@ async def rate(client: httpx.AsyncClient, url: str, callers: int, requests: int)
     return requests / (time.perf_counter() - began)
 
 
+async def one_by_one(clients: dict[str, httpx.AsyncClient], url: str, requests: int) -> Table:
+    """What is added to one `AsyncClient.get`, the contenders taking turns."""
+    took: dict[str, list[float]] = {name: [] for name in clients}
+    for _ in range(requests):
+        for name in random.sample(list(clients), len(clients)):
+            began = time.perf_counter()
+            await clients[name].get(url)
+            took[name].append((time.perf_counter() - began) * 1e6)
+    bare_us = statistics.median(took["bare"])
+    return {
+        name: {
+            "us": round(statistics.median(us), 1),
+            "added %": round(100 * (statistics.median(us) / bare_us - 1), 2),
+            "of the fastest tenth %": round(100 * (fast(us) / fast(took["bare"]) - 1), 2),
+        }
+        for name, us in took.items()
+    }
+
+
+def fast(us: list[float]) -> float:
+    """The time that a tenth of the requests stayed below."""
+    return statistics.quantiles(us, n=10)[0]
+
+
 async def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -89,6 +113,9 @@ async def main() -> None:
             )
             for name, factory in CONTENDERS.items()
         }
+        title = "AsyncClient.get, one request after the other"
+        tables[title] = await one_by_one(clients, url, 100 * options.rounds)
+        show(title, tables[title])
         for callers, requests in ((1, 100), (10, 150), (50, 200), (200, 400)):
             rates: dict[str, list[float]] = {name: [] for name in clients}
             for _ in range(options.rounds):

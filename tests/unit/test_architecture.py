@@ -169,14 +169,33 @@ def test_the_public_face_does_nothing_else() -> None:
     nodes = list(ast.walk(tree_of("walltrack.__init__")))
     assigned = {ast.unparse(node.targets[0]) for node in nodes if isinstance(node, ast.Assign)}
     functions = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
-    assert assigned == {"__all__", "_ON_DEMAND"}
+    assert assigned == {"__all__", "_HOMES", "value"}
     assert functions == {"__getattr__", "__dir__"}
+
+
+def test_a_name_is_imported_from_where_a_type_checker_finds_it() -> None:
+    """What is imported on demand is what was promised."""
+    promised = {name.rpartition(".")[::2] for name in imported_by("walltrack.__init__")}
+    promised = {(home, name) for home, name in promised if home.startswith("walltrack")}
+    assert {(home, name) for name, home in vars(walltrack)["_HOMES"].items()} == promised
+
+
+def test_nothing_is_imported_that_nobody_asked_for() -> None:
+    """Who uses one layer does not wait for the others."""
+    code = (
+        "import sys, walltrack; assert 'httpx' not in sys.modules; "
+        "from walltrack import CircuitBreaker; assert 'walltrack.transports' not in sys.modules; "
+        "from walltrack import RetryTransport; "
+        "assert 'walltrack.transports.circuit_breaker' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own code
 
 
 def test_pydantic_waits_until_it_is_needed() -> None:
     """Who uses the transports alone does not wait for what only the settings need."""
     code = (
-        "import sys, walltrack; assert 'pydantic' not in sys.modules; "
+        "import sys; from walltrack import CircuitBreakerTransport, RetryTransport; "
+        "assert 'pydantic' not in sys.modules; import walltrack; "
         "assert 'BaseAPIClient' in dir(walltrack); "
         "from walltrack import BaseAPIClient; assert 'pydantic' in sys.modules"
     )

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.support import get
-from walltrack import CircuitBreakerTransport, RetryBudget, RetryTransport
+from walltrack import CircuitBreakerOpenError, CircuitBreakerTransport, RetryBudget, RetryTransport
 
 pytestmark = [
     pytest.mark.anyio,
@@ -109,5 +109,28 @@ async def test_a_small_body_is_read_ahead_for_little() -> None:
 
     inner = Streaming(httpx.Response(200))
     opcodes, frames = await cost(RetryTransport(CircuitBreakerTransport(inner)), inner)
-    assert opcodes <= 482
+    assert opcodes <= 472
     assert frames <= 24
+
+
+async def test_a_refusal_pays_little() -> None:
+    """A key, a look at the clock and an exception whose text is not made before it is read."""
+    breaker = CircuitBreakerTransport(Answering(httpx.Response(503)), failure_threshold=1)
+    await breaker.handle_async_request(get())
+    opcodes, frames = min([await refused(RetryTransport(breaker)) for _ in range(7)])
+    assert opcodes <= 174
+    assert frames <= 11
+
+
+async def refused(transport: httpx.AsyncBaseTransport) -> tuple[int, int]:
+    """The bytecodes and frames of one refusal."""
+    request, refusal = get(), None
+    with counted() as count:
+        try:
+            await transport.handle_async_request(request)
+        except CircuitBreakerOpenError as error:
+            refusal = error
+    with counted() as counting:
+        pass
+    assert refusal is not None
+    return count["opcode"] - counting["opcode"], count["call"] - counting["call"]

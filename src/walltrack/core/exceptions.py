@@ -134,15 +134,15 @@ class RequestRejectedError(_TransportLayerError):
         *,
         request: httpx.Request | None = None,
     ) -> None:
-        self._service = service if service or request else "service"
+        self._service = service
         self.retry_after = retry_after
         self.request = request  # type: ignore[assignment]  # as above
 
     @property
     def service(self) -> str:
         """Name of the service that the request was meant for."""
-        if self._service is None:
-            self._service = service_of(self.request)
+        if not self._service:
+            self._service = service_of(self.request) if self.request else "service"
         return self._service
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -5,12 +5,11 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-import anyio
 import httpx
 from pydantic import SecretStr
 
 from walltrack.config.settings import Settings, get_settings
-from walltrack.core import validation
+from walltrack.core import validation, waiting
 from walltrack.core.exceptions import RequestRejectedError
 from walltrack.core.extensions import REPORT, SERVICE, WHOLE_BODY, CallReport
 from walltrack.resilience.backoff import Backoff
@@ -81,7 +80,7 @@ class BaseAPIClient:
         budget: RetryBudget | None = None,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
         listener: Listener | None = log_event,
-        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
     ) -> None:
         root = BaseURL(base_url)
         self.service = service or root.netloc

@@ -103,7 +103,7 @@ class Call:
 
     def last_attempt(self, wall_clock: Callable[[], float], *, shut: bool) -> Attempt:
         """What a policy has to know of the last attempt."""
-        response = self.response
+        response = self.ended if isinstance(self.ended, httpx.Response) else None
         return Attempt(
             number=self.attempts,
             method=self.request.method,
@@ -136,6 +136,6 @@ class Call:
 
 
 def _retry_after(response: httpx.Response, wall_clock: Callable[[], float]) -> float | None:
-    if response.headers.get("retry-after") is None:
+    if "retry-after" not in response.headers:
         return None
     return parse_retry_after(response.headers.get_list("retry-after"), wall_clock())

@@ -147,7 +147,7 @@ class CircuitBreakerTransport(WrappingTransport):
     def _admit(self, request: httpx.Request, breaker: CircuitBreaker) -> int:
         admission = breaker.admit()
         if admission is None:
-            raise CircuitBreakerOpenError(retry_after=breaker.shut_for(), request=request)
+            raise CircuitBreakerOpenError(None, breaker.shut_for(), request=request)
         if admission.became is not None:
             self._tell(request, breaker, admission.became)
         return admission.ticket

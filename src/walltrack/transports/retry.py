@@ -6,11 +6,10 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import anyio
 import httpx
 from httpx import ByteStream
 
-from walltrack.core import validation
+from walltrack.core import validation, waiting
 from walltrack.core.exceptions import RequestRejectedError
 from walltrack.core.extensions import ATTEMPTS, GATE, RETRY
 from walltrack.resilience.backoff import Random
@@ -20,7 +19,7 @@ from walltrack.resilience.outcome import FAILURE_STATUSES, is_retryable
 from walltrack.resilience.retry import IDEMPOTENT_METHODS, RetryPolicy, Wait
 from walltrack.telemetry.emit import emit
 from walltrack.telemetry.log import log_event
-from walltrack.transports.body import take_body
+from walltrack.transports.body import reading_ahead, take_body
 from walltrack.transports.call import Call, outgoing
 from walltrack.transports.release import release
 from walltrack.transports.wrapper import WrappingTransport
@@ -74,7 +73,7 @@ class RetryTransport(WrappingTransport):
         budget: RetryBudget | None = None,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
         listener: Listener | None = log_event,
-        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
         rng: Random = random,
         wall_clock: Callable[[], float] = time.time,
         new_key: Callable[[], str] = _new_key,
@@ -115,8 +114,10 @@ class RetryTransport(WrappingTransport):
         try:
             response = await self._inner.handle_async_request(request)
             if response.status_code not in policy.statuses:
-                if not response.is_closed:
-                    await take_body(request, response, self._max_response_bytes)
+                if not response.is_closed and (
+                    reading := reading_ahead(request, response, self._max_response_bytes)
+                ):
+                    await reading
                 response.extensions[ATTEMPTS] = 1
                 if self._budget is not None:
                     _fund(self._budget, response)

@@ -1,8 +1,8 @@
 """A response body that tells once how it ended, and that can be read ahead of its reader."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, Self
 
 import anyio
 import httpx
@@ -28,25 +28,33 @@ class WatchedBody(httpx.AsyncByteStream):
         *context: object,
     ) -> None:
         self._stream = stream
+        self._rest: Any = stream  # what is still to come: an iterable, then its iterator, then None
+        self._read: list[bytes] | tuple[()] = ()
         self._on_end = on_end
         self._context = context
-        self._read: list[bytes] = []
-        self._rest: Any = stream  # what is still to come: an iterable, then its iterator, then None
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self._read:
-            yield chunk
-        if self._rest is None:
-            return
+    def __aiter__(self) -> Self:
+        # No generator: one that is dropped half-way would finish only when it is collected.
+        self._again = iter(self._read)
+        self._more = None if self._rest is None else aiter(self._rest)
+        return self
+
+    async def __anext__(self) -> bytes:
+        for chunk in self._again:
+            return chunk
+        if self._more is None:
+            raise StopAsyncIteration
         try:
-            async for chunk in self._rest:
-                yield chunk
+            more: bytes = await self._more.__anext__()
+        except StopAsyncIteration:
+            self._end(None)
+            raise
         except GeneratorExit:  # the reader went away; a cancellation or the closing will tell
             raise
         except BaseException as error:
             self._end(error)
             raise
-        self._end(None)
+        return more
 
     async def read_ahead(self, max_bytes: int) -> bool:
         """Read the body to its end; iterating it afterwards gives the same chunks.
@@ -58,10 +66,11 @@ class WatchedBody(httpx.AsyncByteStream):
             what was read, and then the rest.
         """
         self._rest = chunks = aiter(self._stream)
+        self._read = read = []
         left = max_bytes
         try:
             async for chunk in chunks:
-                self._read.append(chunk)
+                read.append(chunk)
                 left -= len(chunk)
                 if left < 0:
                     return False
@@ -77,6 +86,8 @@ class WatchedBody(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         """Close the body; a reader that closes it early has had what it wanted."""
+        if self._on_end is None:
+            return await self._stream.aclose()
         try:
             self._end(None)
         finally:

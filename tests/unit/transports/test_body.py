@@ -7,12 +7,7 @@ import pytest
 
 from tests.support import Body, Endless, get
 from walltrack import ResponseTooLargeError
-from walltrack.transports.body import (
-    SMALL_BODY_BYTES,
-    belongs_to_attempt,
-    content_length,
-    take_body,
-)
+from walltrack.transports.body import SMALL_BODY_BYTES, content_length, reading_ahead, take_body
 
 asynchronous = pytest.mark.anyio
 
@@ -40,6 +35,14 @@ def response_with(body: Body | None = None, status: int = 200, **headers: str) -
     """A response whose body has still to be read."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.Response(status, headers=named, stream=body or Body(b"so"))
+
+
+def belongs_to_attempt(request: httpx.Request, response: httpx.Response) -> bool:
+    """Whether the body would be read inside the attempt."""
+    reading = reading_ahead(request, response, 1)
+    if reading is not None:
+        reading.close()
+    return reading is not None
 
 
 async def raw(response: httpx.Response) -> list[bytes]:

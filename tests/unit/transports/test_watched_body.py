@@ -1,4 +1,4 @@
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator
 from typing import cast
 
 import anyio
@@ -100,14 +100,31 @@ async def test_a_reader_that_goes_away_tells_nothing_until_it_closes() -> None:
     """A reader that stops in the middle has told nothing; its closing does."""
     ends = Ends()
     stream = ends.watch(Abandonable())
-    reader = cast("AsyncGenerator[bytes, None]", aiter(stream))
 
-    await anext(reader)
-    await reader.aclose()
+    await anext(aiter(stream))
     assert ends == []
 
     await stream.aclose()
     assert ends == [None]
+
+
+async def test_a_step_that_is_dropped_tells_nothing_until_the_body_is_closed() -> None:
+    """A task that is thrown away in the middle of a read is neither a success nor a failure."""
+
+    class Waiting(Abandonable):
+        async def __anext__(self) -> bytes:
+            await Pause()
+            raise AssertionError("nobody goes on")  # pragma: no cover
+
+    class Pause:
+        def __await__(self) -> Generator[None, None, None]:
+            yield
+
+    ends = Ends()
+    step = cast("Coroutine[None, None, bytes]", anext(aiter(ends.watch(Waiting()))))
+    step.send(None)
+    step.close()
+    assert ends == []
 
 
 @pytest.mark.parametrize("last", [b"end", httpx.ReadError("broken")], ids=["whole", "broken"])

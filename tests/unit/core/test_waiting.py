@@ -1,0 +1,24 @@
+import subprocess
+import sys
+import time
+
+import pytest
+
+from walltrack.core.waiting import sleep
+
+
+@pytest.mark.anyio
+async def test_waiting_takes_its_time() -> None:
+    """On either event loop, for as many seconds as it was told."""
+    began = time.monotonic()
+    await sleep(0.02)
+    assert time.monotonic() - began >= 0.02
+
+
+def test_whoever_does_not_wait_does_not_load_what_waits() -> None:
+    """The parts of anyio that it takes are loaded by the first wait."""
+    code = (
+        "import sys; from walltrack import RetryTransport; "
+        "assert 'anyio._core._eventloop' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own code
