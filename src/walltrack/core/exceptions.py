@@ -3,8 +3,14 @@
     WallTrackError
     ├── ExternalServiceError            a service failed for good: a final 4xx or 5xx, or none
     ├── ResponseTooLargeError           a body exceeds the limit; also an httpx.TransportError
+    ├── TimeLimitExceededError          a call or an attempt took too long; also an
+    │                                   httpx.TimeoutException
     └── RequestRejectedError            a layer here refused it; also an httpx.TransportError
-        └── CircuitBreakerOpenError     ... because the service's circuit is open
+        ├── CircuitBreakerOpenError     ... because the service's circuit is open
+        ├── ConcurrencyLimitError       ... because too many requests are under way
+        └── RateLimitError              ... because too many were sent of late
+
+Where httpx2 is installed, what is of httpx's classes is of httpx2's as well.
 
 No text or repr of any of them shows userinfo, a query string, a header value or a body.
 """
@@ -13,6 +19,7 @@ from typing import Any, Self
 
 import httpx
 
+from walltrack.core import family
 from walltrack.core.delivery import Delivery
 from walltrack.core.naming import service_of
 
@@ -77,7 +84,7 @@ class ExternalServiceError(WallTrackError):
         return cause.response if isinstance(cause, httpx.HTTPStatusError) else None
 
 
-class _TransportLayerError(WallTrackError, httpx.TransportError):
+class _TransportLayerError(WallTrackError, family.TransportError):
     """Raised by a transport of this library: code that knows only httpx handles it."""
 
     def __init__(self, request: httpx.Request | None) -> None:
@@ -86,7 +93,7 @@ class _TransportLayerError(WallTrackError, httpx.TransportError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave out the request: it holds headers and a body, and its streams cannot travel."""
-        kept = {k: v for k, v in vars(self).items() if not isinstance(v, httpx.Request)}
+        kept = {k: v for k, v in vars(self).items() if not isinstance(v, family.REQUESTS)}
         return type(self), self.args, kept
 
 
@@ -114,6 +121,38 @@ class ResponseTooLargeError(_TransportLayerError):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.service!r}, max_bytes={self.max_bytes!r})"
+
+
+class TimeLimitExceededError(_TransportLayerError, family.TimeoutException):
+    """A time limit ran out: that of a whole call, or that of one attempt.
+
+    It is a timeout like any other: one attempt's is retried, and a circuit breaker counts it.
+
+    Args:
+        service: Name of the service that took too long.
+        seconds: The limit.
+        limit: What the limit is called: "deadline" for that of a whole call, "attempt timeout".
+        request: The request that was not answered in time.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        seconds: float,
+        limit: str = "timeout",
+        *,
+        request: httpx.Request | None = None,
+    ) -> None:
+        super().__init__(request)
+        self.service = service
+        self.seconds = seconds
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"{self.service}: not done within {self.seconds:g} s ({self.limit})"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.service!r}, {self.seconds!r}, {self.limit!r})"
 
 
 class RequestRejectedError(_TransportLayerError):
@@ -167,5 +206,42 @@ class CircuitBreakerOpenError(RequestRejectedError):
     def __str__(self) -> str:
         return (
             f"{self.service}: circuit breaker is open, request not sent; "
+            f"try again in {self.retry_after:.1f} s"
+        )
+
+
+class ConcurrencyLimitError(RequestRejectedError):
+    """Too many requests are under way, and as many as are allowed wait for their turn already.
+
+    Args:
+        waited: For how many seconds this one waited before it was given up; 0.0 if the queue was
+            full.
+    """
+
+    def __init__(
+        self,
+        service: str | None = None,
+        retry_after: float = 0.0,
+        *,
+        waited: float = 0.0,
+        request: httpx.Request | None = None,
+    ) -> None:
+        super().__init__(service, retry_after, request=request)
+        self.waited = waited
+
+    def __str__(self) -> str:
+        why = f"no turn within {self.waited:.1f} s" if self.waited else "the queue is full"
+        return f"{self.service}: concurrency limit reached and {why}, request not sent"
+
+
+class RateLimitError(RequestRejectedError):
+    """The rate limit leaves no room for the request in time.
+
+    `retry_after` tells in how many seconds there would be.
+    """
+
+    def __str__(self) -> str:
+        return (
+            f"{self.service}: rate limit reached, request not sent; "
             f"try again in {self.retry_after:.1f} s"
         )

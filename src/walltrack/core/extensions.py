@@ -1,7 +1,9 @@
 """The keys under which this library reads and writes the `extensions` of httpx's messages."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from walltrack.core.delivery import Delivery
 
@@ -28,6 +30,25 @@ GATE: Final = "walltrack.gate"
 
 REPORT: Final = "walltrack.report"
 """On a request: a `CallReport` that is filled in while the call runs."""
+
+
+DEADLINE: Final = "walltrack.deadline"
+"""On a request below a time limit: the `Deadline` by which the call has to be done."""
+
+
+class Deadline(Protocol):
+    """A moment by which a call has to be done."""
+
+    def left(self) -> float:
+        """How many seconds are left; 0.0 when it has passed."""
+        ...
+
+
+def time_left(extensions: Mapping[str, object]) -> float:
+    """How many seconds a call with these `extensions` has left; infinite without a deadline."""
+    deadline: Any = extensions.get(DEADLINE)
+    left: float = math.inf if deadline is None else deadline.left()
+    return left
 
 
 class Gate(Protocol):

@@ -1,4 +1,6 @@
-"""What a request is called where people read of it: never with userinfo or a query."""
+"""What a request is called: where people read of it, never with userinfo or a query."""
+
+from collections.abc import Hashable
 
 import httpx
 
@@ -14,3 +16,9 @@ def service_of(request: httpx.Request) -> str:
 def path_of(request: httpx.Request) -> str:
     """The path as it is sent, percent-encoded and so on one line, without the query."""
     return request.url.raw_path.partition(b"?")[0].decode("ascii")
+
+
+def origin_of(request: httpx.Request) -> Hashable:
+    """Scheme, host and port (RFC 6454): requests to the same origin meet the same server."""
+    url = request.url
+    return url.scheme, url.raw_host, url.port

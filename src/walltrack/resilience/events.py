@@ -17,6 +17,15 @@ class StopReason(enum.StrEnum):
     CIRCUIT_OPEN = "circuit_open"
     RETRY_AFTER_TOO_LONG = "retry_after_too_long"
     BUDGET_EMPTY = "budget_empty"
+    DEADLINE_TOO_CLOSE = "deadline_too_close"
+
+
+class RejectReason(enum.StrEnum):
+    """Why a request is not sent at all."""
+
+    QUEUE_FULL = "queue_full"
+    QUEUE_TIMEOUT = "queue_timeout"
+    RATE_LIMIT = "rate_limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +113,71 @@ class CircuitClosed:
     service: str
 
 
-Event = RetryScheduled | RetryStopped | CircuitOpened | CircuitHalfOpened | CircuitClosed
+@dataclass(frozen=True, slots=True)
+class RequestRejected:
+    """A limit on concurrency or rate refused a request.
+
+    Args:
+        service: Name of the service, or its `host[:port]`.
+        method: HTTP method.
+        path: Path without query.
+        because: Why.
+    """
+
+    name: ClassVar[str] = "request_rejected"
+
+    service: str
+    method: str
+    path: str
+    because: RejectReason
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHedged:
+    """An attempt took long, and a second one was sent beside it.
+
+    Args:
+        service: Name of the service, or its `host[:port]`.
+        method: HTTP method.
+        path: Path without query.
+        after: For how many seconds the first one had been under way.
+    """
+
+    name: ClassVar[str] = "request_hedged"
+
+    service: str
+    method: str
+    path: str
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class OriginHeldBack:
+    """A response told to send less: no request is sent to its origin for a while.
+
+    Args:
+        service: Name of the service, or its `host[:port]`.
+        seconds: For how long.
+        reason: What told: the name of a header.
+    """
+
+    name: ClassVar[str] = "origin_held_back"
+
+    service: str
+    seconds: float
+    reason: str
+
+
+Event = (
+    RetryScheduled
+    | RetryStopped
+    | CircuitOpened
+    | CircuitHalfOpened
+    | CircuitClosed
+    | RequestRejected
+    | RequestHedged
+    | OriginHeldBack
+)
 
 
 class Listener(Protocol):

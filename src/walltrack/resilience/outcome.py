@@ -22,13 +22,11 @@ import ssl
 from collections.abc import Collection, Iterator
 from typing import Final
 
-import httpx
-
+from walltrack.core import family
 from walltrack.core.delivery import Delivery
 from walltrack.core.exceptions import (
     RequestRejectedError,
     ResponseTooLargeError,
-    WallTrackError,
 )
 
 __all__ = [
@@ -44,29 +42,33 @@ __all__ = [
     "verdict_on",
 ]
 
+Errors = tuple[type[Exception], ...]
+
 FAILURE_STATUSES: Final = frozenset({429, *range(500, 600)})
 """Statuses that say "not now" rather than "not so"."""
 
-TRANSIENT_ERRORS: Final = (
-    httpx.TimeoutException,  # Connect-, Read-, Write- and PoolTimeout
-    httpx.NetworkError,  # Connect-, Read-, Write- and CloseError
-    httpx.ProxyError,
-    httpx.RemoteProtocolError,
+TRANSIENT_ERRORS: Final[Errors] = family.each(
+    "TimeoutException",  # Connect-, Read-, Write- and PoolTimeout
+    "NetworkError",  # Connect-, Read-, Write- and CloseError
+    "ProxyError",
+    "RemoteProtocolError",
 )
 """Exceptions that may not come again when the same request is sent again."""
 
 _STATUSES = frozenset(range(100, 600))
 
-_NOT_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.ProxyError,
-    httpx.PoolTimeout,
-    httpx.UnsupportedProtocol,
+_NOT_SENT = family.each(
+    "ConnectError",
+    "ConnectTimeout",
+    "ProxyError",
+    "PoolTimeout",
+    "UnsupportedProtocol",
     # Not LocalProtocolError: httpcore also raises it when an HTTP/2 server ends a half-sent upload.
 )
+_NO_PLACE_IN_THE_POOL = family.each("PoolTimeout")
 
-Errors = tuple[type[Exception], ...]
+_OUR_OWN = (RequestRejectedError, ResponseTooLargeError)
+"""Raised here, and not because of the service; a time limit of ours is a timeout like any other."""
 
 
 class Verdict(enum.Enum):
@@ -86,7 +88,7 @@ def is_retryable(error: BaseException, transient: Errors = TRANSIENT_ERRORS) -> 
     """
     return (
         isinstance(error, transient)
-        and not isinstance(error, WallTrackError)
+        and not isinstance(error, _OUR_OWN)
         and not _is_certificate_failure(error)
     )
 
@@ -102,9 +104,9 @@ def verdict_on(
             connection in the pool never met the server.
         failures: The exceptions that count as failures.
     """
-    if isinstance(error, WallTrackError) or not isinstance(error, failures):
+    if isinstance(error, _OUR_OWN) or not isinstance(error, failures):
         return Verdict.NONE
-    if probe and isinstance(error, httpx.PoolTimeout):
+    if probe and isinstance(error, _NO_PLACE_IN_THE_POOL):
         return Verdict.NONE
     return Verdict.FAILURE
 
@@ -162,7 +164,7 @@ def valid_errors(name: str, errors: Collection[type[Exception]]) -> Errors:
 
 
 def _is_by_httpcore(error: BaseException) -> bool:
-    return type(error.__cause__).__module__.partition(".")[0] == "httpcore"
+    return type(error.__cause__).__module__.partition(".")[0] in family.CORES
 
 
 def _is_certificate_failure(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
 """Shall this be asked again, and when."""
 
+import math
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, get_args
@@ -35,6 +36,7 @@ class Attempt(NamedTuple):
         retry_after: Seconds the server asked to wait; None when it did not.
         replayable: Whether the request's body can be sent once more.
         shut: Whether the way to the server is shut.
+        time_left: Seconds until the call's deadline.
         previous_delay: Seconds waited by backoff before this attempt; 0.0 before the first.
     """
 
@@ -45,6 +47,7 @@ class Attempt(NamedTuple):
     retry_after: float | None = None
     replayable: bool = True
     shut: bool = False
+    time_left: float = math.inf
     previous_delay: float = 0.0
 
 
@@ -127,7 +130,8 @@ class RetryPolicy:
         if asked_for > self.max_retry_after:
             return StopReason.RETRY_AFTER_TOO_LONG
         backoff = self.backoff.delay(attempt.number - 1, attempt.previous_delay, rng)
-        return Wait(delay=max(backoff, asked_for), backoff=backoff)
+        wait = Wait(delay=max(backoff, asked_for), backoff=backoff)
+        return wait if wait.delay < attempt.time_left else StopReason.DEADLINE_TOO_CLOSE
 
     def _may_repeat(self, attempt: Attempt) -> bool:
         if attempt.method in IDEMPOTENT_METHODS:

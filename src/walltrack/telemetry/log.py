@@ -11,6 +11,9 @@ from walltrack.resilience.events import (
     CircuitHalfOpened,
     CircuitOpened,
     Event,
+    OriginHeldBack,
+    RequestHedged,
+    RequestRejected,
     RetryScheduled,
     RetryStopped,
 )
@@ -21,6 +24,9 @@ LEVELS: Final[dict[type[Event], int]] = {
     CircuitOpened: logging.ERROR,
     CircuitHalfOpened: logging.INFO,
     CircuitClosed: logging.INFO,
+    RequestRejected: logging.WARNING,
+    RequestHedged: logging.INFO,
+    OriginHeldBack: logging.WARNING,
 }
 
 _logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("walltrack")

@@ -2,7 +2,7 @@
 
 import logging
 
-import httpx
+from walltrack.core import family
 
 
 def redact_httpx_logs() -> None:
@@ -12,7 +12,8 @@ def redact_httpx_logs() -> None:
     application sets up its logging; calling it again changes nothing. What httpcore logs at level
     DEBUG shows response headers: leave the logger "httpcore" above that.
     """
-    logging.getLogger("httpx").addFilter(_redact)
+    for name in family.LOGGERS:
+        logging.getLogger(name).addFilter(_redact)
 
 
 def _redact(record: logging.LogRecord) -> bool:
@@ -22,6 +23,6 @@ def _redact(record: logging.LogRecord) -> bool:
 
 
 def _without_secrets(argument: object) -> object:
-    if isinstance(argument, httpx.URL):
+    if isinstance(argument, family.URLS):
         return argument.copy_with(userinfo=b"", query=None, fragment=None)
     return argument

@@ -1,14 +1,14 @@
 """Response bodies: how long they say they are, and reading one inside the attempt."""
 
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Final
 
 import httpx
 
 from walltrack.core.exceptions import ResponseTooLargeError
 from walltrack.core.extensions import WHOLE_BODY
 from walltrack.core.naming import service_of
-from walltrack.transports.watched_body import WatchedBody
+from walltrack.transports.watched_body import WatchedBody, watched
 
 SMALL_BODY_BYTES: Final = 1024 * 1024
 """A body that says it is no longer than this belongs to the attempt."""
@@ -51,9 +51,7 @@ def reading_ahead(
     whole = request.extensions.get(WHOLE_BODY)
     if response.status_code == _SWITCHING or not (whole or _is_small(response)):
         return None
-    body: Any = response.stream  # typed for clients of both kinds; this one is asynchronous
-    if not isinstance(body, WatchedBody):
-        response.stream = body = WatchedBody(body)
+    body = watched(response)
     return _read_whole(request, body, max_bytes) if whole else body.read_ahead(SMALL_BODY_BYTES)
 
 

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import httpx
 
-from walltrack.core.extensions import REPORT, TRACE, CallReport, Gate
+from walltrack.core import family
+from walltrack.core.extensions import REPORT, TRACE, CallReport, Gate, time_left
 from walltrack.core.naming import path_of, service_of
 from walltrack.resilience.backoff import parse_retry_after
 from walltrack.resilience.events import RetryScheduled, RetryStopped, StopReason
@@ -30,7 +31,7 @@ def outgoing(
         clone.extensions[TRACE] = SendTrace(request.method, request.extensions.get(TRACE))
         if policy.wants_key(request.method) and KEY_HEADER not in request.headers:
             clone.headers[KEY_HEADER] = new_key()
-    if isinstance(request.stream, httpx.AsyncByteStream) and not can_replay(request):
+    if isinstance(request.stream, family.ASYNC_STREAMS) and not can_replay(request):
         clone.stream = OneShotStream(request.stream)
     return clone
 
@@ -94,7 +95,7 @@ class Call:
     @property
     def response(self) -> httpx.Response | None:
         """The response that the last attempt ended with, if it was answered."""
-        return self.ended if isinstance(self.ended, httpx.Response) else None
+        return None if isinstance(self.ended, Exception) else self.ended
 
     @property
     def error(self) -> Exception | None:
@@ -103,7 +104,7 @@ class Call:
 
     def last_attempt(self, wall_clock: Callable[[], float], *, shut: bool) -> Attempt:
         """What a policy has to know of the last attempt."""
-        response = self.ended if isinstance(self.ended, httpx.Response) else None
+        response = None if isinstance(self.ended, Exception) else self.ended
         return Attempt(
             number=self.attempts,
             method=self.request.method,
@@ -112,6 +113,7 @@ class Call:
             retry_after=None if response is None else _retry_after(response, wall_clock),
             replayable=can_replay(self.request),
             shut=shut,
+            time_left=time_left(self.request.extensions),
             previous_delay=self.backoff,
         )
 

@@ -10,7 +10,7 @@ import httpx
 from walltrack.core import validation
 from walltrack.core.exceptions import CircuitBreakerOpenError
 from walltrack.core.extensions import GATE
-from walltrack.core.naming import service_of
+from walltrack.core.naming import origin_of, service_of
 from walltrack.resilience.breakers import BreakersByKey
 from walltrack.resilience.circuit_breaker import CircuitBreaker, CircuitState, Ledger
 from walltrack.resilience.events import (
@@ -32,12 +32,6 @@ from walltrack.telemetry.emit import emit
 from walltrack.telemetry.log import log_event
 from walltrack.transports.watched_body import WatchedBody
 from walltrack.transports.wrapper import WrappingTransport
-
-
-def origin_of(request: httpx.Request) -> Hashable:
-    """Scheme, host and port: the default key of a `CircuitBreakerTransport`."""
-    url = request.url
-    return url.scheme, url.raw_host, url.port
 
 
 class CircuitBreakerTransport(WrappingTransport):

@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 
 import httpx
 
+from walltrack.core import family
 
-class OneShotStream(httpx.AsyncByteStream):
+
+class OneShotStream(family.AsyncByteStream):
     """A request body that can be read only once, and tells whether anybody began to."""
 
     def __init__(self, stream: httpx.AsyncByteStream) -> None:
@@ -30,12 +32,12 @@ def can_replay(request: httpx.Request) -> bool:
     files: a pipe cannot be read twice.
     """
     stream = request.stream
-    if type(stream) is httpx.ByteStream:
+    if type(stream) in family.BYTES_IN_MEMORY:
         return True
     if isinstance(stream, OneShotStream):
         return not stream.touched
-    both_kinds = isinstance(stream, httpx.SyncByteStream) and isinstance(
-        stream, httpx.AsyncByteStream
+    both_kinds = isinstance(stream, family.SYNC_STREAMS) and isinstance(
+        stream, family.ASYNC_STREAMS
     )
     return both_kinds and all(map(_can_rewind, getattr(stream, "fields", ())))
 

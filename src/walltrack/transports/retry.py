@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import httpx
-from httpx import ByteStream
 
 from walltrack.core import validation, waiting
 from walltrack.core.exceptions import RequestRejectedError
 from walltrack.core.extensions import ATTEMPTS, GATE, RETRY
+from walltrack.core.family import BYTES_IN_MEMORY
 from walltrack.resilience.backoff import Random
 from walltrack.resilience.budget import RetryBudget
 from walltrack.resilience.events import Listener, StopReason
@@ -109,7 +109,7 @@ class RetryTransport(WrappingTransport):
         if GATE in extensions:  # of another call: the same request was sent before
             del extensions[GATE]
         # Plain: it acts once however often it is sent, and its body is in memory.
-        if request.method not in IDEMPOTENT_METHODS or type(request.stream) is not ByteStream:
+        if request.method not in IDEMPOTENT_METHODS or type(request.stream) not in BYTES_IN_MEMORY:
             request = outgoing(request, policy, self._new_key)
         try:
             response = await self._inner.handle_async_request(request)
@@ -177,7 +177,7 @@ class RetryTransport(WrappingTransport):
         ended = call.ended
         call.ended = None  # see below
         try:
-            if isinstance(ended, httpx.Response):
+            if ended is not None and not isinstance(ended, Exception):
                 await take_body(call.request, ended, self._max_response_bytes)
                 ended.extensions[ATTEMPTS] = call.attempts
                 return ended

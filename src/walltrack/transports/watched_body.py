@@ -7,11 +7,13 @@ from typing import Any, Final, Self
 import anyio
 import httpx
 
+from walltrack.core import family
+
 _MAX_BUFFERED_CHUNKS: Final = 64 * 1024
 """What httpcore reads at once holds fewer."""
 
 
-class WatchedBody(httpx.AsyncByteStream):
+class WatchedBody(family.AsyncByteStream):
     """Passes a body through untouched, and tells once how it ended.
 
     Args:
@@ -20,6 +22,8 @@ class WatchedBody(httpx.AsyncByteStream):
             reader closed it, or the exception when reading it raised one.
         context: What `on_end` has to know besides.
     """
+
+    _at_close: tuple[Callable[[], None], ...] = ()
 
     def __init__(
         self,
@@ -56,6 +60,15 @@ class WatchedBody(httpx.AsyncByteStream):
             raise
         return more
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether all of it was read ahead."""
+        return self._rest is None
+
+    def when_closed(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called once, when the body is closed, in whatever way that ends."""
+        self._at_close += (callback,)
+
     async def read_ahead(self, max_bytes: int) -> bool:
         """Read the body to its end; iterating it afterwards gives the same chunks.
 
@@ -78,7 +91,7 @@ class WatchedBody(httpx.AsyncByteStream):
             self._end(error)
             # What goes wrong in closing must not take the place of a cancellation.
             with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
-                await self._stream.aclose()
+                await self.aclose()
             raise
         self._rest = None
         self._end(None)
@@ -86,12 +99,14 @@ class WatchedBody(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         """Close the body; a reader that closes it early has had what it wanted."""
-        if self._on_end is None:
-            return await self._stream.aclose()
         try:
             self._end(None)
         finally:
-            await self._stream.aclose()
+            try:
+                await self._stream.aclose()
+            finally:
+                if self._at_close:
+                    self._tell_of_closing()
 
     async def abandon(self) -> None:
         """Close a body that was read ahead in part, and end its iteration here and now.
@@ -104,8 +119,22 @@ class WatchedBody(httpx.AsyncByteStream):
             for _ in range(_MAX_BUFFERED_CHUNKS):  # one that never waits hears of no cancellation
                 await anext(self._rest)
 
+    def _tell_of_closing(self) -> None:
+        callbacks, self._at_close = self._at_close, ()
+        for callback in callbacks:
+            callback()
+
     def _end(self, error: BaseException | None) -> None:
         on_end = self._on_end
         if on_end is not None:
             self._on_end = None
             on_end(*self._context, error)
+
+
+def watched(response: httpx.Response) -> WatchedBody:
+    """The body of `response`, wrapped in a `WatchedBody` unless it is one already."""
+    body: Any = response.stream  # typed for clients of both kinds; this one is asynchronous
+    if isinstance(body, WatchedBody):
+        return body
+    response.stream = wrapped = WatchedBody(body)
+    return wrapped

@@ -5,16 +5,18 @@ from typing import Self
 
 import httpx
 
+from walltrack.core import family
 
-class WrappingTransport(httpx.AsyncBaseTransport):
+
+class WrappingTransport(family.AsyncBaseTransport):
     """Holds the inner transport, and forwards its opening and closing exactly once.
 
     Args:
-        transport: The inner transport, of any class; None makes an `httpx.AsyncHTTPTransport()`.
+        transport: The inner transport, of any class; None makes an `AsyncHTTPTransport()`.
     """
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._inner = httpx.AsyncHTTPTransport() if transport is None else transport
+        self._inner = family.default_transport() if transport is None else transport
 
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()

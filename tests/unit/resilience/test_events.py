@@ -9,6 +9,10 @@ from walltrack.resilience.events import (
     CircuitHalfOpened,
     CircuitOpened,
     Event,
+    OriginHeldBack,
+    RejectReason,
+    RequestHedged,
+    RequestRejected,
     RetryScheduled,
     RetryStopped,
     StopReason,
@@ -23,6 +27,9 @@ EVENTS: list[tuple[Event, str]] = [
     (CircuitOpened("api.test", 5, 30.0), "circuit_opened"),
     (CircuitHalfOpened("api.test"), "circuit_half_opened"),
     (CircuitClosed("api.test"), "circuit_closed"),
+    (RequestRejected("api.test", "GET", "/a", RejectReason.QUEUE_FULL), "request_rejected"),
+    (RequestHedged("api.test", "GET", "/a", 0.25), "request_hedged"),
+    (OriginHeldBack("api.test", 30.0, "Retry-After"), "origin_held_back"),
 ]
 each_event = pytest.mark.parametrize(
     "event", [event for event, _ in EVENTS], ids=[name for _, name in EVENTS]
@@ -63,4 +70,6 @@ def test_a_stop_reason_reads_as_its_name() -> None:
         "circuit_open",
         "retry_after_too_long",
         "budget_empty",
+        "deadline_too_close",
     ]
+    assert [str(reason) for reason in RejectReason] == ["queue_full", "queue_timeout", "rate_limit"]
