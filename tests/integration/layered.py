@@ -1,9 +1,10 @@
-"""Clients over both layers and a real pool, that do not wait in earnest."""
+"""Clients over both layers and a real pool, that do not wait in earnest; of either family."""
 
 import gc
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from types import ModuleType
 from typing import Any
 
 import anyio
@@ -17,8 +18,16 @@ _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the usual one loads certifi
 
 AT_ONCE = RetryPolicy(backoff=Backoff(base=0.0))
 
-IMPATIENT = httpx.Timeout(5.0, read=0.05)
-"""For servers that fall silent; whatever else is slow, such as connecting, may take its time."""
+
+def impatient(family: ModuleType = httpx, read: float = 0.05) -> httpx.Timeout:
+    """For servers that fall silent; whatever else is slow, as connecting, may take its time."""
+    timeout: httpx.Timeout = family.Timeout(5.0, read=read)
+    return timeout
+
+
+def often(family: ModuleType, times: int) -> int:
+    """So many times for httpx, and a tenth for httpx2: one family shows what many times do."""
+    return times if family is httpx else times // 10
 
 
 @contextmanager
@@ -35,27 +44,33 @@ def short_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-def pool(max_connections: int = 1) -> httpx.AsyncHTTPTransport:
-    """Connections over real sockets, by default a single one."""
-    limits = httpx.Limits(max_connections=max_connections)
-    return httpx.AsyncHTTPTransport(verify=_NO_TLS, limits=limits)
+def pool(
+    max_connections: int | None = 1, *, family: ModuleType = httpx
+) -> httpx.AsyncHTTPTransport:
+    """Connections over real sockets, by default a single one; None: without a limit."""
+    limits = family.Limits(max_connections=max_connections)
+    transport: httpx.AsyncHTTPTransport = family.AsyncHTTPTransport(verify=_NO_TLS, limits=limits)
+    return transport
 
 
 @asynccontextmanager
 async def layered(
     transport: httpx.AsyncBaseTransport | None = None,
     *,
+    family: ModuleType = httpx,
     breaker: CircuitBreaker | None = None,
     events: Events | None = None,
     timeout: float | httpx.Timeout = 5.0,  # noqa: ASYNC109 - httpx's, not of a block of code
     **options: Any,  # noqa: ANN401 - handed on to RetryTransport and AsyncClient
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """An httpx client over retry, over a breaker, over `transport`."""
+    """A client over retry, over a breaker, over `transport`."""
     retry = {k: options.pop(k) for k in ("max_response_bytes", "sleep") if k in options}
-    guarded = CircuitBreakerTransport(transport or pool(), breaker=breaker, listener=None)
+    guarded = CircuitBreakerTransport(
+        transport or pool(family=family), breaker=breaker, listener=None
+    )
     policy = RetryPolicy() if "sleep" in retry else AT_ONCE
     top = Retry(guarded, policy=policy, listener=events, **retry)
-    async with httpx.AsyncClient(transport=top, timeout=timeout, **options) as client:
+    async with family.AsyncClient(transport=top, timeout=timeout, **options) as client:
         yield client
 
 

@@ -1,9 +1,9 @@
 """Cancelling a call wherever it may be: it ends at once, and nothing is left behind."""
 
 import socket
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from types import ModuleType
 from typing import Any, Self
 
 import anyio
@@ -12,17 +12,13 @@ import httpx
 import pytest
 
 from tests.integration.fault_server import Behaviour, Exchange, FaultServer, answer, head
+from tests.integration.layered import pool
 from tests.support import Clock, Events, get, until
 from walltrack import CircuitBreaker, CircuitBreakerTransport, CircuitState, RetryTransport
 
 pytestmark = pytest.mark.anyio
 
 Sleep = Callable[[float], Awaitable[None]]
-
-TIMEOUT = httpx.Timeout(5, pool=0.05)  # one call at a time: nobody has to wait for a connection
-
-
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # not used, but slow to make for every client
 
 # Cancelled right after this step, httpcore itself forgets the connection that it has made.
 LOSES_ITS_CONNECTION = "connection.connect_tcp.complete"
@@ -65,14 +61,14 @@ class Trace:
 
 @asynccontextmanager
 async def guarded(
-    breaker: CircuitBreaker, sleep: Sleep, events: Events | None = None
+    family: ModuleType, breaker: CircuitBreaker, sleep: Sleep, events: Events | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client over both layers whose pool has one connection only."""
-    limits = httpx.Limits(max_connections=1)
-    pool = httpx.AsyncHTTPTransport(verify=NO_TLS, limits=limits)
-    inner = CircuitBreakerTransport(pool, breaker=breaker, listener=events)
+    inner = CircuitBreakerTransport(pool(family=family), breaker=breaker, listener=events)
     transport = RetryTransport(inner, sleep=sleep, listener=events)
-    async with httpx.AsyncClient(transport=transport, timeout=TIMEOUT) as client:
+    # One call at a time: nobody has to wait for a connection.
+    timeout = family.Timeout(5, pool=0.05)
+    async with family.AsyncClient(transport=transport, timeout=timeout) as client:
         yield client
 
 
@@ -131,12 +127,18 @@ async def cancel_when(
 
 @pytest.mark.parametrize(("fault", "step"), [BEFORE_HEADERS, IN_THE_BODY, DRAINING])
 async def test_a_call_that_waits_for_the_server_ends_when_it_is_cancelled(
-    server: FaultServer, clock: Clock, events: Events, fault: Behaviour, step: str
+    family: ModuleType,
+    server: FaultServer,
+    clock: Clock,
+    events: Events,
+    *,
+    fault: Behaviour,
+    step: str,
 ) -> None:
     """It is not made again, says nothing of the server, and its connection is gone."""
     server.will(fault)
     breaker = CircuitBreaker(5, 30, clock=clock)
-    async with guarded(breaker, clock.sleep, events) as client:
+    async with guarded(family, breaker, clock.sleep, events) as client:
         scope = await cancel_when(client, server.url, lambda trace: trace.saw(step))
         assert scope.cancelled_caught
         assert events == []
@@ -148,12 +150,12 @@ async def test_a_call_that_waits_for_the_server_ends_when_it_is_cancelled(
 
 @pytest.mark.parametrize(("fault", "step"), [BEFORE_HEADERS, IN_THE_BODY])
 async def test_a_probe_that_is_cancelled_gives_its_place_back(
-    server: FaultServer, clock: Clock, fault: Behaviour, step: str
+    family: ModuleType, server: FaultServer, clock: Clock, fault: Behaviour, step: str
 ) -> None:
     """The next request probes at once, without another cooldown, and closes the circuit."""
     server.will(fault)
     breaker = half_open(clock)
-    async with guarded(breaker, clock.sleep) as client:
+    async with guarded(family, breaker, clock.sleep) as client:
         await cancel_when(
             client, server.url, lambda trace: trace.saw(step) and not breaker.can_execute()
         )
@@ -164,11 +166,11 @@ async def test_a_probe_that_is_cancelled_gives_its_place_back(
 
 @pytest.mark.parametrize("probe", [False, True], ids=["closed", "half-open"])
 async def test_a_call_that_is_cancelled_in_the_connect(
-    server: FaultServer, crowded: str, clock: Clock, *, probe: bool
+    family: ModuleType, server: FaultServer, crowded: str, clock: Clock, *, probe: bool
 ) -> None:
     """The place in the pool that its connection was to take is free again, and so is a probe's."""
     breaker = half_open(clock) if probe else CircuitBreaker(1, 30, clock=clock)
-    async with guarded(breaker, clock.sleep) as client:
+    async with guarded(family, breaker, clock.sleep) as client:
         scope = await cancel_when(client, crowded, lambda trace: trace.saw("connect_tcp.started"))
         assert scope.cancelled_caught
         assert breaker.can_execute()
@@ -178,12 +180,12 @@ async def test_a_call_that_is_cancelled_in_the_connect(
 
 @pytest.mark.parametrize("probe", [False, True], ids=["closed", "half-open"])
 async def test_a_caller_who_is_cancelled_while_reading_a_stream(
-    server: FaultServer, clock: Clock, *, probe: bool
+    family: ModuleType, server: FaultServer, clock: Clock, *, probe: bool
 ) -> None:
     """The stream is closed, the connection gone, and a probe's place free."""
     server.will(half(length=2**21))
     breaker = half_open(clock) if probe else CircuitBreaker(1, 30, clock=clock)
-    async with guarded(breaker, clock.sleep) as client:
+    async with guarded(family, breaker, clock.sleep) as client:
         with anyio.CancelScope() as scope:
             async with client.stream("GET", server.url) as response:
                 async for _ in response.aiter_raw():
@@ -197,7 +199,7 @@ async def test_a_caller_who_is_cancelled_while_reading_a_stream(
 
 
 async def test_a_call_that_is_cancelled_in_the_backoff(
-    server: FaultServer, clock: Clock, events: Events
+    family: ModuleType, server: FaultServer, clock: Clock, events: Events
 ) -> None:
     """It ends in its sleep, and the connection is free, which it did not hold while it slept."""
     asleep = anyio.Event()
@@ -207,7 +209,7 @@ async def test_a_call_that_is_cancelled_in_the_backoff(
         await anyio.sleep_forever()
 
     server.will(answer(503, b"down"))
-    async with guarded(CircuitBreaker(5, 30, clock=clock), sleep, events) as client:
+    async with guarded(family, CircuitBreaker(5, 30, clock=clock), sleep, events) as client:
         scope = await cancel_when(client, server.url, lambda _: asleep.is_set())
         assert scope.cancelled_caught
         assert events.names == ["retry_scheduled"]
@@ -219,7 +221,7 @@ async def test_a_call_that_is_cancelled_in_the_backoff(
 @pytest.mark.parametrize("probe", [False, True], ids=["closed", "half-open"])
 @pytest.mark.parametrize("whole", [True, False], ids=["read inside the attempt", "streamed"])
 async def test_a_call_can_be_cancelled_at_every_step_that_httpcore_takes(
-    server: FaultServer, clock: Clock, *, whole: bool, probe: bool
+    family: ModuleType, server: FaultServer, clock: Clock, *, whole: bool, probe: bool
 ) -> None:
     """At each of them, up to the closing of the response, the only connection comes free."""
     total = cancelled = 0
@@ -227,7 +229,7 @@ async def test_a_call_can_be_cancelled_at_every_step_that_httpcore_takes(
         total += 1
         server.will(*([] if probe else [answer(503)]), answer(200, b"x" * (8 if whole else 2**21)))
         breaker = half_open(clock) if probe else CircuitBreaker(5, 30, clock=clock)
-        async with guarded(breaker, clock.sleep) as client:
+        async with guarded(family, breaker, clock.sleep) as client:
             with anyio.fail_after(2), anyio.CancelScope() as scope:
                 trace = Trace(at=total, then=scope.cancel)
                 await client.get(server.url, extensions={"trace": trace})

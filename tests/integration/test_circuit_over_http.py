@@ -4,12 +4,14 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import ModuleType
 
 import anyio
 import httpx
 import pytest
 
 from tests.integration.fault_server import FaultServer, answer, close, cut, hold, late
+from tests.integration.layered import impatient, pool
 from tests.support import Clock, Events, until
 from walltrack import (
     CircuitBreakerOpenError,
@@ -24,11 +26,11 @@ pytestmark = pytest.mark.anyio
 
 @asynccontextmanager
 async def guarded(
-    clock: Clock, events: Events | None = None
+    family: ModuleType, clock: Clock, events: Events | None = None
 ) -> AsyncIterator[tuple[httpx.AsyncClient, CircuitBreakerTransport]]:
     """A plain client over a breaker alone, and that breaker."""
-    transport = CircuitBreakerTransport(httpx.AsyncHTTPTransport(), clock=clock, listener=events)
-    async with httpx.AsyncClient(transport=transport, timeout=5) as client:
+    transport = CircuitBreakerTransport(pool(None, family=family), clock=clock, listener=events)
+    async with family.AsyncClient(transport=transport, timeout=5) as client:
         yield client, transport
 
 
@@ -40,10 +42,10 @@ async def fail(client: httpx.AsyncClient, server: FaultServer, times: int) -> No
 
 
 async def test_five_failures_in_a_row_shut_the_server_off(
-    server: FaultServer, clock: Clock, events: Events
+    family: ModuleType, server: FaultServer, clock: Clock, events: Events
 ) -> None:
     """After the fifth failure a request is refused at once, and the server never sees it."""
-    async with guarded(clock, events) as (client, _):
+    async with guarded(family, clock, events) as (client, _):
         await fail(client, server, 5)
         began = time.perf_counter()
         with pytest.raises(CircuitBreakerOpenError) as caught:
@@ -56,10 +58,10 @@ async def test_five_failures_in_a_row_shut_the_server_off(
 
 
 async def test_a_success_in_between_starts_the_count_anew(
-    server: FaultServer, clock: Clock
+    family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
     """Only failures in a row open the circuit."""
-    async with guarded(clock) as (client, transport):
+    async with guarded(family, clock) as (client, transport):
         await fail(client, server, 4)
         await client.get(server.url)
         await fail(client, server, 4)
@@ -67,7 +69,7 @@ async def test_a_success_in_between_starts_the_count_anew(
 
 
 async def test_one_of_twenty_callers_probes_after_the_cooldown(
-    server: FaultServer, clock: Clock, events: Events
+    family: ModuleType, server: FaultServer, clock: Clock, events: Events
 ) -> None:
     """Exactly one request reaches the server; the other nineteen are refused meanwhile."""
     answers: list[int] = []
@@ -79,7 +81,7 @@ async def test_one_of_twenty_callers_probes_after_the_cooldown(
         except CircuitBreakerOpenError as refusal:
             refusals.append(refusal)
 
-    async with guarded(clock, events) as (client, transport):
+    async with guarded(family, clock, events) as (client, transport):
         await fail(client, server, 5)
         clock.advance(30.0)
         server.will(late(0.03))
@@ -94,10 +96,10 @@ async def test_one_of_twenty_callers_probes_after_the_cooldown(
 
 
 async def test_a_failed_probe_opens_it_for_another_cooldown(
-    server: FaultServer, clock: Clock
+    family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
     """The second cooldown is measured from the probe's failure."""
-    async with guarded(clock) as (client, _):
+    async with guarded(family, clock) as (client, _):
         await fail(client, server, 5)
         clock.advance(30.0)
         await fail(client, server, 1)
@@ -108,19 +110,23 @@ async def test_a_failed_probe_opens_it_for_another_cooldown(
         assert (await client.get(server.url)).status_code == 200
 
 
-async def test_a_body_that_breaks_off_is_a_failure(server: FaultServer, clock: Clock) -> None:
+async def test_a_body_that_breaks_off_is_a_failure(
+    family: ModuleType, server: FaultServer, clock: Clock
+) -> None:
     """Good headers are no success while the body can still break."""
-    async with guarded(clock) as (client, transport):
+    async with guarded(family, clock) as (client, transport):
         server.will(*[cut()] * 5)
         for _ in range(5):
-            with pytest.raises(httpx.RemoteProtocolError):
+            with pytest.raises(family.RemoteProtocolError):
                 await client.get(server.url)
         assert transport.breaker_for(server.url).state is CircuitState.OPEN
 
 
-async def test_a_stream_closed_early_is_a_success(server: FaultServer, clock: Clock) -> None:
+async def test_a_stream_closed_early_is_a_success(
+    family: ModuleType, server: FaultServer, clock: Clock
+) -> None:
     """A caller who has read enough says nothing against the server."""
-    async with guarded(clock) as (client, transport):
+    async with guarded(family, clock) as (client, transport):
         await fail(client, server, 4)
         server.will(answer(200, b"x" * 200_000))
         async with client.stream("GET", server.url):
@@ -128,11 +134,13 @@ async def test_a_stream_closed_early_is_a_success(server: FaultServer, clock: Cl
         assert transport.breaker_for(server.url).failure_count == 0
 
 
-async def test_origins_do_not_answer_for_each_other(server: FaultServer, clock: Clock) -> None:
+async def test_origins_do_not_answer_for_each_other(
+    family: ModuleType, server: FaultServer, clock: Clock
+) -> None:
     """An origin that is gone has its own circuit."""
-    async with guarded(clock) as (client, transport):
+    async with guarded(family, clock) as (client, transport):
         for _ in range(5):
-            with pytest.raises(httpx.ConnectError):
+            with pytest.raises(family.ConnectError):
                 await client.get("http://127.0.0.1:1/")
         with pytest.raises(CircuitBreakerOpenError):
             await client.get("http://127.0.0.1:1/")
@@ -141,13 +149,13 @@ async def test_origins_do_not_answer_for_each_other(server: FaultServer, clock: 
 
 
 async def test_the_breaker_counts_attempts_and_ends_the_call_when_it_opens(
-    server: FaultServer, clock: Clock, events: Events
+    family: ModuleType, server: FaultServer, clock: Clock, events: Events
 ) -> None:
     """Inside the retry, the fifth failed attempt opens the circuit, and no wait follows."""
     breaker = CircuitBreakerTransport(clock=clock, listener=events)
     transport = RetryTransport(breaker, sleep=clock.sleep, listener=events)
     server.default = answer(503, b"down")
-    async with httpx.AsyncClient(transport=transport) as client:
+    async with family.AsyncClient(transport=transport) as client:
         first = await client.get(server.url)
         second = await client.get(server.url)
     assert first.extensions["walltrack.attempts"] == 4
@@ -158,12 +166,12 @@ async def test_the_breaker_counts_attempts_and_ends_the_call_when_it_opens(
 
 
 async def test_a_circuit_that_another_caller_opened_ends_the_call_without_a_wait(
-    server: FaultServer, clock: Clock
+    family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
     """No call sleeps towards an open circuit, whoever opened it and whatever Retry-After says."""
     breaker = CircuitBreakerTransport(clock=clock, listener=None)
     transport = RetryTransport(breaker, sleep=clock.sleep, listener=None)
-    async with httpx.AsyncClient(transport=transport) as client:
+    async with family.AsyncClient(transport=transport) as client:
         opened = threading.Event()
 
         async def slow() -> None:
@@ -176,7 +184,7 @@ async def test_a_circuit_that_another_caller_opened_ends_the_call_without_a_wait
             await until(lambda: bool(server.seen))
             once = {"walltrack.retry": False}
             for _ in range(5):
-                with pytest.raises(httpx.RemoteProtocolError):
+                with pytest.raises(family.RemoteProtocolError):
                     await client.get(server.url, extensions=once)
             opened.set()
     assert clock.sleeps == []
@@ -184,29 +192,27 @@ async def test_a_circuit_that_another_caller_opened_ends_the_call_without_a_wait
 
 
 async def test_what_knows_only_httpx_can_handle_everything(
-    server: FaultServer, clock: Clock
+    family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
     """`except httpx.HTTPError` catches any failure, an open circuit included, with its request."""
     breaker = CircuitBreakerTransport(clock=clock, listener=None)
     transport = RetryTransport(breaker, policy=RetryPolicy(max_retries=1), sleep=clock.sleep)
     caught: list[httpx.HTTPError] = []
-    async with httpx.AsyncClient(
-        transport=transport, timeout=httpx.Timeout(5, read=0.05)
-    ) as client:
+    async with family.AsyncClient(transport=transport, timeout=impatient(family)) as client:
         for fault in (close, late(0.2), answer(500)):
             server.will(fault, fault)
             try:
                 (await client.get(server.url)).raise_for_status()
-            except httpx.HTTPError as error:
+            except family.HTTPError as error:
                 caught.append(error)
         try:
             await client.get(server.url)
-        except httpx.HTTPError as error:
+        except family.HTTPError as error:
             caught.append(error)
     assert [type(error) for error in caught] == [
-        httpx.RemoteProtocolError,
-        httpx.ReadTimeout,
-        httpx.HTTPStatusError,
+        family.RemoteProtocolError,
+        family.ReadTimeout,
+        family.HTTPStatusError,
         CircuitBreakerOpenError,
     ]
-    assert {error.request.url for error in caught} == {httpx.URL(server.url)}
+    assert {error.request.url for error in caught} == {family.URL(server.url)}

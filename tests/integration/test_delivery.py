@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any, NoReturn
 
 import anyio
@@ -43,18 +44,24 @@ class Way:
     url: str
     verify: ssl.SSLContext | None = None
     proxy: str | None = None
-    timeout: httpx.Timeout = field(default_factory=lambda: httpx.Timeout(PATIENT))
+    impatient: dict[str, float] = field(default_factory=dict)
     max_connections: int = 10
     http2: bool = False
 
-    def transport(self) -> httpx.AsyncHTTPTransport:
+    def transport(self, family: ModuleType = httpx) -> httpx.AsyncHTTPTransport:
         """The transport that goes this way."""
-        return httpx.AsyncHTTPTransport(
+        transport: httpx.AsyncHTTPTransport = family.AsyncHTTPTransport(
             verify=self.verify or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             http2=self.http2,
             proxy=self.proxy,
-            limits=httpx.Limits(max_connections=self.max_connections),
+            limits=family.Limits(max_connections=self.max_connections),
         )
+        return transport
+
+    def timeout(self, family: ModuleType = httpx) -> httpx.Timeout:
+        """How long a client that goes this way waits for what."""
+        timeout: httpx.Timeout = family.Timeout(PATIENT, **self.impatient)
+        return timeout
 
 
 @dataclass
@@ -133,6 +140,7 @@ def world(
 
 
 async def post(
+    family: ModuleType,
     way: Way,
     clock: Clock,
     policy: RetryPolicy = PROVEN,
@@ -143,13 +151,13 @@ async def post(
     report = CallReport()
     extensions = {"walltrack.report": report, **options.pop("extensions", {})}
     transport = RetryTransport(
-        inner or way.transport(), policy=policy, listener=None, sleep=clock.sleep
+        inner or way.transport(family), policy=policy, listener=None, sleep=clock.sleep
     )
-    async with httpx.AsyncClient(transport=transport, timeout=way.timeout) as client:
+    async with family.AsyncClient(transport=transport, timeout=way.timeout(family)) as client:
         options = {"content": b"buy one", **options}
         try:
             await client.post(way.url, extensions=extensions, **options)
-        except httpx.TransportError:
+        except family.TransportError:
             assert report.delivery is not None
     return report
 
@@ -162,7 +170,7 @@ async def fail(way: Way, clock: Clock, **options: Any) -> tuple[ExternalServiceE
         transport=way.transport(),
         policy=KEYED,
         breaker=breaker,
-        timeout=way.timeout,
+        timeout=way.timeout(),
         listener=None,
         sleep=clock.sleep,
     )
@@ -197,7 +205,7 @@ def connect_timeout(world: World) -> Way:
     full.listen(0)
     world.stack.enter_context(socket.create_connection(full.getsockname()))
     url = f"https://127.0.0.1:{full.getsockname()[1]}"
-    return Way(url, timeout=httpx.Timeout(PATIENT, connect=SHORT))
+    return Way(url, impatient={"connect": SHORT})
 
 
 def no_tls(world: World) -> Way:
@@ -218,13 +226,13 @@ def reset_in_handshake(world: World) -> Way:
 def silent_in_handshake(world: World) -> Way:
     """The server never answers the handshake."""
     url = f"https://127.0.0.1:{world.listen(proxies.says_nothing)}"
-    return Way(url, timeout=httpx.Timeout(PATIENT, connect=SHORT))
+    return Way(url, impatient={"connect": SHORT})
 
 
 def no_free_connection(world: World) -> Way:
     """The pool has no place."""
-    timeout = httpx.Timeout(PATIENT, pool=SHORT)
-    return Way(world.origin.urls["https"], world.trusting, timeout=timeout, max_connections=0)
+    url = world.origin.urls["https"]
+    return Way(url, world.trusting, impatient={"pool": SHORT}, max_connections=0)
 
 
 def no_proxy(world: World) -> Way:
@@ -237,8 +245,8 @@ def by_proxy(instead: Serve) -> Callable[[World], Way]:
     """The proxy does something else than to open a tunnel."""
 
     def way(world: World) -> Way:
-        timeout = httpx.Timeout(PATIENT, read=SHORT)
-        return Way(world.origin.urls["https"], world.trusting, world.proxy(instead)[1], timeout)
+        proxy = world.proxy(instead)[1]
+        return Way(world.origin.urls["https"], world.trusting, proxy, {"read": SHORT})
 
     return way
 
@@ -292,12 +300,12 @@ every_distrust = pytest.mark.parametrize("arrange", UNTRUSTED.values(), ids=UNTR
 @either_version
 @every_reason
 async def test_a_post_that_was_not_sent_is_known_not_to_be(
-    world: World, clock: Clock, arrange: Callable[[World], Way], *, http2: bool
+    family: ModuleType, world: World, clock: Clock, arrange: Callable[[World], Way], *, http2: bool
 ) -> None:
     """It is reported as not sent, and asked again by a policy that wants proof."""
     way = arrange(world)
     way.http2 = http2
-    assert await post(way, clock) == CallReport(2, Delivery.NOT_SENT)
+    assert await post(family, way, clock) == CallReport(2, Delivery.NOT_SENT)
 
 
 @every_reason
@@ -313,12 +321,12 @@ async def test_the_error_of_a_client_says_that_nothing_was_sent(
 @either_version
 @every_distrust
 async def test_a_certificate_that_fails_is_not_asked_again(
-    world: World, clock: Clock, arrange: Callable[[World], Way], *, http2: bool
+    family: ModuleType, world: World, clock: Clock, arrange: Callable[[World], Way], *, http2: bool
 ) -> None:
     """Nothing was sent to a server that could not prove its name, and nothing will be."""
     way = arrange(world)
     way.http2 = http2
-    assert await post(way, clock) == CallReport(1, Delivery.NOT_SENT)
+    assert await post(family, way, clock) == CallReport(1, Delivery.NOT_SENT)
 
 
 @every_distrust
@@ -360,13 +368,13 @@ uploads_end_early = pytest.mark.filterwarnings(
 @every_road
 @every_break
 async def test_a_post_that_was_sent_may_have_been_acted_on(
-    world: World, clock: Clock, road: str, behaviour: Behaviour, size: int
+    family: ModuleType, world: World, clock: Clock, *, road: str, behaviour: Behaviour, size: int
 ) -> None:
     """It is reported as uncertain, and not asked again by a policy that wants proof."""
     way = world.road(road)
-    way.timeout = httpx.Timeout(PATIENT, read=SHORT)
+    way.impatient = {"read": SHORT}
     world.origin.behaviour = behaviour
-    report = await post(way, clock, content=bytes(size))
+    report = await post(family, way, clock, content=bytes(size))
     assert report == CallReport(1, Delivery.UNCERTAIN)
 
 
@@ -378,7 +386,7 @@ async def test_the_error_of_a_client_says_that_the_service_may_have_acted(
 ) -> None:
     """ExternalServiceError carries the same knowledge, and the breaker counts each attempt."""
     way = world.road(road)
-    way.timeout = httpx.Timeout(PATIENT, read=SHORT)
+    way.impatient = {"read": SHORT}
     world.origin.behaviour = behaviour
     error, failures = await fail(way, clock, content=bytes(size))
     assert (error.delivery, error.attempts, failures) == (Delivery.UNCERTAIN, 2, 2)
@@ -388,16 +396,18 @@ async def test_the_error_of_a_client_says_that_the_service_may_have_acted(
 @every_road
 @pytest.mark.parametrize(("status", "attempts"), [(429, 2), (500, 1), (503, 2)])
 async def test_only_a_refusal_is_proof_that_the_server_did_not_act(
-    world: World, clock: Clock, road: str, status: int, attempts: int
+    family: ModuleType, world: World, clock: Clock, *, road: str, status: int, attempts: int
 ) -> None:
     """An answer is an answer; of failing ones, 429 and 503 say that nothing was done."""
     world.origin.behaviour = origins.answers(status)
-    report = await post(world.road(road), clock)
+    report = await post(family, world.road(road), clock)
     assert report == CallReport(attempts, Delivery.ANSWERED)
 
 
 @every_road
-async def test_every_road_leads_to_the_server(world: World, clock: Clock, road: str) -> None:
+async def test_every_road_leads_to_the_server(
+    family: ModuleType, world: World, clock: Clock, road: str
+) -> None:
     """With no fault, the server is reached by the version meant, and there is nothing to report."""
     versions: list[str] = []
     way = world.road(road)
@@ -406,14 +416,16 @@ async def test_every_road_leads_to_the_server(world: World, clock: Clock, road: 
         del info
         versions.append(name.partition(".")[0])
 
-    assert await post(way, clock, extensions={"trace": look}) == CallReport(1, None)
+    assert await post(family, way, clock, extensions={"trace": look}) == CallReport(1, None)
     assert versions[-1] == ("http2" if way.http2 else "http11")
 
 
 # From one attempt to the next.
 
 
-async def test_an_attempt_is_judged_by_itself(world: World, clock: Clock) -> None:
+async def test_an_attempt_is_judged_by_itself(
+    family: ModuleType, world: World, clock: Clock
+) -> None:
     """That an earlier attempt was sent, and refused, does not say that the next one was."""
     proxy, url = world.proxy()
     way = Way(world.origin.urls["https"], world.trusting, url)
@@ -424,13 +436,13 @@ async def test_an_attempt_is_judged_by_itself(world: World, clock: Clock) -> Non
 
     world.origin.behaviour = refuse
     policy = RetryPolicy(max_retries=2, non_idempotent="proven")
-    report = await post(way, clock, policy, headers={"connection": "close"})
+    report = await post(family, way, clock, policy, headers={"connection": "close"})
     assert report == CallReport(3, Delivery.ANSWERED)
     assert proxy.asked == ["CONNECT"] * 3
 
 
 async def test_an_attempt_that_may_have_acted_is_never_forgotten(
-    world: World, clock: Clock
+    family: ModuleType, world: World, clock: Clock
 ) -> None:
     """A call of which one attempt is uncertain is uncertain, even if the last was not sent."""
     proxy, url = world.proxy()
@@ -441,18 +453,22 @@ async def test_an_attempt_that_may_have_acted_is_never_forgotten(
         exchange.origin.reset()
 
     world.origin.behaviour = break_off
-    assert await post(way, clock, KEYED) == CallReport(2, Delivery.UNCERTAIN)
+    assert await post(family, way, clock, KEYED) == CallReport(2, Delivery.UNCERTAIN)
 
 
-async def test_a_connection_that_is_used_again_proves_nothing(world: World, clock: Clock) -> None:
+async def test_a_connection_that_is_used_again_proves_nothing(
+    family: ModuleType, world: World, clock: Clock
+) -> None:
     """A POST on a connection that was kept alive, and broke, may have been acted on."""
     way = world.road("TLS HTTP/1.1")
     report = CallReport()
-    transport = RetryTransport(way.transport(), policy=PROVEN, listener=None, sleep=clock.sleep)
-    async with httpx.AsyncClient(transport=transport, timeout=PATIENT) as client:
+    transport = RetryTransport(
+        way.transport(family), policy=PROVEN, listener=None, sleep=clock.sleep
+    )
+    async with family.AsyncClient(transport=transport, timeout=PATIENT) as client:
         await client.post(way.url)
         world.origin.behaviour = origins.resets_at_once
-        with pytest.raises(httpx.TransportError):
+        with pytest.raises(family.TransportError):
             await client.post(way.url, extensions={"walltrack.report": report})
     assert report == CallReport(1, Delivery.UNCERTAIN)
 
@@ -462,7 +478,7 @@ async def test_a_connection_that_is_used_again_proves_nothing(world: World, cloc
 
 @pytest.mark.parametrize("arrange", [refused, by_proxy(proxies.answers(502))])
 async def test_the_callers_own_trace_is_called_as_well(
-    world: World, clock: Clock, arrange: Callable[[World], Way]
+    family: ModuleType, world: World, clock: Clock, arrange: Callable[[World], Way]
 ) -> None:
     """Who traces a POST hears of the steps of every attempt, and the evidence is none the worse."""
     heard: list[str] = []
@@ -471,7 +487,7 @@ async def test_the_callers_own_trace_is_called_as_well(
         del info
         heard.append(name)
 
-    report = await post(arrange(world), clock, extensions={"trace": trace})
+    report = await post(family, arrange(world), clock, extensions={"trace": trace})
     assert report == CallReport(2, Delivery.NOT_SENT)
     assert heard.count("connection.connect_tcp.started") == 2
 
@@ -492,35 +508,43 @@ class Looking(httpx.AsyncBaseTransport):
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])
-async def test_what_may_be_repeated_is_not_traced(world: World, method: str) -> None:
+async def test_what_may_be_repeated_is_not_traced(
+    family: ModuleType, world: World, method: str
+) -> None:
     """A request that acts once however often it is sent goes out as it is, and costs nothing."""
-    inner = Looking(world.road("HTTP/1.1").transport())
-    async with httpx.AsyncClient(transport=RetryTransport(inner, listener=None)) as client:
+    inner = Looking(world.road("HTTP/1.1").transport(family))
+    async with family.AsyncClient(transport=RetryTransport(inner, listener=None)) as client:
         request = client.build_request(method, world.origin.urls["http"])
         await client.send(request)
     assert inner.requests == [request]
     assert "trace" not in request.extensions
 
 
-async def test_a_body_that_is_watched_is_not_traced_for_that(world: World) -> None:
+async def test_a_body_that_is_watched_is_not_traced_for_that(
+    family: ModuleType, world: World
+) -> None:
     """A PUT whose body can be read only once goes out as a copy, without a trace all the same."""
 
     async def body() -> AsyncIterator[bytes]:
         yield b"all of it"
 
-    inner = Looking(world.road("HTTP/1.1").transport())
-    async with httpx.AsyncClient(transport=RetryTransport(inner, listener=None)) as client:
+    inner = Looking(world.road("HTTP/1.1").transport(family))
+    async with family.AsyncClient(transport=RetryTransport(inner, listener=None)) as client:
         await client.put(world.origin.urls["http"], content=body())
     assert "trace" not in inner.requests[0].extensions
 
 
-async def test_without_a_trace_a_silent_proxy_proves_nothing(world: World, clock: Clock) -> None:
+async def test_without_a_trace_a_silent_proxy_proves_nothing(
+    family: ModuleType, world: World, clock: Clock
+) -> None:
     """Of a GET only the exception's class is known, and a read timeout may be the server's."""
     way = by_proxy(proxies.says_nothing)(world)
     report = CallReport()
-    transport = RetryTransport(way.transport(), policy=PROVEN, listener=None, sleep=clock.sleep)
-    async with httpx.AsyncClient(transport=transport, timeout=way.timeout) as client:
-        with pytest.raises(httpx.ReadTimeout):
+    transport = RetryTransport(
+        way.transport(family), policy=PROVEN, listener=None, sleep=clock.sleep
+    )
+    async with family.AsyncClient(transport=transport, timeout=way.timeout(family)) as client:
+        with pytest.raises(family.ReadTimeout):
             await client.get(way.url, extensions={"walltrack.report": report})
     assert report == CallReport(2, Delivery.UNCERTAIN)
 
@@ -528,7 +552,8 @@ async def test_without_a_trace_a_silent_proxy_proves_nothing(world: World, clock
 class Foreign(httpx.AsyncBaseTransport):
     """Not httpcore's: it sends a request, and calls whatever happens then a ConnectError."""
 
-    def __init__(self, *states: Delivery | None) -> None:
+    def __init__(self, family: ModuleType, *states: Delivery | None) -> None:
+        self.family = family
         self.states = list(states)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -541,7 +566,7 @@ class Foreign(httpx.AsyncBaseTransport):
             except (anyio.BrokenResourceError, anyio.EndOfStream) as error:
                 if state := self.states.pop(0):
                     request.extensions["walltrack.delivery"] = state
-                raise httpx.ConnectError("connection reset") from error
+                raise self.family.ConnectError("connection reset") from error
         raise AssertionError("the server was to break off")
 
 
@@ -558,11 +583,15 @@ class Foreign(httpx.AsyncBaseTransport):
     ],
 )
 async def test_another_transport_is_believed_what_it_states_and_nothing_else(
-    world: World, clock: Clock, states: list[Delivery | None], report: CallReport
+    family: ModuleType,
+    world: World,
+    clock: Clock,
+    states: list[Delivery | None],
+    report: CallReport,
 ) -> None:
     """A ConnectError that is not httpcore's may come after the request was sent."""
     way = Way(f"http://127.0.0.1:{world.listen(_reads_and_resets)}")
-    assert await post(way, clock, inner=Foreign(*states)) == report
+    assert await post(family, way, clock, inner=Foreign(family, *states)) == report
 
 
 async def _reads_and_resets(reader: Any, writer: Any) -> None:  # noqa: ANN401 - asyncio's streams

@@ -6,10 +6,10 @@ import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 import anyio
 import brotli  # type: ignore[import-untyped]  # it ships no types
-import httpx
 import pytest
 
 from tests.integration.fault_server import (
@@ -20,7 +20,7 @@ from tests.integration.fault_server import (
     drip,
     head,
 )
-from tests.integration.layered import api, layered, still_serves
+from tests.integration.layered import api, layered, often, still_serves
 from tests.support import Events
 from walltrack import (
     CircuitBreaker,
@@ -95,11 +95,11 @@ def falls_silent_after(start: bytes) -> Behaviour:
     ],
 )
 async def test_a_slow_body_that_is_discarded_does_not_hold_up_the_retry(
-    server: FaultServer, behaviour: Behaviour
+    family: ModuleType, server: FaultServer, behaviour: Behaviour
 ) -> None:
     """It is given up together with its connection, long before the read timeout of an hour."""
     server.will(behaviour)
-    async with layered(timeout=3600.0) as client:
+    async with layered(family=family, timeout=3600.0) as client:
         with anyio.fail_after(5):
             response = await client.get(server.url)
         assert response.extensions["walltrack.attempts"] == 2
@@ -109,23 +109,25 @@ async def test_a_slow_body_that_is_discarded_does_not_hold_up_the_retry(
 
 @pytest.mark.parametrize("chunked", [True, False])
 async def test_an_endless_body_that_is_discarded_is_bounded(
-    server: FaultServer, *, chunked: bool
+    family: ModuleType, server: FaultServer, *, chunked: bool
 ) -> None:
     """No more of it is read than is worth a connection; the rest fits into the sockets' buffers."""
     endless = Endless(503, chunked=chunked)
     server.will(endless)
     with peak_memory_below(MUCH):
-        async with layered() as client:
+        async with layered(family=family) as client:
             assert await still_serves(client, server.url)
     assert endless.sent < MUCH
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br"])
-async def test_a_bomb_that_is_discarded_does_not_go_off(server: FaultServer, encoding: str) -> None:
+async def test_a_bomb_that_is_discarded_does_not_go_off(
+    family: ModuleType, server: FaultServer, encoding: str
+) -> None:
     """A body that nobody reads is not decompressed."""
     server.will(answer(503, BOMBS[encoding], content_encoding=encoding))
     with peak_memory_below(MUCH):
-        async with layered() as client:
+        async with layered(family=family) as client:
             assert await still_serves(client, server.url)
 
 
@@ -134,14 +136,16 @@ async def test_a_bomb_that_is_discarded_does_not_go_off(server: FaultServer, enc
 
 @pytest.mark.parametrize("chunked", [True, False])
 async def test_an_endless_body_that_is_wanted_whole_is_refused(
-    server: FaultServer, events: Events, *, chunked: bool
+    family: ModuleType, server: FaultServer, events: Events, *, chunked: bool
 ) -> None:
     """At the limit the call ends: no retry, no failure for the breaker, no connection lost."""
     endless = Endless(chunked=chunked)
     breaker = CircuitBreaker()
     server.will(endless)
     with peak_memory_below(MUCH):
-        async with layered(breaker=breaker, events=events, max_response_bytes=LIMIT) as client:
+        async with layered(
+            family=family, breaker=breaker, events=events, max_response_bytes=LIMIT
+        ) as client:
             with pytest.raises(ResponseTooLargeError) as caught:
                 await client.get(server.url, extensions=WHOLE)
             assert await still_serves(client, server.url)
@@ -151,10 +155,12 @@ async def test_an_endless_body_that_is_wanted_whole_is_refused(
     assert breaker.failure_count == 0
 
 
-async def test_an_endless_body_of_tiny_chunks_is_refused(server: FaultServer) -> None:
+async def test_an_endless_body_of_tiny_chunks_is_refused(
+    family: ModuleType, server: FaultServer
+) -> None:
     """What lies ready in the buffer when the limit is met is dropped, and leaves nothing behind."""
     server.will(Endless(chunked=True, block=bytes(100)))
-    async with layered(max_response_bytes=1000) as client:
+    async with layered(family=family, max_response_bytes=1000) as client:
         with pytest.raises(ResponseTooLargeError):
             await client.get(server.url, extensions=WHOLE)
         gc.collect()  # trio warns of a generator that is collected before its end
@@ -195,13 +201,13 @@ async def test_a_final_failure_with_an_endless_body_is_refused(
 @pytest.mark.parametrize(("excess", "refused"), [(-1, False), (0, False), (1, True)])
 @pytest.mark.parametrize("encoding", [None, "gzip"])
 async def test_the_limit_is_exact_and_counts_bytes_of_the_wire(
-    server: FaultServer, excess: int, encoding: str | None, *, refused: bool
+    family: ModuleType, server: FaultServer, excess: int, encoding: str | None, *, refused: bool
 ) -> None:
     """A body as long as the limit passes, whatever it decompresses to; one byte more does not."""
     body = gzip.compress(bytes(10_000)) if encoding else bytes(10_000)
     headers = {"content-encoding": encoding} if encoding else {}
     server.default = answer(200, body, **headers)
-    async with layered(max_response_bytes=len(body) - excess) as client:
+    async with layered(family=family, max_response_bytes=len(body) - excess) as client:
         if refused:
             with pytest.raises(ResponseTooLargeError):
                 await client.get(server.url, extensions=WHOLE)
@@ -226,11 +232,11 @@ BOMBS = {"gzip": gzip.compress(bytes(EXPANDED)), "br": brotli.compress(bytes(EXP
 
 @pytest.mark.parametrize("encoding", BOMBS)
 async def test_a_bomb_passes_the_limit_and_goes_off_in_the_hands_of_who_decodes_it(
-    server: FaultServer, encoding: str
+    family: ModuleType, server: FaultServer, encoding: str
 ) -> None:
     """The limit is on bytes of the wire: httpx decompresses whatever passed it, to any size."""
     server.will(answer(200, BOMBS[encoding], content_encoding=encoding))
-    async with layered(max_response_bytes=2 * len(BOMBS[encoding])) as client:
+    async with layered(family=family, max_response_bytes=2 * len(BOMBS[encoding])) as client:
         response = await client.get(server.url, extensions=WHOLE)
     assert len(response.content) == EXPANDED
     assert response.num_bytes_downloaded == len(BOMBS[encoding]) < EXPANDED / 500
@@ -239,13 +245,13 @@ async def test_a_bomb_passes_the_limit_and_goes_off_in_the_hands_of_who_decodes_
 @pytest.mark.parametrize("encoding", BOMBS)
 @pytest.mark.parametrize("extensions", [None, WHOLE])
 async def test_a_bomb_that_is_streamed_raw_does_not_go_off(
-    server: FaultServer, encoding: str, extensions: dict[str, bool] | None
+    family: ModuleType, server: FaultServer, encoding: str, extensions: dict[str, bool] | None
 ) -> None:
     """Reading it inside the attempt decodes nothing; who needs protection decodes with care."""
     server.will(answer(200, BOMBS[encoding], content_encoding=encoding))
     with peak_memory_below(MUCH):
         async with (
-            layered() as client,
+            layered(family=family) as client,
             client.stream("GET", server.url, extensions=extensions) as response,
         ):
             raw = b"".join([chunk async for chunk in response.aiter_raw()])
@@ -293,14 +299,14 @@ def endless_head(exchange_start: bytes) -> Behaviour:
     ],
 )
 async def test_ten_megabytes_of_headers_are_a_breach_of_the_protocol(
-    server: FaultServer, behaviour: Behaviour
+    family: ModuleType, server: FaultServer, behaviour: Behaviour
 ) -> None:
     """Of a head httpcore reads 100 KiB; more is a failure like others: counted, asked again."""
     breaker = CircuitBreaker()
     server.will(behaviour)
     with peak_memory_below(MUCH):
-        async with layered(breaker=breaker) as client:
-            with pytest.raises(httpx.RemoteProtocolError):
+        async with layered(family=family, breaker=breaker) as client:
+            with pytest.raises(family.RemoteProtocolError):
                 await client.get(server.url, extensions={"walltrack.retry": False})
             assert breaker.failure_count == 1
             server.will(behaviour)
@@ -308,11 +314,12 @@ async def test_ten_megabytes_of_headers_are_a_breach_of_the_protocol(
 
 
 async def test_a_hundred_thousand_informational_responses_are_read_over(
+    family: ModuleType,
     server: FaultServer,
 ) -> None:
     """The final response is the one that counts, and the connection is as good as before."""
-    server.will(much_of(lambda _n: PROCESSING, 100_000))
-    async with layered() as client:
+    server.will(much_of(lambda _n: PROCESSING, often(family, 100_000)))
+    async with layered(family=family) as client:
         response = await client.get(server.url)
         assert await still_serves(client, server.url)
     assert response.content == b"ok"
@@ -320,15 +327,19 @@ async def test_a_hundred_thousand_informational_responses_are_read_over(
     assert server.connections == 1
 
 
-async def test_informational_responses_are_kept_nowhere(server: FaultServer) -> None:
+async def test_informational_responses_are_kept_nowhere(
+    family: ModuleType, server: FaultServer
+) -> None:
     """What is read over takes up no memory."""
     server.will(much_of(lambda _n: PROCESSING, 5_000))
-    async with layered() as client:
+    async with layered(family=family) as client:
         with peak_memory_below(2**20):
             await client.get(server.url)
 
 
-async def test_endless_informational_responses_can_be_cancelled(server: FaultServer) -> None:
+async def test_endless_informational_responses_can_be_cancelled(
+    family: ModuleType, server: FaultServer
+) -> None:
     """No read timeout ends them, a caller's deadline does, and no connection is lost."""
     seen = threading.Event()
 
@@ -338,7 +349,7 @@ async def test_endless_informational_responses_can_be_cancelled(server: FaultSer
             seen.set()
 
     server.will(endless)
-    async with layered() as client:
+    async with layered(family=family) as client:
         with anyio.move_on_after(0.05) as deadline:
             await client.get(server.url)
         assert deadline.cancelled_caught

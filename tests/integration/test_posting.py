@@ -1,8 +1,8 @@
 """POST and PATCH, over a server that counts what it did: asking twice for what is done once."""
 
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import ModuleType
 from typing import Any
 
 import anyio
@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration.acting_server import ActingServer, acting
 from tests.integration.fault_server import FaultServer, answer, reset
+from tests.integration.layered import often, pool
 from tests.support import Clock
 from walltrack import BaseAPIClient, RetryPolicy, RetryTransport
 
@@ -29,24 +30,23 @@ async def acting_server() -> AsyncIterator[ActingServer]:
         yield server
 
 
-def plain() -> httpx.AsyncHTTPTransport:
-    """Httpx's transport, without the certificates that it would take time to load."""
-    return httpx.AsyncHTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-
-
 @asynccontextmanager
 async def client_of(
-    clock: Clock, policy: RetryPolicy, read: float = 10.0
+    family: ModuleType, clock: Clock, policy: RetryPolicy, read: float = 10.0
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A plain client over a RetryTransport that does not wait in earnest."""
-    transport = RetryTransport(plain(), policy=policy, listener=None, sleep=clock.sleep)
-    async with httpx.AsyncClient(
-        transport=transport, timeout=httpx.Timeout(10.0, read=read)
+    transport = RetryTransport(
+        pool(None, family=family), policy=policy, listener=None, sleep=clock.sleep
+    )
+    async with family.AsyncClient(
+        transport=transport, timeout=family.Timeout(10.0, read=read)
     ) as client:
         yield client
 
 
-async def order(url: str, count: int, clock: Clock, policy: RetryPolicy) -> set[str]:
+async def order(
+    family: ModuleType, url: str, count: int, clock: Clock, policy: RetryPolicy
+) -> set[str]:
     """POST that many orders, several at once; those that succeeded."""
     orders = iter(range(count))
     succeeded: set[str] = set()
@@ -55,68 +55,79 @@ async def order(url: str, count: int, clock: Clock, policy: RetryPolicy) -> set[
         for number in orders:
             try:
                 response = await client.post(url, content=str(number))
-            except httpx.TransportError:
+            except family.TransportError:
                 continue
             if response.is_success:
                 succeeded.add(str(number))
 
-    async with client_of(clock, policy, read=0.03) as client, anyio.create_task_group() as callers:
+    async with (
+        client_of(family, clock, policy, read=0.03) as client,
+        anyio.create_task_group() as callers,
+    ):
         for _ in range(AT_ONCE):
             callers.start_soon(place, client)
     return succeeded
 
 
 async def test_with_keys_that_are_honoured_every_order_is_carried_out_once(
-    acting_server: ActingServer, clock: Clock
+    family: ModuleType, acting_server: ActingServer, clock: Clock
 ) -> None:
     """A thousand POSTs through resets, errors and silence act exactly a thousand times."""
     acting_server.honours_keys = True
-    succeeded = await order(acting_server.url, MANY, clock, RetryPolicy(max_retries=50))
-    assert len(succeeded) == MANY
+    many = often(family, MANY)
+    succeeded = await order(family, acting_server.url, many, clock, RetryPolicy(max_retries=50))
+    assert len(succeeded) == many
     assert acting_server.acted == dict.fromkeys(succeeded, 1)
-    assert acting_server.asked.total() > MANY * 1.3  # or it was too easy
+    assert acting_server.asked.total() > many * 1.3  # or it was too easy
 
 
 async def test_with_keys_that_are_honoured_giving_up_does_not_act_twice_either(
-    acting_server: ActingServer, clock: Clock
+    family: ModuleType, acting_server: ActingServer, clock: Clock
 ) -> None:
     """Few retries leave some orders undone, or done without a word, but none done twice."""
     acting_server.honours_keys = True
-    succeeded = await order(acting_server.url, FEW, clock, RetryPolicy(max_retries=1))
+    succeeded = await order(family, acting_server.url, FEW, clock, RetryPolicy(max_retries=1))
     assert len(succeeded) < FEW
     assert succeeded <= acting_server.acted.keys()
     assert set(acting_server.acted.values()) == {1}
 
 
 async def test_with_proof_nothing_is_done_twice_by_a_server_without_keys(
-    acting_server: ActingServer, clock: Clock
+    family: ModuleType, acting_server: ActingServer, clock: Clock
 ) -> None:
     """Of a thousand POSTs none acts twice, each that succeeded acted, and refusals are retried."""
     policy = RetryPolicy(max_retries=50, non_idempotent="proven")
-    succeeded = await order(acting_server.url, MANY, clock, policy)
+    many = often(family, MANY)
+    succeeded = await order(family, acting_server.url, many, clock, policy)
     assert succeeded <= acting_server.acted.keys()
     assert set(acting_server.acted.values()) == {1}
-    assert acting_server.asked.total() > MANY
-    assert len(succeeded) < MANY  # what may have been done was not asked for again
+    assert acting_server.asked.total() > many
+    assert len(succeeded) < many  # what may have been done was not asked for again
 
 
-async def test_never_sends_every_order_once(acting_server: ActingServer, clock: Clock) -> None:
+async def test_never_sends_every_order_once(
+    family: ModuleType, acting_server: ActingServer, clock: Clock
+) -> None:
     """Whatever happens, a POST goes out a single time."""
-    await order(acting_server.url, FEW, clock, RetryPolicy(non_idempotent="never"))
+    await order(family, acting_server.url, FEW, clock, RetryPolicy(non_idempotent="never"))
     assert acting_server.asked == {str(number): 1 for number in range(FEW)}
 
 
-async def test_always_does_things_twice(acting_server: ActingServer, clock: Clock) -> None:
+async def test_always_does_things_twice(
+    family: ModuleType, acting_server: ActingServer, clock: Clock
+) -> None:
     """Every order succeeds, but some are carried out twice: why one has to ask for it."""
     policy = RetryPolicy(max_retries=50, non_idempotent="always")
-    succeeded = await order(acting_server.url, FEW, clock, policy)
+    succeeded = await order(family, acting_server.url, FEW, clock, policy)
     assert len(succeeded) == FEW
     assert acting_server.acted.total() > FEW
 
 
-async def test_a_key_belongs_to_one_call(acting_server: ActingServer, clock: Clock) -> None:
+async def test_a_key_belongs_to_one_call(
+    family: ModuleType, acting_server: ActingServer, clock: Clock
+) -> None:
     """All attempts of a call carry the same key, and no two calls the same."""
-    await order(acting_server.url, FEW, clock, RetryPolicy(max_retries=50))
+    await order(family, acting_server.url, FEW, clock, RetryPolicy(max_retries=50))
     keys_of_calls = [set(keys) for keys in acting_server.keys.values()]
     assert all(len(keys) == 1 for keys in keys_of_calls)
     assert None not in set.union(*keys_of_calls)
@@ -131,11 +142,11 @@ def keys(server: FaultServer) -> list[str | None]:
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "LOCK"])
 async def test_what_may_act_twice_carries_a_key(
-    server: FaultServer, clock: Clock, method: str
+    family: ModuleType, server: FaultServer, clock: Clock, method: str
 ) -> None:
     """POST, PATCH and methods that nobody knows are asked again, with the same key and body."""
     server.will(reset, answer(503))
-    async with client_of(clock, RetryPolicy()) as client:
+    async with client_of(family, clock, RetryPolicy()) as client:
         response = await client.request(method, server.url, content=b"buy one")
     assert response.status_code == 200
     key, *others = keys(server)
@@ -146,11 +157,11 @@ async def test_what_may_act_twice_carries_a_key(
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"])
 async def test_what_acts_once_however_often_it_is_sent_needs_no_key(
-    server: FaultServer, clock: Clock, method: str
+    family: ModuleType, server: FaultServer, clock: Clock, method: str
 ) -> None:
     """Idempotent methods are asked again without a key."""
     server.will(reset, answer(503))
-    async with client_of(clock, RetryPolicy()) as client:
+    async with client_of(family, clock, RetryPolicy()) as client:
         await client.request(method, server.url)
     assert keys(server) == [None] * 3
 
@@ -158,11 +169,11 @@ async def test_what_acts_once_however_often_it_is_sent_needs_no_key(
 @pytest.mark.parametrize("name", ["Idempotency-Key", "idempotency-key", "IDEMPOTENCY-KEY"])
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 async def test_the_callers_own_key_is_kept(
-    server: FaultServer, clock: Clock, method: str, name: str
+    family: ModuleType, server: FaultServer, clock: Clock, method: str, name: str
 ) -> None:
     """A key that the caller set goes out as it is, alone, on every attempt."""
     server.will(reset, answer(500))
-    async with client_of(clock, RetryPolicy()) as client:
+    async with client_of(family, clock, RetryPolicy()) as client:
         await client.request(method, server.url, headers={name: "mine"})
     assert keys(server) == ["mine"] * 3
 
@@ -178,23 +189,29 @@ async def test_the_callers_own_key_is_kept(
 )
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 async def test_without_a_use_for_it_there_is_no_key(
-    server: FaultServer, clock: Clock, method: str, mode: dict[str, Any], sent: int
+    family: ModuleType,
+    server: FaultServer,
+    clock: Clock,
+    *,
+    method: str,
+    mode: dict[str, Any],
+    sent: int,
 ) -> None:
     """Only the setting that relies on a key sends one, and only where there may be a retry."""
     server.will(reset)
-    async with client_of(clock, RetryPolicy(**mode)) as client:
+    async with client_of(family, clock, RetryPolicy(**mode)) as client:
         try:
             await client.request(method, server.url, content=b"buy one")
-        except httpx.TransportError:
+        except family.TransportError:
             assert sent == 1
     assert keys(server) == [None] * sent
 
 
 async def test_the_same_request_sent_again_is_another_call(
-    server: FaultServer, clock: Clock
+    family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
     """The key is not written into the caller's request: sent again, it gets a fresh one."""
-    async with client_of(clock, RetryPolicy()) as client:
+    async with client_of(family, clock, RetryPolicy()) as client:
         request = client.build_request("POST", server.url, content=b"buy one")
         await client.send(request)
         await client.send(request)
@@ -210,7 +227,7 @@ async def test_a_client_of_ones_own_sends_keys_without_being_told(
     """BaseAPIClient's defaults are the keyed ones."""
     server.will(reset, answer(500))
     async with BaseAPIClient(
-        server.url, transport=plain(), listener=None, sleep=clock.sleep
+        server.url, transport=pool(None), listener=None, sleep=clock.sleep
     ) as api:
         await api.request(method, "/orders", json={"buy": 1})
         await api.request(method, "/orders", json={"buy": 1})

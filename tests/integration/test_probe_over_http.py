@@ -4,6 +4,7 @@ import gc
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import ModuleType
 
 import anyio
 import httpx
@@ -18,6 +19,7 @@ from tests.integration.fault_server import (
     head,
     hold,
 )
+from tests.integration.layered import pool
 from tests.support import Clock, Events, until
 from walltrack import (
     CircuitBreaker,
@@ -48,14 +50,16 @@ def begins(goes_on: threading.Event, *, whole: bool, status: int = 200) -> Behav
 
 
 @asynccontextmanager
-async def half_open(clock: Clock) -> AsyncIterator[tuple[httpx.AsyncClient, CircuitBreaker]]:
+async def half_open(
+    family: ModuleType, clock: Clock
+) -> AsyncIterator[tuple[httpx.AsyncClient, CircuitBreaker]]:
     """A client whose next request is the probe, and its breaker."""
     breaker = CircuitBreaker(2, 30, clock=clock)
     breaker.record_failure()
     breaker.record_failure()
     clock.advance(30)
     transport = CircuitBreakerTransport(breaker=breaker, listener=None)
-    async with httpx.AsyncClient(transport=transport, timeout=5) as client:
+    async with family.AsyncClient(transport=transport, timeout=5) as client:
         yield client, breaker
 
 
@@ -71,12 +75,12 @@ async def refused(client: httpx.AsyncClient, server: FaultServer, times: int) ->
 
 @pytest.mark.parametrize("whole", [True, False], ids=["ends well", "breaks off"])
 async def test_a_probe_whose_stream_stays_open_for_long(
-    server: FaultServer, clock: Clock, *, whole: bool
+    family: ModuleType, server: FaultServer, clock: Clock, *, whole: bool
 ) -> None:
     """It holds its place for a cooldown; then its good headers count, and its end as any other."""
     goes_on = threading.Event()
     server.will(begins(goes_on, whole=whole))
-    async with half_open(clock) as (client, breaker):
+    async with half_open(family, clock) as (client, breaker):
         async with client.stream("GET", server.url) as probe:
             assert await refused(client, server, times=20) == 30.0
             clock.advance(30)
@@ -86,17 +90,17 @@ async def test_a_probe_whose_stream_stays_open_for_long(
             if whole:
                 assert await probe.aread() == b"halfhalf"
             else:
-                with pytest.raises(httpx.RemoteProtocolError):
+                with pytest.raises(family.RemoteProtocolError):
                     await probe.aread()
         assert breaker.state is CircuitState.CLOSED
         assert breaker.failure_count == (0 if whole else 1)
 
 
 async def test_a_probe_whose_response_is_dropped_without_being_closed(
-    server: FaultServer, clock: Clock
+    family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
     """Nobody will ever settle it; a cooldown later the circuit goes on without it."""
-    async with half_open(clock) as (client, breaker):
+    async with half_open(family, clock) as (client, breaker):
         await client.send(client.build_request("GET", server.url), stream=True)
         gc.collect()
         assert await refused(client, server, times=20) == 30.0
@@ -106,7 +110,7 @@ async def test_a_probe_whose_response_is_dropped_without_being_closed(
 
 
 async def test_a_probe_that_is_never_answered_loses_its_place_to_another(
-    server: FaultServer, clock: Clock
+    family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
     """To one other, however many wait; and what it comes to in the end is late."""
     goes_on = threading.Event()
@@ -116,10 +120,10 @@ async def test_a_probe_that_is_never_answered_loses_its_place_to_another(
     async def probe(client: httpx.AsyncClient) -> None:
         try:
             ended.append((await client.get(server.url)).status_code)
-        except httpx.RemoteProtocolError as error:
+        except family.RemoteProtocolError as error:
             ended.append(type(error))
 
-    async with half_open(clock) as (client, breaker), anyio.create_task_group() as probes:
+    async with half_open(family, clock) as (client, breaker), anyio.create_task_group() as probes:
         for number in (1, 2):
             probes.start_soon(probe, client)
             await until(lambda: len(server.seen) == number)  # noqa: B023 - called in this round
@@ -127,27 +131,26 @@ async def test_a_probe_that_is_never_answered_loses_its_place_to_another(
             clock.advance(30 if number == 1 else 0)
         goes_on.set()
         await until(lambda: len(ended) == 2)
-        assert sorted(map(str, ended)) == ["200", str(httpx.RemoteProtocolError)]
+        assert sorted(map(str, ended)) == ["200", str(family.RemoteProtocolError)]
         assert breaker.state is CircuitState.CLOSED
         assert breaker.failure_count == 0
 
 
 async def test_a_probe_that_finds_no_free_connection_gives_its_place_back(
-    server: FaultServer, clock: Clock
+    family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
     """It never met the server: the next one may, at once."""
     goes_on = threading.Event()
     server.will(begins(goes_on, whole=True))
     breaker = CircuitBreaker(1, 30, clock=clock)
-    pool = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=1))
-    transport = CircuitBreakerTransport(pool, breaker=breaker, listener=None)
-    timeout = httpx.Timeout(5, pool=0.01)
-    async with httpx.AsyncClient(transport=transport, timeout=timeout) as client:
+    transport = CircuitBreakerTransport(pool(family=family), breaker=breaker, listener=None)
+    timeout = family.Timeout(5, pool=0.01)
+    async with family.AsyncClient(transport=transport, timeout=timeout) as client:
         async with client.stream("GET", server.url) as response:
             breaker.record_failure()
             clock.advance(30)
             for _ in range(3):
-                with pytest.raises(httpx.PoolTimeout):
+                with pytest.raises(family.PoolTimeout):
                     await client.get(server.url)
             goes_on.set()
             await response.aread()
@@ -156,19 +159,19 @@ async def test_a_probe_that_finds_no_free_connection_gives_its_place_back(
 
 
 async def test_a_probe_that_cannot_be_sent_gives_its_place_back(
-    server: FaultServer, clock: Clock
+    family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
     """A request that breaks the protocol says nothing of the server."""
-    async with half_open(clock) as (client, breaker):
+    async with half_open(family, clock) as (client, breaker):
         for _ in range(3):
-            with pytest.raises(httpx.LocalProtocolError):
+            with pytest.raises(family.LocalProtocolError):
                 await client.get(server.url, headers={"X-Bad": "a\n"})
         assert (await client.get(server.url)).status_code == 200
         assert breaker.state is CircuitState.CLOSED
 
 
 async def test_of_many_callers_none_begins_to_sleep_towards_an_open_circuit(
-    server: FaultServer, clock: Clock, events: Events
+    family: ModuleType, server: FaultServer, clock: Clock, events: Events
 ) -> None:
     """They all wait for an answer when the circuit opens, and only those before it sleep."""
     goes_on = threading.Event()
@@ -188,11 +191,11 @@ async def test_of_many_callers_none_begins_to_sleep_towards_an_open_circuit(
     async def call(client: httpx.AsyncClient) -> None:
         try:
             ended.append(str((await client.get(server.url)).status_code))
-        except httpx.TransportError as error:
+        except family.TransportError as error:
             ended.append(type(error).__name__)
 
     async with (
-        httpx.AsyncClient(transport=transport, timeout=5) as client,
+        family.AsyncClient(transport=transport, timeout=5) as client,
         anyio.create_task_group() as callers,
     ):
         for _ in range(20):
@@ -208,21 +211,21 @@ async def test_of_many_callers_none_begins_to_sleep_towards_an_open_circuit(
 
 
 async def test_a_call_of_a_long_wait_ends_at_once_when_its_circuit_is_open(
-    server: FaultServer, clock: Clock
+    family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
     """The circuit goes before any Retry-After that would be obeyed."""
     server.default = answer(503, b"down", retry_after="50")
     guard = CircuitBreakerTransport(failure_threshold=2, clock=clock, listener=None)
     policy = RetryPolicy(max_retries=9)
     transport = RetryTransport(guard, policy=policy, sleep=clock.sleep, listener=None)
-    async with httpx.AsyncClient(transport=transport) as client:
+    async with family.AsyncClient(transport=transport) as client:
         response = await client.get(server.url)
     assert (response.status_code, response.content) == (503, b"down")
     assert clock.sleeps == [50.0]
 
 
 async def test_a_circuit_that_opens_while_an_answer_is_let_go(
-    server: FaultServer, clock: Clock
+    family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
     """The wait was decided before, and yet is not begun."""
     goes_on = threading.Event()
@@ -238,7 +241,7 @@ async def test_a_circuit_that_opens_while_an_answer_is_let_go(
             assert breaker.state is CircuitState.OPEN
             goes_on.set()
 
-    async with httpx.AsyncClient(transport=transport) as client:
+    async with family.AsyncClient(transport=transport) as client:
         with pytest.raises(CircuitBreakerOpenError):
             await client.get(server.url, extensions={"trace": others_fail})
     assert clock.sleeps == []

@@ -1,10 +1,10 @@
 """Random scripts of faults, end to end over real sockets: what must be true whatever happens."""
 
 import itertools
-import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import anyio
@@ -24,6 +24,7 @@ from tests.integration.fault_server import (
     reset,
     running,
 )
+from tests.integration.layered import pool
 from tests.support import Clock, Events, until
 from walltrack import (
     CircuitBreakerTransport,
@@ -34,15 +35,17 @@ from walltrack import (
     RetryTransport,
 )
 
-PROFILE = settings(
-    max_examples=45,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],  # sockets
-)
 
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # not used, but slow to make for every client
+def profile(family: ModuleType) -> settings:
+    """The same examples each time, for httpx2 half as many."""
+    return settings(
+        max_examples=45 if family is httpx else 22,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],  # sockets
+    )
+
 
 MAX_RETRIES = 2
 BODY = b"all of the body"
@@ -100,7 +103,8 @@ SCRIPTS = st.lists(st.sampled_from(sorted(FAULTS)), max_size=10)
 class Run:
     """A client of both layers in their order, the calls that it makes, and how they end."""
 
-    def __init__(self, server: FaultServer) -> None:
+    def __init__(self, family: ModuleType, server: FaultServer) -> None:
+        self.family = family
         self.server = server
         self.clock = Clock()
         self.events = Events()
@@ -108,7 +112,7 @@ class Run:
         self.attempts: dict[int, int] = {}
         self.bodies_begun: Counter[int] = Counter()
         self.breaker = CircuitBreakerTransport(
-            httpx.AsyncHTTPTransport(verify=NO_TLS),
+            pool(None, family=family),
             failure_threshold=3,
             clock=self.clock,
             listener=self.events,
@@ -122,7 +126,7 @@ class Run:
 
     async def calls(self, plan: list[Planned], *, at_once: bool) -> None:
         """Make every call of `plan`, then close the client."""
-        async with httpx.AsyncClient(transport=self.transport, timeout=0.05) as client:
+        async with self.family.AsyncClient(transport=self.transport, timeout=0.05) as client:
             if not at_once:
                 for number, planned in enumerate(plan):
                     await self.call(client, number, planned)
@@ -151,7 +155,7 @@ class Run:
                     content=self.body(number, one_shot=planned.one_shot),
                     extensions={"trace": trace},
                 )
-            except httpx.TransportError:
+            except self.family.TransportError:
                 self.outcomes[number] += 1
             else:
                 self.outcomes[number] += 1
@@ -173,7 +177,7 @@ class Run:
         """A cooldown later, one good answer closes the circuit: no permit is missing."""
         self.server.script.clear()
         self.clock.advance(30)
-        async with httpx.AsyncClient(transport=self.transport, timeout=5) as client:
+        async with self.family.AsyncClient(transport=self.transport, timeout=5) as client:
             response = await client.get(self.server.url)
         assert response.status_code == 200
         assert self.breaker.breaker_for(self.server.url).state is CircuitState.CLOSED
@@ -213,23 +217,23 @@ def the_circuit_holds(events: Events) -> None:
 
 # httpcore leaves the request's body suspended when it is cancelled, or fails, while sending it:
 # httpx's own, what walltrack puts around one that can be read once, and the caller's.
-@pytest.mark.filterwarnings("ignore:Async generator 'httpx._content:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:Async generator 'httpx2?._content:ResourceWarning")
 @pytest.mark.filterwarnings("ignore:Async generator 'walltrack.*OneShotStream:ResourceWarning")
 @pytest.mark.filterwarnings("ignore:Async generator 'tests.*once:ResourceWarning")
 @pytest.mark.parametrize("at_once", [False, True], ids=["one by one", "at once"])
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_whatever_the_server_does(backend: str, *, at_once: bool) -> None:
+def test_whatever_the_server_does(family: ModuleType, backend: str, *, at_once: bool) -> None:
     """Attempts are bounded, a call ends once, a one-shot body goes once, nothing is left over."""
     with running() as server:
 
-        @PROFILE
+        @profile(family)
         @given(st.lists(CALLS, min_size=1, max_size=5), SCRIPTS)
         def check(plan: list[Planned], script: list[str]) -> None:
             server.seen.clear()
             server.script[:] = [FAULTS[name] for name in script]
 
             async def main() -> None:
-                run = Run(server)
+                run = Run(family, server)
                 await run.calls(plan, at_once=at_once)
                 await until(lambda: server.open_connections == 0)
                 the_calls_hold(run, plan)

@@ -5,11 +5,13 @@ import gzip
 import threading
 import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import anyio
 import brotli  # type: ignore[import-untyped]  # it ships no types
 import httpx
+import httpx2
 import pytest
 
 from tests.integration.fault_server import (
@@ -22,7 +24,7 @@ from tests.integration.fault_server import (
     falls_silent,
     head,
 )
-from tests.integration.layered import IMPATIENT, api, layered, pool, short_collections
+from tests.integration.layered import api, impatient, layered, pool, short_collections
 from walltrack import CircuitBreaker, CircuitBreakerOpenError, Delivery, ExternalServiceError
 
 pytestmark = pytest.mark.anyio
@@ -80,11 +82,14 @@ OTHER_DEATHS = [
 
 @pytest.mark.parametrize("death", SMALL_DEATHS)
 async def test_a_small_body_that_dies_is_asked_for_again(
-    server: FaultServer, death: Behaviour
+    family: ModuleType, server: FaultServer, death: Behaviour
 ) -> None:
     """A body that says it is small belongs to the attempt, also for a caller who streams."""
     server.will(death)
-    async with layered(timeout=IMPATIENT) as client, client.stream("GET", server.url) as response:
+    async with (
+        layered(family=family, timeout=impatient(family)) as client,
+        client.stream("GET", server.url) as response,
+    ):
         assert await response.aread() == b"ok"
     assert response.extensions["walltrack.attempts"] == 2
     assert len(server.seen) == 2
@@ -92,11 +97,11 @@ async def test_a_small_body_that_dies_is_asked_for_again(
 
 @pytest.mark.parametrize("death", SMALL_DEATHS + OTHER_DEATHS)
 async def test_a_body_wanted_whole_that_dies_is_asked_for_again(
-    server: FaultServer, death: Behaviour
+    family: ModuleType, server: FaultServer, death: Behaviour
 ) -> None:
     """A body of any length belongs to the attempt when the caller says he wants it whole."""
     server.will(death)
-    async with layered(timeout=IMPATIENT) as client:
+    async with layered(family=family, timeout=impatient(family)) as client:
         response = await client.get(server.url, extensions=WHOLE)
     assert response.content == b"ok"
     assert response.extensions["walltrack.attempts"] == 2
@@ -116,15 +121,15 @@ async def test_the_helpers_of_a_client_want_the_whole_body(
 
 @pytest.mark.parametrize("death", OTHER_DEATHS)
 async def test_a_stream_that_dies_is_the_callers_to_see(
-    server: FaultServer, death: Behaviour
+    family: ModuleType, server: FaultServer, death: Behaviour
 ) -> None:
     """What was handed out in part is not asked for again; the breaker counts the death."""
     breaker = CircuitBreaker()
     server.will(death)
     received = b""
-    with pytest.raises((httpx.NetworkError, httpx.ProtocolError, httpx.TimeoutException)):  # noqa: PT012 - what came before the error counts
+    with pytest.raises((family.NetworkError, family.ProtocolError, family.TimeoutException)):  # noqa: PT012 - what came before the error counts
         async with (
-            layered(breaker=breaker, timeout=IMPATIENT) as client,
+            layered(family=family, breaker=breaker, timeout=impatient(family)) as client,
             client.stream("GET", server.url) as response,
         ):
             async for chunk in response.aiter_raw():
@@ -136,13 +141,13 @@ async def test_a_stream_that_dies_is_the_callers_to_see(
 
 @pytest.mark.parametrize("death", SMALL_DEATHS + OTHER_DEATHS)
 async def test_a_death_inside_the_attempt_counts_against_the_breaker(
-    server: FaultServer, death: Behaviour
+    family: ModuleType, server: FaultServer, death: Behaviour
 ) -> None:
     """A death that comes out to nobody but the retry is a failure all the same."""
     breaker = CircuitBreaker()
     server.will(death)
-    async with layered(breaker=breaker, timeout=IMPATIENT) as client:
-        with pytest.raises(httpx.TransportError):
+    async with layered(family=family, breaker=breaker, timeout=impatient(family)) as client:
+        with pytest.raises(family.TransportError):
             await client.get(server.url, extensions={**WHOLE, "walltrack.retry": False})
     assert breaker.failure_count == 1
 
@@ -162,11 +167,13 @@ async def test_streams_that_die_in_a_row_open_the_circuit(server: FaultServer) -
     assert len(server.seen) == 3
 
 
-async def test_a_body_that_keeps_dying_ends_with_how_it_died(server: FaultServer) -> None:
+async def test_a_body_that_keeps_dying_ends_with_how_it_died(
+    family: ModuleType, server: FaultServer
+) -> None:
     """After four attempts the caller gets the exception that a plain client would raise."""
     server.default = cut()
-    async with layered() as client:
-        with pytest.raises(httpx.RemoteProtocolError, match="peer closed connection"):
+    async with layered(family=family) as client:
+        with pytest.raises(family.RemoteProtocolError, match="peer closed connection"):
             await client.get(server.url)
     assert len(server.seen) == 4
 
@@ -246,7 +253,7 @@ def streamed(iterate: Callable[[httpx.Response], Any], *, extensions: Any = None
             before = face(response) | {"peer": network.get_extra_info("server_addr")}
             pieces = [piece async for piece in iterate(response)]
             after = face(response)
-            with pytest.raises(httpx.StreamConsumed):
+            with pytest.raises((httpx.StreamConsumed, httpx2.StreamConsumed)):
                 await response.aread()
         timed = response.elapsed.total_seconds() > 0
         return {"before": before, "pieces": pieces, "after": after, "timed": timed}
@@ -256,32 +263,34 @@ def streamed(iterate: Callable[[httpx.Response], Any], *, extensions: Any = None
 
 READERS = {
     "whole": whole,
-    "raw": streamed(httpx.Response.aiter_raw),
-    "raw, wanted whole": streamed(httpx.Response.aiter_raw, extensions=WHOLE),
+    "raw": streamed(lambda response: response.aiter_raw()),
+    "raw, wanted whole": streamed(lambda response: response.aiter_raw(), extensions=WHOLE),
     "raw by 100": streamed(lambda response: response.aiter_raw(100)),
-    "decoded": streamed(httpx.Response.aiter_bytes, extensions=WHOLE),
+    "decoded": streamed(lambda response: response.aiter_bytes(), extensions=WHOLE),
     "decoded by 7": streamed(lambda response: response.aiter_bytes(7)),
-    "lines": streamed(httpx.Response.aiter_lines),
+    "lines": streamed(lambda response: response.aiter_lines()),
 }
 
 
 @pytest.mark.parametrize("answered", ANSWERS)
 @pytest.mark.parametrize("reader", READERS)
 async def test_a_response_looks_as_it_does_without_the_layers(
-    server: FaultServer, answered: str, reader: str
+    family: ModuleType, server: FaultServer, answered: str, reader: str
 ) -> None:
     """Status, raw headers, bytes, chunks, counters and extensions are those of a plain client."""
     server.default = ANSWERS[answered]
-    async with httpx.AsyncClient(transport=pool()) as plain:
+    async with family.AsyncClient(transport=pool(family=family)) as plain:
         expected = await READERS[reader](plain, server.url)
-    async with layered() as client:
+    async with layered(family=family) as client:
         assert await READERS[reader](client, server.url) == expected
 
 
-async def test_a_head_looks_as_it_does_without_the_layers(server: FaultServer) -> None:
+async def test_a_head_looks_as_it_does_without_the_layers(
+    family: ModuleType, server: FaultServer
+) -> None:
     """The Content-Length of a HEAD's response announces no body, and is kept."""
     server.default = answer(200, TEXT)
-    async with layered() as client:
+    async with layered(family=family) as client:
         response = await client.head(server.url, extensions=WHOLE)
     assert response.headers["content-length"] == str(len(TEXT))
     assert response.content == b""
@@ -297,7 +306,7 @@ def send_on(exchange: Exchange) -> Behaviour:
 @pytest.mark.parametrize("follow", [True, False])
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_and_cookies_go_as_they_do_without_the_layers(
-    server: FaultServer, status: int, *, follow: bool
+    family: ModuleType, server: FaultServer, status: int, *, follow: bool
 ) -> None:
     """A redirect is followed with method, body and cookies as httpx would, or handed over."""
 
@@ -313,13 +322,15 @@ async def test_redirects_and_cookies_go_as_they_do_without_the_layers(
         return response.status_code, response.content, history, asked, dict(client.cookies)
 
     server.default = serve
-    async with httpx.AsyncClient(transport=pool()) as plain:
+    async with family.AsyncClient(transport=pool(family=family)) as plain:
         expected = await told(plain)
-    async with layered() as client:
+    async with layered(family=family) as client:
         assert await told(client) == expected
 
 
-async def test_event_hooks_hear_what_they_hear_without_the_layers(server: FaultServer) -> None:
+async def test_event_hooks_hear_what_they_hear_without_the_layers(
+    family: ModuleType, server: FaultServer
+) -> None:
     """A response hook sees a response that is not read yet, and may read it."""
     server.default = ANSWERS["gzip"]
     heard: list[object] = []
@@ -332,7 +343,7 @@ async def test_event_hooks_hear_what_they_hear_without_the_layers(server: FaultS
         heard.append(await response.aread())
 
     hooks = {"request": [on_request], "response": [on_response]}
-    async with layered(event_hooks=hooks) as client:
+    async with layered(family=family, event_hooks=hooks) as client:
         response = await client.get(server.url)
     assert heard == ["GET", False, 0, TEXT]
     assert response.content == TEXT
@@ -351,11 +362,16 @@ async def huge(exchange: Exchange) -> None:
         await exchange.send(BLOCK)
 
 
-async def test_a_huge_stream_passes_with_flat_memory(server: FaultServer) -> None:
+async def test_a_huge_stream_passes_with_flat_memory(
+    family: ModuleType, server: FaultServer
+) -> None:
     """A body that is streamed is held neither before nor after its reader has had it."""
     server.will(huge)
     received = 0
-    async with layered() as client, client.stream("GET", server.url) as response:
+    async with (
+        layered(family=family) as client,
+        client.stream("GET", server.url) as response,
+    ):
         tracemalloc.start()
         async for chunk in response.aiter_raw():
             received += len(chunk)
@@ -366,7 +382,9 @@ async def test_a_huge_stream_passes_with_flat_memory(server: FaultServer) -> Non
 
 
 @pytest.mark.parametrize("by", ["httpx", "BaseAPIClient"])
-async def test_server_sent_events_arrive_one_by_one(server: FaultServer, by: str) -> None:
+async def test_server_sent_events_arrive_one_by_one(
+    family: ModuleType, server: FaultServer, by: str
+) -> None:
     """The server sends the next event only after the reader had the last one."""
     had = [threading.Event() for _ in range(5)]
 
@@ -390,7 +408,10 @@ async def test_server_sent_events_arrive_one_by_one(server: FaultServer, by: str
     expected = [f"data: {number}" for number in range(5)]
     with anyio.fail_after(5):
         if by == "httpx":
-            async with layered() as client, client.stream("GET", server.url) as response:
+            async with (
+                layered(family=family) as client,
+                client.stream("GET", server.url) as response,
+            ):
                 assert await take(response) == expected
         else:
             async with api(server.url) as one, one.stream("GET", "/") as response:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import ModuleType
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from tests.integration.fault_server import (
     late,
     reset,
 )
+from tests.integration.layered import impatient, often, pool
 from tests.support import Clock, Events
 from walltrack import Listener, RetryTransport
 
@@ -35,14 +37,12 @@ def answering(*lines: str) -> Behaviour:
 
 @asynccontextmanager
 async def retrying(
-    clock: Clock, listener: Listener | None = None, *, max_connections: int = 10
+    family: ModuleType, clock: Clock, listener: Listener | None = None, *, max_connections: int = 10
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A plain client over a RetryTransport that does not wait in earnest."""
-    pool = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=max_connections))
-    transport = RetryTransport(pool, sleep=clock.sleep, wall_clock=clock, listener=listener)
-    async with httpx.AsyncClient(
-        transport=transport, timeout=httpx.Timeout(5, read=0.05)
-    ) as client:
+    inner = pool(max_connections, family=family)
+    transport = RetryTransport(inner, sleep=clock.sleep, wall_clock=clock, listener=listener)
+    async with family.AsyncClient(transport=transport, timeout=impatient(family)) as client:
         yield client
 
 
@@ -59,11 +59,11 @@ async def retrying(
     ],
 )
 async def test_a_passing_fault_is_retried(
-    server: FaultServer, clock: Clock, fault: Behaviour
+    family: ModuleType, server: FaultServer, clock: Clock, fault: Behaviour
 ) -> None:
     """What may pass is asked again until it has passed, after 1 and 2 seconds."""
     server.will(fault, fault)
-    async with retrying(clock) as client:
+    async with retrying(family, clock) as client:
         response = await client.get(server.url)
     assert response.status_code == 200
     assert response.extensions["walltrack.attempts"] == 3
@@ -73,11 +73,11 @@ async def test_a_passing_fault_is_retried(
 
 @pytest.mark.parametrize("status", [200, 204, 302, 400, 401, 403, 404, 409, 422])
 async def test_a_plain_answer_is_not_retried(
-    server: FaultServer, clock: Clock, status: int
+    family: ModuleType, server: FaultServer, clock: Clock, status: int
 ) -> None:
     """An answer that would come again the same is handed over at once."""
     server.will(answer(status, b""))
-    async with retrying(clock) as client:
+    async with retrying(family, clock) as client:
         response = await client.get(server.url)
     assert response.status_code == status
     assert clock.sleeps == []
@@ -85,30 +85,32 @@ async def test_a_plain_answer_is_not_retried(
 
 
 async def test_the_last_answer_comes_out_when_it_never_passes(
-    server: FaultServer, clock: Clock, events: Events
+    family: ModuleType, server: FaultServer, clock: Clock, events: Events
 ) -> None:
     """After four attempts the caller gets the last response as it is, its body readable."""
     server.will(*[answer(503, b"no")] * 3, answer(502, b"the last words"))
-    async with retrying(clock, events) as client:
+    async with retrying(family, clock, events) as client:
         response = await client.get(server.url)
     assert (response.status_code, response.content) == (502, b"the last words")
     assert clock.sleeps == [1.0, 2.0, 4.0]
     assert events.names == ["retry_scheduled"] * 3 + ["retry_stopped"]
 
 
-async def test_the_last_exception_comes_out_when_there_is_no_server(clock: Clock) -> None:
+async def test_the_last_exception_comes_out_when_there_is_no_server(
+    family: ModuleType, clock: Clock
+) -> None:
     """A refused connection is tried four times and then raised as httpx raises it."""
-    async with retrying(clock) as client:
-        with pytest.raises(httpx.ConnectError) as caught:
+    async with retrying(family, clock) as client:
+        with pytest.raises(family.ConnectError) as caught:
             await client.get("http://127.0.0.1:1/")
     assert str(caught.value.request.url) == "http://127.0.0.1:1/"
     assert clock.sleeps == [1.0, 2.0, 4.0]
 
 
-async def test_retry_after_is_obeyed(server: FaultServer, clock: Clock) -> None:
+async def test_retry_after_is_obeyed(family: ModuleType, server: FaultServer, clock: Clock) -> None:
     """The server's wish for a longer wait prevails; a shorter one does not shorten the backoff."""
     server.will(answer(503, retry_after="7"), answer(503, retry_after="1"))
-    async with retrying(clock) as client:
+    async with retrying(family, clock) as client:
         await client.get(server.url)
     assert clock.sleeps == [7.0, 2.0]
 
@@ -127,12 +129,12 @@ async def test_retry_after_is_obeyed(server: FaultServer, clock: Clock) -> None:
     ],
 )
 async def test_a_retry_after_is_understood_or_ignored(
-    server: FaultServer, clock: Clock, values: list[str], wait: float
+    family: ModuleType, server: FaultServer, clock: Clock, values: list[str], wait: float
 ) -> None:
     """Seconds and dates are obeyed, the longest of several; anything else leaves the backoff."""
     lines = [f"Retry-After: {value}" for value in values]
     server.will(answering("HTTP/1.1 503 Later", *lines, "Content-Length: 0"))
-    async with retrying(clock) as client:
+    async with retrying(family, clock) as client:
         response = await client.get(server.url)
     assert response.status_code == 200
     assert clock.sleeps == [wait]
@@ -142,35 +144,36 @@ async def test_a_retry_after_is_understood_or_ignored(
     "value", ["61", "3600", "99999999999999", "9" * 400, "Thu, 01 Jan 1970 01:16:40 GMT"]
 )
 async def test_a_retry_after_beyond_the_bound_ends_the_call(
-    server: FaultServer, clock: Clock, value: str
+    family: ModuleType, server: FaultServer, clock: Clock, value: str
 ) -> None:
     """Nobody is made to wait an hour: the response comes back at once."""
     server.will(answer(503, b"later", retry_after=value))
-    async with retrying(clock) as client:
+    async with retrying(family, clock) as client:
         response = await client.get(server.url)
     assert (response.status_code, response.content) == (503, b"later")
     assert clock.sleeps == []
 
 
 async def test_a_thousand_retried_requests_share_one_connection(
-    server: FaultServer, clock: Clock
+    family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
     """Discarded responses free the pool's only connection, and it is used again each time."""
-    server.will(*[answer(503), answer(503), answer(200)] * 1000)
-    async with retrying(clock, max_connections=1) as client:
-        for _ in range(1000):
+    times = often(family, 1000)
+    server.will(*[answer(503), answer(503), answer(200)] * times)
+    async with retrying(family, clock, max_connections=1) as client:
+        for _ in range(times):
             response = await client.get(server.url)
             assert response.status_code == 200
-    assert len(server.seen) == 3000
+    assert len(server.seen) == 3 * times
     assert server.connections == 1
 
 
 async def test_a_discarded_body_that_drips_does_not_hold_up_the_retry(
-    server: FaultServer, clock: Clock
+    family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
     """The rest of a body that is not quick to come is given up, with its connection."""
     server.will(drip(503, every=0.04, times=1000))
-    async with retrying(clock, max_connections=1) as client:
+    async with retrying(family, clock, max_connections=1) as client:
         response = await client.get(server.url)
     assert response.status_code == 200
     assert server.connections == 2
@@ -185,10 +188,10 @@ async def test_a_discarded_body_that_drips_does_not_hold_up_the_retry(
     ],
 )
 async def test_a_failing_status_with_a_broken_body_is_retried(
-    server: FaultServer, clock: Clock, fault: Behaviour
+    family: ModuleType, server: FaultServer, clock: Clock, fault: Behaviour
 ) -> None:
     """A body that breaks while it is discarded hinders nothing."""
     server.will(fault)
-    async with retrying(clock, max_connections=1) as client:
+    async with retrying(family, clock, max_connections=1) as client:
         response = await client.get(server.url)
     assert response.status_code == 200

@@ -2,10 +2,10 @@
 
 import logging
 import pickle
-import ssl
 import traceback
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import httpx
@@ -25,6 +25,7 @@ from tests.integration.fault_server import (
     late,
     reset,
 )
+from tests.integration.layered import pool
 from tests.support import Clock, Events, until
 from walltrack import (
     BaseAPIClient,
@@ -39,12 +40,13 @@ from walltrack import (
     log_event,
     redact_httpx_logs,
 )
+from walltrack.core.family import LOGGERS
 
 pytestmark = [
     pytest.mark.anyio,
     # A body that is too long, or that cannot be decompressed, is left half-way, in httpx's way.
-    pytest.mark.filterwarnings("ignore:Async generator 'httpx:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:Async generator 'httpcore:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Async generator 'httpx2?:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Async generator 'httpcore2?:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:Async generator 'walltrack.transports:ResourceWarning"),
 ]
 
@@ -52,8 +54,6 @@ pytestmark = [
 SECRET, QUERY, PASSWORD = "hunter2", "opensesame", "swordfish"
 ENCODED = "dXNlcjpzd29yZGZpc2g="  # user:swordfish in base 64, as Authorization has it
 USERINFO = f"user:{PASSWORD}@"
-
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # not used, but slow to make for every client
 
 Logged = list[MutableMapping[str, Any]]
 
@@ -173,7 +173,7 @@ def client_of(server: FaultServer, heard: Heard, clock: Clock, **options: Any) -
             "max_response_bytes": 2000,
             "listener": heard.listen,
             "sleep": clock.sleep,
-            "transport": httpx.AsyncHTTPTransport(verify=NO_TLS),
+            "transport": pool(None),
             **options,
         },
     )
@@ -332,11 +332,13 @@ async def test_a_listener_that_raises_makes_nobody_show_a_secret(
     assert leaks(text()) == []
 
 
-async def test_a_body_that_is_too_long_is_not_shown(server: FaultServer, heard: Heard) -> None:
+async def test_a_body_that_is_too_long_is_not_shown(
+    family: ModuleType, server: FaultServer, heard: Heard
+) -> None:
     """Neither to the callers of a plain client, nor in the pickle that they may send."""
     server.default = endless
     transport = RetryTransport(max_response_bytes=2000, listener=heard.listen)
-    async with httpx.AsyncClient(transport=transport, headers={"X-Api-Key": SECRET}) as client:
+    async with family.AsyncClient(transport=transport, headers={"X-Api-Key": SECRET}) as client:
         with pytest.raises(ResponseTooLargeError) as caught:
             await client.get(
                 server.url, params={"key": SECRET}, extensions={"walltrack.whole_body": True}
@@ -346,35 +348,47 @@ async def test_a_body_that_is_too_long_is_not_shown(server: FaultServer, heard: 
 
 @pytest.mark.parametrize("fault", FAILURES)
 async def test_around_a_plain_client_nothing_of_ours_shows_a_secret(
-    server: FaultServer, clock: Clock, heard: Heard, text: Callable[[], str], fault: Behaviour
+    family: ModuleType,
+    server: FaultServer,
+    clock: Clock,
+    heard: Heard,
+    *,
+    text: Callable[[], str],
+    fault: Behaviour,
 ) -> None:
     """The exceptions of httpx are as they are; events, logs, refusals and reprs are ours."""
     server.default = fault
-    pool = httpx.AsyncHTTPTransport(verify=NO_TLS)
-    breaker = CircuitBreakerTransport(pool, failure_threshold=2, clock=clock, listener=heard.listen)
+    inner = pool(None, family=family)
+    breaker = CircuitBreakerTransport(
+        inner, failure_threshold=2, clock=clock, listener=heard.listen
+    )
     transport = RetryTransport(breaker, sleep=clock.sleep, listener=heard.listen)
     url = server.url.replace("://", f"://{USERINFO}") + f"/things?api-key={QUERY}"
     refusals = []
-    async with httpx.AsyncClient(transport=transport, timeout=0.05) as client:
+    async with family.AsyncClient(transport=transport, timeout=0.05) as client:
         for _ in range(3):
             try:
                 await client.post(url, headers={"X-Api-Key": SECRET}, json=SECRET)
             except WallTrackError as error:
                 refusals.append(shown(error))
-            except httpx.HTTPError as error:
+            except family.HTTPError as error:
                 assert error.request.url.password == PASSWORD  # noqa: PT017 - its own affair
     reprs = repr(transport) + repr(breaker) + repr(breaker.breaker_for(url))
     assert leaks(text() + "".join(refusals) + reprs) == []
 
 
 async def test_httpx_s_own_line_can_be_redacted(
-    server: FaultServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    family: ModuleType,
+    server: FaultServer,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without it the line shows the URL whole; with it neither userinfo nor query."""
-    monkeypatch.setattr(logging.getLogger("httpx"), "filters", [])
-    caplog.set_level(logging.DEBUG, "httpx")
+    for logger in map(logging.getLogger, LOGGERS):
+        monkeypatch.setattr(logger, "filters", [])
+    caplog.set_level(logging.DEBUG, family.__name__)
     url = server.url.replace("://", f"://{USERINFO}") + f"/things?api-key={QUERY}#{SECRET}"
-    async with httpx.AsyncClient() as client:
+    async with family.AsyncClient(transport=pool(family=family)) as client:
         await client.get(url)
         assert leaks(caplog.text) != []
         caplog.clear()

@@ -81,7 +81,7 @@ class ExternalServiceError(WallTrackError):
     def response(self) -> httpx.Response | None:
         """The final response, when there was one and this error was not pickled meanwhile."""
         cause = self.__cause__
-        return cause.response if isinstance(cause, httpx.HTTPStatusError) else None
+        return cause.response if isinstance(cause, family.STATUS_ERRORS) else None
 
 
 class _TransportLayerError(WallTrackError, family.TransportError):
@@ -200,14 +200,13 @@ class CircuitBreakerOpenError(RequestRejectedError):
     """The service's circuit breaker is open: it failed too often, and is left alone for a while.
 
     `retry_after` tells in how many seconds the breaker will let a probe through (or, while a probe
-    is under way, when that probe loses its place at the latest).
+    is under way, when that probe loses its place at the latest); infinite when it is forced open.
     """
 
     def __str__(self) -> str:
-        return (
-            f"{self.service}: circuit breaker is open, request not sent; "
-            f"try again in {self.retry_after:.1f} s"
-        )
+        forced = self.retry_after == float("inf")
+        hope = "it was forced open" if forced else f"try again in {self.retry_after:.1f} s"
+        return f"{self.service}: circuit breaker is open, request not sent; {hope}"
 
 
 class ConcurrencyLimitError(RequestRejectedError):

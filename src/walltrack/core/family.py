@@ -5,8 +5,9 @@ its own streams only, and its users catch its own exceptions. What is built on t
 belongs to both families wherever httpx2 is installed, and to httpx alone elsewhere.
 """
 
+from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, Union, cast
 
 import httpx
 
@@ -15,7 +16,8 @@ try:
 except ImportError:
     httpx2 = None  # type: ignore[assignment]  # nobody asks for it then
 
-FAMILIES: Final[tuple[Any, ...]] = (httpx,) if httpx2 is None else (httpx, httpx2)
+# Where a program has httpx2 stand in for httpx, both names mean the same package.
+FAMILIES: Final[tuple[Any, ...]] = (httpx,) if httpx2 in (None, httpx) else (httpx, httpx2)
 
 
 def each(*names: str) -> tuple[type[Any], ...]:
@@ -28,11 +30,17 @@ def _of_all(name: str) -> type[Any]:
 
 
 if TYPE_CHECKING:
-    AsyncBaseTransport = httpx.AsyncBaseTransport
+    Transport = httpx.AsyncBaseTransport | httpx2.AsyncBaseTransport
+    _OfHttpx2: Any = httpx2.AsyncBaseTransport
+
+    class AsyncBaseTransport(httpx.AsyncBaseTransport, _OfHttpx2):  # type: ignore[misc]
+        """Typed by httpx, and taken for httpx2's, whose methods speak of its own requests."""
+
     AsyncByteStream = httpx.AsyncByteStream
     TimeoutException = httpx.TimeoutException
     TransportError = httpx.TransportError
 else:
+    Transport = Union[each("AsyncBaseTransport")]  # noqa: UP007 - of as many as there are
     AsyncBaseTransport = _of_all("AsyncBaseTransport")
     AsyncByteStream = _of_all("AsyncByteStream")
     TimeoutException = _of_all("TimeoutException")
@@ -43,30 +51,50 @@ REQUESTS: Final = each("Request")
 BYTES_IN_MEMORY: Final = frozenset(each("ByteStream"))
 ASYNC_STREAMS: Final = each("AsyncByteStream")
 SYNC_STREAMS: Final = each("SyncByteStream")
+STATUS_ERRORS: Final = each("HTTPStatusError")
 LOGGERS: Final = tuple(family.__name__ for family in FAMILIES)
 CORES: Final = frozenset({"httpcore", "httpcore2"})
 """The packages whose exceptions tell by their class how far a request came."""
 
 
-def default_transport() -> httpx.AsyncBaseTransport:
-    """What sends requests when nobody said what should."""
-    return httpx.AsyncHTTPTransport() if len(FAMILIES) == 1 else HTTPTransport()
+def default_transport(**options: Any) -> httpx.AsyncBaseTransport:  # noqa: ANN401 - handed on
+    """What sends requests when nobody said what should: an `AsyncHTTPTransport(**options)`."""
+    return httpx.AsyncHTTPTransport(**options) if len(FAMILIES) == 1 else HTTPTransport(**options)
+
+
+def typed(transport: Transport) -> httpx.AsyncBaseTransport:
+    """A transport of either family, for type checkers: here all is typed by httpx."""
+    return cast("httpx.AsyncBaseTransport", transport)
 
 
 class HTTPTransport(AsyncBaseTransport):
-    """Sends each request through an `AsyncHTTPTransport` of the family that it belongs to."""
+    """Sends each request through an `AsyncHTTPTransport` of the family that it belongs to.
 
-    def __init__(self) -> None:
-        self._transports: dict[str, httpx.AsyncBaseTransport] = {}
+    Args:
+        options: What each `AsyncHTTPTransport` is made with.
+    """
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - handed on
+        self._options = options
+        self._transports: dict[type[Any], httpx.AsyncBaseTransport] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send `request`."""
-        family = type(request).__module__
-        transport = self._transports.get(family)
-        if transport is None:
-            (home,) = (home for home in FAMILIES if isinstance(request, home.Request))
-            transport = self._transports[family] = home.AsyncHTTPTransport()
+        """Send `request`.
+
+        Raises:
+            TypeError: It is a request of neither family.
+        """
+        transport = self._transports.get(type(request)) or self._transport_for(request)
         return await transport.handle_async_request(request)
+
+    def _transport_for(self, request: httpx.Request) -> httpx.AsyncBaseTransport:
+        # The first request of its family, or one of a class that somebody derived.
+        for home in FAMILIES:
+            if isinstance(request, home.Request):
+                if home.Request not in self._transports:
+                    self._transports[home.Request] = home.AsyncHTTPTransport(**self._options)
+                return self._transports[home.Request]
+        raise TypeError(f"request must be a Request of httpx or httpx2, got {type(request)!r}")
 
     async def __aenter__(self) -> Self:
         return self
@@ -82,8 +110,9 @@ class HTTPTransport(AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close all connections."""
         transports, self._transports = self._transports, {}
-        for transport in transports.values():
-            await transport.aclose()
+        async with AsyncExitStack() as stack:  # one that fails to close is no reason to keep others
+            for transport in transports.values():
+                stack.push_async_callback(transport.aclose)
 
     def __repr__(self) -> str:
         return "AsyncHTTPTransport()"

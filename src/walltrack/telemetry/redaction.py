@@ -6,11 +6,11 @@ from walltrack.core import family
 
 
 def redact_httpx_logs() -> None:
-    """Have httpx's own log lines show URLs without userinfo and query.
+    """Have httpx's own log lines, and httpx2's, show URLs without userinfo and query.
 
     httpx logs every request at level INFO with its whole URL. Call this once, where the
     application sets up its logging; calling it again changes nothing. What httpcore logs at level
-    DEBUG shows response headers: leave the logger "httpcore" above that.
+    DEBUG shows response headers: leave the loggers "httpcore" and "httpcore2" above that.
     """
     for name in family.LOGGERS:
         logging.getLogger(name).addFilter(_redact)

@@ -8,7 +8,7 @@ from typing import Final
 
 import httpx
 
-from walltrack.core import validation, waiting
+from walltrack.core import family, validation, waiting
 from walltrack.core.exceptions import RequestRejectedError
 from walltrack.core.extensions import ATTEMPTS, GATE, RETRY
 from walltrack.core.family import BYTES_IN_MEMORY
@@ -48,7 +48,7 @@ class RetryTransport(WrappingTransport):
     who wants the whole, by `extensions={"walltrack.whole_body": True}`. Others stream through.
 
     Args:
-        transport: What sends the requests; None makes an `httpx.AsyncHTTPTransport()`.
+        transport: What sends the requests; None makes an `AsyncHTTPTransport()`.
         policy: What is retried, how often, and after how long.
         budget: What all retries through this transport are paid from; None: they are free.
         max_response_bytes: The longest body that is read whole for a caller who wants it so, in
@@ -67,7 +67,7 @@ class RetryTransport(WrappingTransport):
 
     def __init__(
         self,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: family.Transport | None = None,
         *,
         policy: RetryPolicy = RetryPolicy(),
         budget: RetryBudget | None = None,

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from types import AsyncGeneratorType
 from typing import Any, Final, Self
 
 import anyio
@@ -24,6 +25,7 @@ class WatchedBody(family.AsyncByteStream):
     """
 
     _at_close: tuple[Callable[[], None], ...] = ()
+    _more: Any = None  # what the reader takes from, once what was read ahead is used up
 
     def __init__(
         self,
@@ -51,6 +53,7 @@ class WatchedBody(family.AsyncByteStream):
         try:
             more: bytes = await self._more.__anext__()
         except StopAsyncIteration:
+            self._more = None
             self._end(None)
             raise
         except GeneratorExit:  # the reader went away; a cancellation or the closing will tell
@@ -105,8 +108,19 @@ class WatchedBody(family.AsyncByteStream):
             try:
                 await self._stream.aclose()
             finally:
-                if self._at_close:
-                    self._tell_of_closing()
+                try:
+                    if self._more is not None:
+                        await self._end_iteration()
+                finally:
+                    if self._at_close:
+                        self._tell_of_closing()
+
+    async def _end_iteration(self) -> None:
+        # httpx2 ends the generators that it reads from, and sees none behind this class. Another
+        # task may be reading still; it finds the body closed.
+        more, self._more = self._more, None
+        if isinstance(more, AsyncGeneratorType) and not more.ag_running:
+            await more.aclose()
 
     async def abandon(self) -> None:
         """Close a body that was read ahead in part, and end its iteration here and now.

@@ -3,8 +3,6 @@
 from types import TracebackType
 from typing import Self
 
-import httpx
-
 from walltrack.core import family
 
 
@@ -15,8 +13,8 @@ class WrappingTransport(family.AsyncBaseTransport):
         transport: The inner transport, of any class; None makes an `AsyncHTTPTransport()`.
     """
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._inner = family.default_transport() if transport is None else transport
+    def __init__(self, transport: family.Transport | None = None) -> None:
+        self._inner = family.default_transport() if transport is None else family.typed(transport)
 
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()

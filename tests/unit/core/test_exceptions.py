@@ -4,17 +4,23 @@ import tracemalloc
 import weakref
 from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import httpx
+import httpx2
 import pytest
 
 from tests.support import post
 from walltrack.core.delivery import Delivery
 from walltrack.core.exceptions import (
     CircuitBreakerOpenError,
+    ConcurrencyLimitError,
     ExternalServiceError,
+    RateLimitError,
     RequestRejectedError,
+    ResponseTooLargeError,
+    TimeLimitExceededError,
     WallTrackError,
 )
 
@@ -25,13 +31,15 @@ class OwnError(CircuitBreakerOpenError):
     """What a user may derive."""
 
 
-def request_with_secrets() -> httpx.Request:
+def request_with_secrets(home: ModuleType = httpx) -> httpx.Request:
     """A request that hides the secret wherever a request can."""
-    return post(
+    request: httpx.Request = home.Request(
+        "POST",
         f"https://user:{SECRET}@api.test/things?api-key={SECRET}",
         headers={"Authorization": f"Bearer {SECRET}"},
         content=SECRET.encode(),
     )
+    return request
 
 
 def pickled(error: WallTrackError, protocol: int) -> Any:  # noqa: ANN401 - whatever went in
@@ -48,6 +56,10 @@ DUPLICATES = [
     ),
 ]
 FULL = ExternalServiceError("api", "GET /a: 503", 503, attempts=4, delivery=Delivery.ANSWERED)
+TOO_LONG = (
+    "api: the response is longer than max_response_bytes=1000; "
+    "raise the limit, or stream the response"
+)
 FULL_FIELDS = "status_code=503, attempts=4, delivery='answered'"
 ERRORS = [
     WallTrackError("text", 1),
@@ -56,7 +68,37 @@ ERRORS = [
     RequestRejectedError("api", 1.5),
     CircuitBreakerOpenError("api", 12.25),
     OwnError("api", 12.25),
+    ConcurrencyLimitError("api", 1.5, waited=2.5),
+    RateLimitError("api", 1.5),
+    TimeLimitExceededError("api", 2.5, "deadline"),
+    ResponseTooLargeError("api", 1000),
 ]
+
+
+REJECTIONS = [
+    RequestRejectedError,
+    CircuitBreakerOpenError,
+    ConcurrencyLimitError,
+    RateLimitError,
+]
+FAMILIES = [pytest.param(httpx, id="httpx"), pytest.param(httpx2, id="httpx2")]
+
+Make = Callable[..., WallTrackError]
+
+by_a_transport = pytest.mark.parametrize(
+    "make",
+    [
+        *(pytest.param(kind, id=kind.__name__) for kind in REJECTIONS),
+        pytest.param(
+            lambda service, **more: TimeLimitExceededError(service, 2.5, "deadline", **more),
+            id="TimeLimitExceededError",
+        ),
+        pytest.param(
+            lambda service, **more: ResponseTooLargeError(service, 1000, **more),
+            id="ResponseTooLargeError",
+        ),
+    ],
+)
 
 
 @pytest.mark.parametrize("duplicate", DUPLICATES)
@@ -89,14 +131,15 @@ def test_a_duplicate_keeps_what_was_noted_later(
     assert twin.retry_after == 3.0
 
 
+@by_a_transport
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
-def test_a_copied_rejection_keeps_the_request_itself(
-    duplicate: Callable[[httpx.TransportError], httpx.TransportError],
+def test_a_copied_error_keeps_the_request_itself(
+    duplicate: Callable[[Any], httpx.TransportError], make: Make
 ) -> None:
-    """Copies of a rejection lead to the request that was refused."""
+    """Copies of what a transport raised lead to the request that it was raised for."""
     request = request_with_secrets()
 
-    assert duplicate(CircuitBreakerOpenError("api", 1.0, request=request)).request is request
+    assert duplicate(make("api", request=request)).request is request
 
 
 @pytest.mark.parametrize("suppressed", [True, False])
@@ -122,20 +165,37 @@ def test_a_copy_can_change_without_the_original() -> None:
     assert error.retry_after == 12.25
 
 
+@by_a_transport
+@pytest.mark.parametrize("home", FAMILIES)
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_pickle_leaves_out_the_request(protocol: int) -> None:
+def test_pickle_leaves_out_the_request(protocol: int, home: ModuleType, make: Make) -> None:
     """What is pickled holds neither the request nor anything that the request hides."""
-    error = CircuitBreakerOpenError("api", 12.25, request=request_with_secrets())
+    error = make("api", request=request_with_secrets(home))
 
     assert SECRET.encode() not in pickle.dumps(error, protocol)
+    twin = pickled(error, protocol)
+    assert str(twin) == str(error)
     with pytest.raises(RuntimeError, match="request property has not been set"):
-        _ = pickled(error, protocol).request
+        _ = twin.request
 
 
-@pytest.mark.parametrize("kind", [RequestRejectedError, CircuitBreakerOpenError])
-def test_no_text_of_a_rejection_shows_the_request(kind: type[RequestRejectedError]) -> None:
+@pytest.mark.parametrize("home", FAMILIES)
+@pytest.mark.parametrize("kind", REJECTIONS)
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickle_keeps_the_service_that_the_request_told(
+    protocol: int, kind: type[RequestRejectedError], home: ModuleType
+) -> None:
+    """Also when nobody had asked for it before the journey."""
+    error = kind(retry_after=1.0, request=request_with_secrets(home))
+
+    assert pickled(error, protocol).service == "api.test"
+
+
+@by_a_transport
+@pytest.mark.parametrize("home", FAMILIES)
+def test_no_text_of_an_error_shows_the_request(home: ModuleType, make: Make) -> None:
     """Text, repr and arguments hold no userinfo, query, header or body of the request."""
-    error = kind("api.test", 12.25, request=request_with_secrets())
+    error = make("api.test", request=request_with_secrets(home))
 
     assert SECRET not in f"{error} {error!r} {error.args}"
 
@@ -147,26 +207,45 @@ def test_a_rejection_knows_its_request() -> None:
     assert CircuitBreakerOpenError("api", 1.0, request=request).request is request
 
 
+@by_a_transport
 @pytest.mark.parametrize(
     "caught_as",
     [
         httpx.TransportError,
         httpx.RequestError,
         httpx.HTTPError,
-        RequestRejectedError,
+        httpx2.TransportError,
+        httpx2.RequestError,
+        httpx2.HTTPError,
         WallTrackError,
     ],
 )
-def test_an_open_circuit_is_caught_as(caught_as: type[Exception]) -> None:
-    """Code that knows only httpx handles an open circuit, and so does code that knows us."""
+def test_what_a_transport_raises_is_caught_as(caught_as: type[Exception], make: Make) -> None:
+    """Code that knows only httpx, or only httpx2, handles it; so does code that knows us."""
     with pytest.raises(caught_as):
-        raise CircuitBreakerOpenError("api", 1.0)
+        raise make("api")
+
+
+@pytest.mark.parametrize(
+    "caught_as", [httpx.TimeoutException, httpx2.TimeoutException, TimeoutError]
+)
+def test_a_time_limit_is_a_timeout_of_either_family(caught_as: type[Exception]) -> None:
+    """And not of Python's own kind, which httpx's timeouts are not either."""
+    assert isinstance(TimeLimitExceededError("api", 2.5), caught_as) == (
+        caught_as is not TimeoutError
+    )
+
+
+@pytest.mark.parametrize("kind", REJECTIONS)
+def test_a_rejection_is_no_timeout(kind: type[RequestRejectedError]) -> None:
+    """Who handles timeouts does not take a request that was never sent for one."""
+    assert not isinstance(kind("api"), httpx.TimeoutException | httpx2.TimeoutException)
 
 
 def test_an_external_service_error_is_none_of_httpx() -> None:
     """A final failure is told by the library's own tree alone; httpx's error is its cause."""
     assert isinstance(FULL, WallTrackError)
-    assert not isinstance(FULL, httpx.HTTPError)
+    assert not isinstance(FULL, httpx.HTTPError | httpx2.HTTPError)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +270,41 @@ def test_an_external_service_error_is_none_of_httpx() -> None:
             CircuitBreakerOpenError("api", 12.25),
             "api: circuit breaker is open, request not sent; try again in 12.2 s",
             "CircuitBreakerOpenError('api', retry_after=12.25)",
+        ),
+        (
+            CircuitBreakerOpenError("api", float("inf")),
+            "api: circuit breaker is open, request not sent; it was forced open",
+            "CircuitBreakerOpenError('api', retry_after=inf)",
+        ),
+        (
+            ConcurrencyLimitError("api", 1.5),
+            "api: concurrency limit reached and the queue is full, request not sent",
+            "ConcurrencyLimitError('api', retry_after=1.5)",
+        ),
+        (
+            ConcurrencyLimitError("api", waited=2.5),
+            "api: concurrency limit reached and no turn within 2.5 s, request not sent",
+            "ConcurrencyLimitError('api', retry_after=0.0)",
+        ),
+        (
+            RateLimitError("api", 1.5),
+            "api: rate limit reached, request not sent; try again in 1.5 s",
+            "RateLimitError('api', retry_after=1.5)",
+        ),
+        (
+            TimeLimitExceededError("api", 2.0, "deadline"),
+            "api: not done within 2 s (deadline)",
+            "TimeLimitExceededError('api', 2.0, 'deadline')",
+        ),
+        (
+            TimeLimitExceededError("api", 0.25),
+            "api: not done within 0.25 s (timeout)",
+            "TimeLimitExceededError('api', 0.25, 'timeout')",
+        ),
+        (
+            ResponseTooLargeError("api", 1000),
+            TOO_LONG,
+            "ResponseTooLargeError('api', max_bytes=1000)",
         ),
         (
             OwnError("api", 0.0),
@@ -225,6 +339,12 @@ def test_the_text_of_an_open_circuit_is_made_when_it_is_read() -> None:
     [
         (
             httpx.HTTPStatusError("503", request=post(), response=httpx.Response(503)),
+            True,
+        ),
+        (
+            httpx2.HTTPStatusError(
+                "503", request=httpx2.Request("GET", "/"), response=httpx2.Response(503)
+            ),
             True,
         ),
         (httpx.ReadTimeout("slow"), False),

@@ -1,5 +1,7 @@
+import math
+
 from walltrack.core import extensions
-from walltrack.core.extensions import CallReport
+from walltrack.core.extensions import DEADLINE, CallReport, time_left
 
 
 def test_every_key_begins_with_the_name_of_the_library() -> None:
@@ -14,3 +16,20 @@ def test_every_key_begins_with_the_name_of_the_library() -> None:
 def test_a_call_report_starts_at_the_first_attempt() -> None:
     """A call that ends before any retry took one attempt."""
     assert CallReport().attempts == 1
+
+
+class InTwoSeconds:
+    """A deadline."""
+
+    def left(self) -> float:
+        return 2.0
+
+
+def test_a_deadline_tells_how_much_time_is_left() -> None:
+    """Whoever set it, and whatever it is: it is asked each time."""
+    assert time_left({DEADLINE: InTwoSeconds()}) == 2.0
+
+
+def test_without_a_deadline_there_is_all_the_time_in_the_world() -> None:
+    """No layer has to treat that case by itself."""
+    assert time_left({}) == math.inf

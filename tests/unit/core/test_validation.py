@@ -117,3 +117,23 @@ def test_what_cannot_be_called_is_refused() -> None:
     validation.function("key", len)
     with pytest.raises(TypeError, match=r"^key must be a function, got 'host'$"):
         validation.function("key", "host")
+
+
+@pytest.mark.parametrize("value", [1, 1.0, 0.5, 5e-324])
+def test_share_accepts_what_is_above_zero_and_not_above_one(value: float) -> None:
+    """All of it is a share, too."""
+    validation.share("rate", value)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, -0.1, 1.0000001, INF, NAN])
+def test_share_refuses_numbers_that_are_none(value: float) -> None:
+    """Nothing of it, more than all of it, and NaN are refused by name."""
+    with pytest.raises(ValueError, match=r"^rate must be a share above 0, and at most 1, got "):
+        validation.share("rate", value)
+
+
+@pytest.mark.parametrize("value", [True, "0.5", None, Decimal("0.5")])
+def test_share_refuses_other_types(value: Any) -> None:  # noqa: ANN401 - that is the point
+    """What only looks like a number, a bool included, is refused by name."""
+    with pytest.raises(TypeError, match=r"^rate must be a number, got "):
+        validation.share("rate", value)

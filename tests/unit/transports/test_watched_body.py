@@ -224,3 +224,84 @@ async def test_a_body_that_never_waits_is_let_go_of_all_the_same() -> None:
     await watched.abandon()
 
     assert body.closes == 1
+
+
+class Ending(httpx.AsyncByteStream):
+    """A body that notes when its iteration has ended, and waits for ever before its end."""
+
+    def __init__(self) -> None:
+        self.ended = 0
+        self.waits = anyio.Event()
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"one"
+            self.waits.set()
+            await anyio.sleep_forever()
+        finally:
+            self.ended += 1
+
+
+async def test_closing_early_ends_the_iteration() -> None:
+    """No generator is left half-way: trio complains of one that is, and httpx2 leaves none."""
+    body = Ending()
+    watched = WatchedBody(body)
+    await anext(aiter(watched))
+
+    for _ in range(2):
+        await watched.aclose()
+        assert body.ended == 1
+    with pytest.raises(StopAsyncIteration):
+        await anext(watched)
+
+
+async def test_closing_leaves_another_task_to_its_reading() -> None:
+    """A generator that runs cannot be ended from outside; whoever waits for it goes on waiting."""
+    body = Ending()
+    watched = WatchedBody(body)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read, watched)
+        await body.waits.wait()
+        await watched.aclose()
+        assert body.ended == 0
+        tasks.cancel_scope.cancel()
+    assert body.ended == 1
+
+
+async def test_an_iterator_that_is_the_body_itself_is_closed_once() -> None:
+    """It has an `aclose` of its own, which was called already."""
+
+    class Itself(Abandonable):
+        closes = 0
+
+        async def aclose(self) -> None:
+            self.closes += 1
+
+    body = Itself()
+    watched = WatchedBody(body)
+    await anext(aiter(watched))
+
+    await watched.aclose()
+
+    assert body.closes == 1
+
+
+async def test_closings_are_told_of_although_the_iteration_ends_badly() -> None:
+    """What a generator raises when it is ended comes out, after everybody was told."""
+
+    class Bad(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+            try:
+                yield b"one"
+            finally:
+                raise ZeroDivisionError
+
+    told: list[str] = []
+    watched = WatchedBody(Bad())
+    watched.when_closed(lambda: told.append("closed"))
+    await anext(aiter(watched))
+
+    with pytest.raises(ZeroDivisionError):
+        await watched.aclose()
+
+    assert told == ["closed"]

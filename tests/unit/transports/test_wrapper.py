@@ -1,9 +1,11 @@
-from types import TracebackType
+from types import ModuleType, TracebackType
 
 import httpx
+import httpx2
 import pytest
 
 from tests.support import Scripted
+from walltrack.core.family import HTTPTransport
 from walltrack.transports.wrapper import WrappingTransport
 
 
@@ -68,6 +70,14 @@ async def test_the_inner_transport_learns_why_it_is_left() -> None:
     assert inner.left_with == [(RuntimeError, error, error.__traceback__)]
 
 
-def test_without_an_inner_transport_it_makes_httpx_s_own() -> None:
-    """None stands for an `httpx.AsyncHTTPTransport()`."""
-    assert isinstance(WrappingTransport()._inner, httpx.AsyncHTTPTransport)  # noqa: SLF001 - no other way to see it without a network
+def test_without_an_inner_transport_it_makes_one_for_either_family() -> None:
+    """None stands for an `AsyncHTTPTransport()` of whichever family asks."""
+    inner = WrappingTransport()._inner  # noqa: SLF001 - no other way to see it without a network
+
+    assert isinstance(inner, HTTPTransport)
+
+
+@pytest.mark.parametrize("home", [httpx, httpx2], ids=["httpx", "httpx2"])
+def test_it_is_a_transport_of_either_family(home: ModuleType) -> None:
+    """Whoever checks before he takes a transport takes this one."""
+    assert isinstance(WrappingTransport(Scripted(200)), home.AsyncBaseTransport)
