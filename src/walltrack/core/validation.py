@@ -43,6 +43,18 @@ def positive(name: str, value: float) -> None:
         raise ValueError(f"{name} must be a finite number above 0, got {value}")
 
 
+def share(name: str, value: float) -> None:
+    """Refuse anything but a number above zero and not above one.
+
+    Raises:
+        TypeError: `value` is not a number.
+        ValueError: `value` is zero, negative, above one or NaN.
+    """
+    _refuse_non_number(name, value)
+    if not 0.0 < value <= 1.0:
+        raise ValueError(f"{name} must be a share above 0, and at most 1, got {value}")
+
+
 def choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     """Refuse anything but one of `allowed`.
 

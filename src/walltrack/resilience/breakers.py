@@ -3,15 +3,18 @@
 from collections.abc import Callable, Hashable
 
 from walltrack.core import validation
-from walltrack.resilience.circuit_breaker import CircuitBreaker, Ledger
+from walltrack.resilience.circuit_breaker import CircuitBreaker
+from walltrack.resilience.ledger import Entry, Ledger
 
 
 class BreakersByKey(Ledger):
     """One circuit breaker for each key, made when it is first needed; the ledger of them all.
 
-    On insertion into a full collection the oldest clean breaker (closed without failures) is
-    forgotten: the one that has been clean for longest. One that is not clean never is, so that a
-    great outage may exceed the bound, until enough of them have recovered.
+    On insertion into a full collection the oldest clean breaker (closed, without failures in a row,
+    and not changed by hand) is forgotten: the one that has been clean for longest. One that is not
+    clean never is, so that a great outage may exceed the bound, until enough of them have
+    recovered. One that looks at a window is clean while it is closed: what its window held is lost
+    when it is forgotten, failures too, and its successor begins with an empty one.
 
     Args:
         make: Makes a breaker that keeps the given ledger.
@@ -29,8 +32,8 @@ class BreakersByKey(Ledger):
         self._max_breakers = max_breakers
         self._breakers: dict[Hashable, CircuitBreaker] = {}
         self.find = self._breakers.get  # the breaker for a key, if there was a need for one
-        self._clean: dict[CircuitBreaker, Hashable] = {}  # in the order in which they became so
-        self._troubled: dict[CircuitBreaker, Hashable] = {}
+        self._clean: dict[Entry, Hashable] = {}  # in the order in which they became so
+        self._troubled: dict[Entry, Hashable] = {}
 
     def __len__(self) -> int:
         return len(self._breakers)
@@ -44,13 +47,13 @@ class BreakersByKey(Ledger):
             self._clean[breaker] = key
         return breaker
 
-    def troubled(self, breaker: CircuitBreaker) -> None:
+    def troubled(self, breaker: Entry) -> None:
         """Keep `breaker` from being forgotten; one that was forgotten already is of no concern."""
         if breaker in self._clean:
             self._troubled[breaker] = self._clean.pop(breaker)
             super().troubled(breaker)
 
-    def recovered(self, breaker: CircuitBreaker) -> None:
+    def recovered(self, breaker: Entry) -> None:
         """Let `breaker` be forgotten when its turn comes."""
         if breaker in self._troubled:
             self._clean[breaker] = self._troubled.pop(breaker)

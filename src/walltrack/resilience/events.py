@@ -84,7 +84,7 @@ class CircuitOpened:
 
     Args:
         service: Name of the service, or its `host[:port]`.
-        failures: How many attempts failed in a row.
+        failures: How many attempts failed in a row, or in its window failed or were slow.
         cooldown: Seconds until a probe may go through.
     """
 
@@ -97,7 +97,7 @@ class CircuitOpened:
 
 @dataclass(frozen=True, slots=True)
 class CircuitHalfOpened:
-    """A circuit breaker's cooldown is over, and it lets one probe through."""
+    """A circuit breaker's cooldown is over, and it lets probes through."""
 
     name: ClassVar[str] = "circuit_half_opened"
 
@@ -106,7 +106,7 @@ class CircuitHalfOpened:
 
 @dataclass(frozen=True, slots=True)
 class CircuitClosed:
-    """A circuit breaker's probe succeeded: requests flow again."""
+    """A circuit breaker's probes succeeded: requests flow again."""
 
     name: ClassVar[str] = "circuit_closed"
 

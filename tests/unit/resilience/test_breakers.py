@@ -1,11 +1,14 @@
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
 from tests.support import Clock
+from walltrack import CountWindow
 from walltrack.resilience.breakers import BreakersByKey
-from walltrack.resilience.circuit_breaker import CircuitBreaker, CircuitState, Ledger
+from walltrack.resilience.circuit_breaker import CircuitBreaker
+from walltrack.resilience.circuit_state import CircuitState
+from walltrack.resilience.ledger import Ledger
 from walltrack.resilience.outcome import Verdict
 
 
@@ -188,6 +191,44 @@ def test_a_forgotten_breaker_in_somebodys_hand_is_of_no_concern() -> None:
 
     breakers.obtain("b").record_failure()
     assert breakers.alert == 1
+
+
+def test_a_closed_one_with_a_window_can_be_forgotten() -> None:
+    """Failures in a window are no row: nearly every origin has some, and the bound has to hold."""
+    window = CountWindow(4, minimum_calls=4)
+    breakers = BreakersByKey(lambda ledger: CircuitBreaker(window=window, ledger=ledger), 2)
+    breakers.obtain(1).record_failure()
+    opened = breakers.obtain(2)
+    for _ in range(4):
+        opened.record_failure()
+
+    breakers.obtain(3)
+
+    assert kept(breakers, [1, 2, 3]) == [2, 3]
+    assert breakers.find(2) is opened
+    assert breakers.obtain(1).failure_count == 0
+
+
+@pytest.mark.parametrize(
+    "by_hand",
+    [CircuitBreaker.force_open, CircuitBreaker.disable, CircuitBreaker.observe_only],
+)
+def test_one_that_was_changed_by_hand_is_never_forgotten(
+    by_hand: Callable[[CircuitBreaker], None],
+) -> None:
+    """What somebody decided holds until somebody decides otherwise."""
+    breakers = filled([1, 2], bound=2)
+    changed = breakers.obtain(1)
+    by_hand(changed)
+
+    for key in range(3, 50):
+        breakers.obtain(key)
+    assert breakers.find(1) is changed
+
+    changed.reset()
+    breakers.obtain(50)
+    breakers.obtain(51)
+    assert breakers.find(1) is None
 
 
 @pytest.mark.parametrize(

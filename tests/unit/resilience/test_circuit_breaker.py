@@ -1,20 +1,24 @@
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-import anyio
 import pytest
 
 from tests.support import Clock
 from walltrack import (
+    Backoff,
     CircuitBreaker,
     CircuitBreakerOpenError,
+    CircuitMode,
     CircuitState,
+    CountWindow,
     Permit,
-    RequestRejectedError,
+    TimeWindow,
 )
-from walltrack.resilience.circuit_breaker import Admission, Ledger
+from walltrack.resilience.ledger import Ledger
 from walltrack.resilience.outcome import Verdict
+from walltrack.resilience.ticket import Admission
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 SUCCESS, FAILURE, NONE = Verdict.SUCCESS, Verdict.FAILURE, Verdict.NONE
@@ -467,102 +471,6 @@ def test_results_of_another_breaker_with_the_same_ledger_stay_valid(clock: Clock
     assert other.failure_count == 1
 
 
-# Permits
-
-
-@pytest.mark.parametrize("first", list(Verdict))
-@pytest.mark.parametrize("second", list(Verdict))
-def test_a_permit_settles_once(breaker: CircuitBreaker, first: Verdict, second: Verdict) -> None:
-    """Whatever a permit is told after its first verdict changes nothing."""
-    breaker.record_failure()
-    permit = breaker.acquire()
-    SETTLE[first](permit)
-    count = breaker.failure_count
-
-    SETTLE[second](permit)
-
-    assert count == {SUCCESS: 0, FAILURE: 2, NONE: 1}[first]
-    assert breaker.failure_count == count
-
-
-def test_a_probe_released_twice_does_not_free_its_successors_place(
-    breaker: CircuitBreaker, clock: Clock
-) -> None:
-    """A second release takes no place from the probe that came after."""
-    trip(breaker)
-    clock.advance(COOLDOWN)
-    permit = breaker.acquire()
-    permit.release()
-    breaker.acquire()
-    permit.release()
-
-    assert not breaker.can_execute()
-
-
-@pytest.mark.parametrize(
-    ("error", "count"),
-    [
-        (None, 0),
-        (RuntimeError(), 2),
-        (RequestRejectedError("service"), 1),
-        (CircuitBreakerOpenError("service"), 1),
-        (KeyboardInterrupt(), 1),
-        (GeneratorExit(), 1),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_a_block_settles_by_how_it_ends(
-    breaker: CircuitBreaker, error: BaseException | None, count: int
-) -> None:
-    """A good end is a success, an exception a failure; a rejection or an exit says nothing."""
-    breaker.record_failure()
-
-    def call() -> None:
-        with breaker.acquire():
-            if error is not None:
-                raise error
-
-    if error is None:
-        call()
-    else:
-        with pytest.raises(type(error)) as raised:
-            call()
-        assert raised.value is error
-
-    assert breaker.failure_count == count
-
-
-@pytest.mark.anyio
-async def test_a_cancelled_block_is_no_verdict(breaker: CircuitBreaker, clock: Clock) -> None:
-    """A probe that its caller cancels gives its place back."""
-    trip(breaker)
-    clock.advance(COOLDOWN)
-
-    with anyio.CancelScope() as scope, breaker.acquire():
-        scope.cancel()
-        await anyio.sleep_forever()
-
-    assert scope.cancelled_caught
-    assert (breaker.state, breaker.can_execute()) == (HALF_OPEN, True)
-
-
-def test_what_was_settled_inside_the_block_stands(breaker: CircuitBreaker) -> None:
-    """A verdict given inside the block is not overruled by leaving it."""
-    with breaker.acquire() as permit:
-        permit.failure()
-
-    assert breaker.failure_count == 1
-
-
-def test_a_permit_shows_whether_it_is_settled(breaker: CircuitBreaker) -> None:
-    """A permit's repr tells a pending one from a settled one."""
-    permit = breaker.acquire()
-    assert repr(permit) == "<Permit pending>"
-
-    permit.release()
-    assert repr(permit) == "<Permit settled>"
-
-
 # The plain API
 
 
@@ -663,42 +571,222 @@ def test_its_repr_tells_how_it_stands(breaker: CircuitBreaker, clock: Clock) -> 
     assert repr(breaker) == "<CircuitBreaker open, failures 5/5, shut for 17.5 s>"
 
 
-# The ledger
+# By hand
+
+BY_HAND: list[Callable[[CircuitBreaker], None]] = [
+    CircuitBreaker.force_open,
+    CircuitBreaker.disable,
+    CircuitBreaker.observe_only,
+    CircuitBreaker.reset,
+]
 
 
-def test_the_ledger_counts_the_breakers_that_are_not_clean(clock: Clock) -> None:
-    """A breaker is on the alert from its first failure in a row until a success ends the row."""
-    ledger = Ledger()
-    one, other = (CircuitBreaker(2, clock=clock, ledger=ledger) for _ in range(2))
+def half_opened(breaker: CircuitBreaker, clock: Clock) -> None:
+    """Have its probe under way."""
+    probe(breaker, clock)
 
-    def alert() -> int:
-        assert ledger.alert == bool(one.failure_count) + bool(other.failure_count)
-        return ledger.alert
 
-    assert alert() == 0
-    one.record_success()
-    assert alert() == 0
-    one.record_failure()
-    assert alert() == 1
-    one.record_failure()
-    assert (one.state, alert()) == (OPEN, 1)
-    other.record_failure()
-    assert alert() == 2
-    other.record_success()
-    assert alert() == 1
+def with_failures(breaker: CircuitBreaker, _clock: Clock) -> None:
+    """Have four failures counted."""
+    for _ in range(4):
+        breaker.record_failure()
+
+
+def opened(breaker: CircuitBreaker, _clock: Clock) -> None:
+    """Open it."""
+    trip(breaker)
+
+
+@pytest.mark.parametrize("before", [with_failures, opened, half_opened])
+def test_forced_open_it_refuses_until_told_otherwise(
+    breaker: CircuitBreaker, clock: Clock, before: Callable[[CircuitBreaker, Clock], None]
+) -> None:
+    """Neither time nor recorded successes open the way; `reset` does."""
+    before(breaker, clock)
+    breaker.force_open()
+
+    for _ in range(3):
+        clock.advance(1e9)
+        breaker.record_success()
+        assert (breaker.mode, breaker.state) == (CircuitMode.FORCED_OPEN, OPEN)
+        assert breaker.admit() is None
+        assert breaker.shut_for() == math.inf
+        with pytest.raises(CircuitBreakerOpenError) as refusal:
+            breaker.acquire()
+        assert refusal.value.retry_after == math.inf
+
+    breaker.reset()
+    assert (breaker.mode, breaker.state) == (CircuitMode.AUTOMATIC, CLOSED)
+    assert breaker.can_execute()
+
+
+@pytest.mark.parametrize("before", [with_failures, opened, half_opened])
+def test_disabled_it_lets_everything_through_and_counts_nothing(
+    breaker: CircuitBreaker, clock: Clock, before: Callable[[CircuitBreaker, Clock], None]
+) -> None:
+    """However many calls fail, before they began or after, it stays closed with nothing counted."""
+    under_way = breaker.acquire()
+    before(breaker, clock)
+    told = breaker.last_failure_time
+    breaker.disable()
+
+    under_way.failure()
+    for _ in range(20):
+        breaker.acquire().failure()
+
+    assert (breaker.mode, breaker.state) == (CircuitMode.DISABLED, CLOSED)
+    assert (breaker.failure_count, breaker.shut_for()) == (0, 0.0)
+    assert breaker.last_failure_time == told
+
+
+def test_what_began_while_disabled_is_late_afterwards(breaker: CircuitBreaker) -> None:
+    """A call that nobody counted when it began is not counted when it ends."""
+    breaker.disable()
+    permit = breaker.acquire()
+    breaker.reset()
+
+    permit.failure()
+
+    assert breaker.failure_count == 0
+    breaker.record_failure()
+    assert breaker.failure_count == 1
+
+
+def test_observing_it_opens_and_refuses_nothing(breaker: CircuitBreaker, clock: Clock) -> None:
+    """Its state goes through the whole cycle, and every call is let through."""
+    breaker.observe_only()
+    assert breaker.mode is CircuitMode.OBSERVE_ONLY
+    tickets = [admitted(breaker).ticket for _ in range(5)]
+    assert [breaker.settle(ticket, FAILURE) for ticket in tickets] == [()] * 4 + [(OPEN,)]
+
+    assert (breaker.state, breaker.failure_count) == (OPEN, 5)
+    assert breaker.can_execute()
+    breaker.raise_if_open()
+    for verdict in (FAILURE, SUCCESS, NONE):  # a breaker that refuses would not have seen these
+        assert breaker.settle(admitted(breaker).ticket, verdict) == ()
+    assert (breaker.state, breaker.failure_count) == (OPEN, 5)
+
     clock.advance(COOLDOWN)
-    permit = one.acquire()
-    assert (one.state, alert()) == (HALF_OPEN, 1)
-    permit.success()
-    assert alert() == 0
+    assert breaker.state is HALF_OPEN
+    first, second = admitted(breaker), admitted(breaker)
+    assert (first.became, second.became) == (HALF_OPEN, None)
+    assert [breaker.is_probe(a.ticket) for a in (first, second)] == [True, False]
+    assert breaker.settle(second.ticket, FAILURE) == ()
+    assert breaker.state is HALF_OPEN
+    assert breaker.settle(first.ticket, SUCCESS) == (CLOSED,)
 
 
-def test_a_row_that_begins_takes_the_next_epoch(clock: Clock) -> None:
-    """Whoever noted the epoch while all was well sees that its success has something to tell."""
-    ledger = Ledger()
-    breaker = CircuitBreaker(2, clock=clock, ledger=ledger)
-    noted = ledger.epoch
+def test_observing_it_tells_when_a_probe_would_go(breaker: CircuitBreaker, clock: Clock) -> None:
+    """Until the last instant of the cooldown the state is open, though nothing is refused."""
+    breaker.observe_only()
+    trip(breaker)
+
+    clock.now = math.nextafter(1000.0 + COOLDOWN, 0.0)
+    assert (breaker.state, breaker.shut_for()) == (OPEN, 0.0)
+    clock.now = 1000.0 + COOLDOWN
+    assert (breaker.state, breaker.shut_for()) == (HALF_OPEN, 0.0)
+
+
+@pytest.mark.parametrize("by_hand", BY_HAND)
+@pytest.mark.parametrize("before", [with_failures, opened, half_opened])
+@pytest.mark.parametrize("window", [None, CountWindow(4, minimum_calls=4), TimeWindow(30.0)])
+def test_each_change_by_hand_clears_the_counts_and_makes_results_late(
+    clock: Clock,
+    window: CountWindow | TimeWindow | None,
+    before: Callable[[CircuitBreaker, Clock], None],
+    by_hand: Callable[[CircuitBreaker], None],
+) -> None:
+    """Whatever it was, and whatever comes of calls under way, it begins with nothing counted."""
+    breaker = CircuitBreaker(clock=clock, window=window)
+    early = breaker.acquire()
+    before(breaker, clock)
+    ticket = admission.ticket if (admission := breaker.admit()) else None
+
+    by_hand(breaker)
+    state = breaker.state
+    early.failure()
+    if ticket is not None:
+        breaker.answered(ticket)
+        assert breaker.settle(ticket, FAILURE) == ()
+
+    assert (breaker.failure_count, breaker.state) == (0, state)
+    assert state is (OPEN if by_hand is CircuitBreaker.force_open else CLOSED)
+
+
+def test_a_reset_breaker_is_as_good_as_new(breaker: CircuitBreaker) -> None:
+    """After a reset five failures in a row open it, and not fewer."""
+    trip(breaker)
+    breaker.reset()
+
+    with_failures(breaker, Clock())
+    assert breaker.state is CLOSED
+    breaker.record_failure()
+    assert breaker.state is OPEN
+
+
+@pytest.mark.parametrize("by_hand", BY_HAND)
+def test_a_breaker_changed_by_hand_is_on_the_alert(
+    breaker: CircuitBreaker, by_hand: Callable[[CircuitBreaker], None]
+) -> None:
+    """A request has to ask for a mode, until `reset` makes an end of it."""
+    by_hand(breaker)
+    assert breaker.ledger.alert == (breaker.mode is not CircuitMode.AUTOMATIC)
+    by_hand(breaker)
+    assert breaker.ledger.alert == (breaker.mode is not CircuitMode.AUTOMATIC)
+
+    breaker.reset()
+    assert breaker.ledger.alert == 0
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "shown"),
+    [
+        (CircuitBreaker.force_open, "open (forced_open), failures 0/5, shut for inf s"),
+        (CircuitBreaker.disable, "closed (disabled), failures 0/5, shut for 0.0 s"),
+        (CircuitBreaker.observe_only, "closed (observe_only), failures 0/5, shut for 0.0 s"),
+        (CircuitBreaker.reset, "closed, failures 0/5, shut for 0.0 s"),
+    ],
+)
+def test_its_repr_shows_the_mode(
+    breaker: CircuitBreaker, by_hand: Callable[[CircuitBreaker], None], shown: str
+) -> None:
+    """Who looks at a breaker sees that somebody changed it by hand."""
+    by_hand(breaker)
+
+    assert repr(breaker) == f"<CircuitBreaker {shown}>"
+
+
+def test_its_repr_shows_the_window(clock: Clock) -> None:
+    """While closed it shows what the window holds, and while open what it opened with."""
+    window = CountWindow(10, minimum_calls=4, slow_call_seconds=1.0)
+    breaker = CircuitBreaker(window=window, clock=clock)
+    for verdict in (SUCCESS, FAILURE, SUCCESS):
+        SETTLE[verdict](breaker.acquire())
+    assert repr(breaker) == (
+        "<CircuitBreaker closed, failures 1 and slow 0 of 3 calls, shut for 0.0 s>"
+    )
 
     breaker.record_failure()
+    assert repr(breaker) == "<CircuitBreaker open, failures 2, shut for 30.0 s>"
 
-    assert ledger.epoch > noted
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "named"),
+    [
+        ({"window": 100}, TypeError, "window"),
+        ({"window": CountWindow}, TypeError, "window"),
+        ({"cooldown": 30.0}, TypeError, "cooldown"),
+        ({"cooldown": Backoff(base=0.0)}, ValueError, r"cooldown\.base"),
+        ({"probes": 0}, ValueError, "probes"),
+        ({"probes": 1.0}, TypeError, "probes"),
+        ({"probe_success_rate": 0.0}, ValueError, "probe_success_rate"),
+        ({"probe_success_rate": 1.1}, ValueError, "probe_success_rate"),
+        ({"probe_success_rate": "1"}, TypeError, "probe_success_rate"),
+    ],
+)
+def test_bad_options_are_refused_by_name(
+    arguments: dict[str, Any], error: type[Exception], named: str
+) -> None:
+    """A window, a cooldown or probes that make no sense are refused, and the message names them."""
+    with pytest.raises(error, match=f"^{named} must be"):
+        CircuitBreaker(**arguments)

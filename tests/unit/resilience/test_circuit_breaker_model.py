@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from tests.support import Clock
 from walltrack import CircuitBreaker, CircuitBreakerOpenError, CircuitState, Permit
-from walltrack.resilience.circuit_breaker import Ledger
+from walltrack.resilience.ledger import Ledger
 from walltrack.resilience.outcome import Verdict
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN

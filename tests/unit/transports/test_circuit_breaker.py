@@ -11,6 +11,7 @@ import pytest
 
 from tests.support import Body, Clock, Events, Scripted, Step, get
 from walltrack import (
+    Backoff,
     CircuitBreaker,
     CircuitBreakerOpenError,
     CircuitBreakerTransport,
@@ -18,9 +19,11 @@ from walltrack import (
     CircuitHalfOpened,
     CircuitOpened,
     CircuitState,
+    CountWindow,
     Event,
     Gate,
     RequestRejectedError,
+    TimeWindow,
     WallTrackError,
 )
 
@@ -977,6 +980,11 @@ def test_its_repr_shows_what_is_inside(clock: Clock) -> None:
         ({"failure_threshold": 1.5}, TypeError),
         ({"cooldown_seconds": 0.0}, ValueError),
         ({"cooldown_seconds": "30"}, TypeError),
+        ({"window": 100}, TypeError),
+        ({"cooldown": 30.0}, TypeError),
+        ({"cooldown": Backoff(base=0.0)}, ValueError),
+        ({"probes": 0}, ValueError),
+        ({"probe_success_rate": 2}, ValueError),
         ({"max_breakers": 0}, ValueError),
         ({"max_breakers": 1.5}, TypeError),
         ({"statuses": {42}}, ValueError),
@@ -1011,3 +1019,304 @@ async def test_a_success_under_way_ends_a_row_that_began_meanwhile(clock: Clock)
         held.go.set()
 
     assert transport.breaker_for(URL).failure_count == 0
+
+
+# Windows
+
+
+def slow(clock: Clock, answer: httpx.Response | int | Exception, seconds: float = 3.0) -> Step:
+    """A step that takes its time."""
+
+    def step(_request: httpx.Request) -> httpx.Response:
+        clock.advance(seconds)
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx.Response(answer) if isinstance(answer, int) else answer
+
+    return step
+
+
+async def ended(response: httpx.Response | Exception) -> None:
+    """Read the body, whatever comes."""
+    assert isinstance(response, httpx.Response)
+    with contextlib.suppress(httpx.ReadError):
+        await response.aread()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("window", [CountWindow(), TimeWindow()])
+@pytest.mark.parametrize("shared", [False, True])
+async def test_half_of_the_answers_failing_opens_it(
+    clock: Clock, events: Events, window: CountWindow | TimeWindow, *, shared: bool
+) -> None:
+    """Successes count from the first call on, and the event tells what failed in the window."""
+    steps: list[Step] = [200, 200, 503, 200, 503, 200, 503, httpx.ReadTimeout, 200, 503]
+    inner = Scripted(*steps)
+    if shared:
+        breaker = CircuitBreaker(window=window, clock=clock)
+        transport = layer(inner, clock, breaker=breaker, listener=events)
+    else:
+        transport = layer(inner, clock, window=window, listener=events)
+
+    await ask_times(9, transport)
+    assert state_of(transport) is CLOSED
+    await ask_times(2, transport)
+
+    assert state_of(transport) is OPEN
+    assert len(inner.requests) == 10
+    assert events == [CircuitOpened("api.test", failures=5, cooldown=COOLDOWN)]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("body", "failures"), [(lambda: streamed(b"one"), 0), (broken, 1)], ids=["whole", "broken"]
+)
+async def test_a_window_waits_for_the_end_of_the_body(
+    clock: Clock, body: Callable[[], httpx.Response], failures: int
+) -> None:
+    """Good headers are no success yet, and the end of the body counts once."""
+    transport = layer(
+        Scripted(lambda _: body(), 503), clock, window=CountWindow(2, minimum_calls=2)
+    )
+    response = await begin(transport)
+    await ask(transport)
+    assert (state_of(transport), transport.breaker_for(URL).failure_count) == (CLOSED, 1)
+
+    await ended(response)
+
+    assert state_of(transport) is OPEN
+    assert transport.breaker_for(URL).failure_count == 1 + failures
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "make",
+    [lambda: 200, lambda: 503, lambda: httpx.ReadTimeout("slow"), streamed, broken],
+    ids=["200", "503", "timeout", "body", "broken body"],
+)
+async def test_a_call_is_as_slow_as_its_headers(
+    clock: Clock, make: Callable[[], httpx.Response | int | Exception]
+) -> None:
+    """However it ends, a call whose headers were late is slow, and counts once."""
+    window = CountWindow(1, minimum_calls=1, slow_call_seconds=2.0)
+    transport = layer(Scripted(slow(clock, make())), clock, window=window)
+
+    response = await ask(transport)
+    if isinstance(response, httpx.Response):
+        await ended(response)
+
+    assert state_of(transport) is OPEN
+    assert transport.breaker_for(URL).failure_count == 1
+
+
+@pytest.mark.anyio
+async def test_a_slow_body_is_not_a_slow_call(clock: Clock) -> None:
+    """A long stream whose headers were quick says nothing against the service."""
+    window = CountWindow(1, minimum_calls=1, slow_call_seconds=2.0)
+    transport = layer(Scripted(slow(clock, streamed(b"one"), 2.0)), clock, window=window)
+
+    response = await begin(transport)
+    clock.advance(1000.0)
+    await ended(response)
+
+    assert transport.breaker_for(URL).failure_count == 0
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_call_is_not_seen_by_a_window(clock: Clock) -> None:
+    """It is no verdict, and leaves room for those that are."""
+    transport = layer(Scripted(Held(), 503), clock, window=CountWindow(1, minimum_calls=1))
+
+    await cancelled(partial(ask, transport))
+    assert state_of(transport) is CLOSED
+    await ask(transport)
+    assert state_of(transport) is OPEN
+
+
+@pytest.mark.anyio
+async def test_each_origin_has_a_window(clock: Clock) -> None:
+    """The good calls of one origin do not make up for the failures of another."""
+    transport = layer(Scripted(503, 200, 503, 200), clock, window=CountWindow(2, minimum_calls=2))
+    for url in (URL, "https://other.test", URL, "https://other.test"):
+        await ask(transport, get(url))
+
+    assert state_of(transport) is OPEN
+    assert state_of(transport, "https://other.test") is CLOSED
+
+
+@pytest.mark.anyio
+async def test_the_bound_holds_for_windows(clock: Clock) -> None:
+    """Every origin is remembered from its first call on, and the oldest closed one forgotten."""
+    transport = layer(Scripted(200, 503, 200), clock, window=CountWindow(), max_breakers=10)
+
+    for number in range(50):
+        await ask(transport, get(f"https://host{number}.test"))
+
+    assert "10 breakers" in repr(transport)
+
+
+@pytest.mark.anyio
+async def test_a_success_of_a_breaker_that_was_forgotten_is_forgotten_too(clock: Clock) -> None:
+    """A call that outlives its breaker's place in memory makes no new one by succeeding."""
+    held = Held()
+    transport = layer(Scripted(held, 200), clock, window=CountWindow(), max_breakers=1)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, transport)
+        await anyio.wait_all_tasks_blocked()
+        await ask(transport, get("https://other.test"))
+        held.go.set()
+
+    assert "1 breakers" in repr(transport)
+    assert "of 1 calls" in repr(transport.breaker_for("https://other.test"))
+
+
+@pytest.mark.anyio
+async def test_without_a_window_a_success_is_told_to_the_breaker_that_is_there(
+    clock: Clock,
+) -> None:
+    """A row that the successor of a forgotten breaker has begun ends with it, too."""
+    held = Held()
+    transport = layer(Scripted(503, held, 200, 503), clock, max_breakers=1)
+    await ask(transport)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, transport)
+        await anyio.wait_all_tasks_blocked()
+        await ask(transport)
+        await ask(transport, get("https://other.test"))
+        await ask(transport)
+        assert transport.breaker_for(URL).failure_count == 1
+        held.go.set()
+
+    assert transport.breaker_for(URL).failure_count == 0
+
+
+# Several probes, cooldowns that grow
+
+
+@pytest.mark.anyio
+async def test_several_probes_close_it(clock: Clock, events: Events) -> None:
+    """Of twenty callers three go through; two good ones are enough, and the third is ordinary."""
+    good, bad = Held(), Held(503)
+    inner = Scripted(good, good, bad, 200)
+    transport = recovering(inner, clock, probes=3, probe_success_rate=0.6, listener=events)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(ask, transport)
+        await anyio.wait_all_tasks_blocked()
+        assert len(inner.requests) == 3
+        good.go.set()
+        await anyio.wait_all_tasks_blocked()
+        assert state_of(transport) is CLOSED
+        bad.go.set()
+
+    assert transport.breaker_for(URL).failure_count == 1
+    assert events.names == ["circuit_half_opened", "circuit_closed"]
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_probe_of_several_gives_its_place_back(clock: Clock) -> None:
+    """The others keep theirs, and exactly one more may go."""
+    held = Held()
+    inner = Scripted(held)
+    transport = recovering(inner, clock, probes=2)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, transport)
+        await anyio.wait_all_tasks_blocked()
+        await cancelled(partial(ask, transport))
+        for _ in range(5):
+            tasks.start_soon(ask, transport)
+        await anyio.wait_all_tasks_blocked()
+        assert len(inner.requests) == 3
+        held.go.set()
+
+    assert state_of(transport) is CLOSED
+
+
+@pytest.mark.anyio
+async def test_the_event_tells_the_cooldown_as_it_is(clock: Clock, events: Events) -> None:
+    """Grown, and with its jitter from the source that was given."""
+
+    class Lower:
+        def uniform(self, a: float, b: float, /) -> float:
+            del b
+            return a
+
+    growth = Backoff(base=8.0, cap=100.0, jitter="equal")
+    transport = layer(
+        Scripted(503), clock, failure_threshold=1, cooldown=growth, rng=Lower(), listener=events
+    )
+    for _ in range(3):
+        await ask(transport)
+        clock.advance(transport.breaker_for(URL).shut_for())
+
+    opened = [event for event in events if isinstance(event, CircuitOpened)]
+    assert [event.cooldown for event in opened] == [4.0, 8.0, 16.0]
+
+
+# By hand
+
+
+@pytest.mark.anyio
+async def test_an_origin_can_be_forced_open(clock: Clock, events: Events) -> None:
+    """Its requests are refused, those of others are not, and a reset lets them through again."""
+    inner = Scripted(200)
+    transport = layer(inner, clock, listener=events)
+    transport.breaker_for(URL).force_open()
+    clock.advance(1e9)
+
+    refusal = await ask(transport)
+    assert isinstance(refusal, CircuitBreakerOpenError)
+    assert str(refusal).endswith("it was forced open")
+    assert isinstance(await ask(transport, get("https://other.test")), httpx.Response)
+
+    transport.breaker_for(URL).reset()
+    assert await begin(transport)
+    assert events == []
+
+
+@pytest.mark.anyio
+async def test_a_disabled_breaker_lets_everything_through(clock: Clock, events: Events) -> None:
+    """However long it goes on failing, and nobody is told of anything."""
+    transport = layer(Scripted(503), clock, listener=events)
+    transport.breaker_for(URL).disable()
+
+    answers = await ask_times(20, transport)
+
+    assert all(isinstance(answer, httpx.Response) for answer in answers)
+    assert transport.breaker_for(URL).failure_count == 0
+    assert events == []
+
+
+@pytest.mark.anyio
+async def test_an_observed_breaker_tells_and_refuses_nothing(clock: Clock, events: Events) -> None:
+    """The events are those of a breaker that refuses, and every request reaches the server."""
+    inner = Scripted(*[503] * 10, 200)
+    transport = layer(inner, clock, listener=events)
+    transport.breaker_for(URL).observe_only()
+
+    await ask_times(10, transport)
+    assert state_of(transport) is OPEN
+    request = get(URL)
+    await ask(transport, request)
+    clock.advance(COOLDOWN)
+    await ask(transport)
+
+    assert len(inner.requests) == 12
+    assert events.names == ["circuit_opened", "circuit_half_opened", "circuit_closed"]
+
+
+@pytest.mark.anyio
+async def test_an_observed_breaker_shuts_no_gate(clock: Clock) -> None:
+    """Whoever retries is not told that the way is shut, since it is not."""
+    transport = layer(Scripted(503), clock, failure_threshold=1)
+    transport.breaker_for(URL).observe_only()
+    request = get(URL)
+    await ask(transport, request)
+
+    gate: Gate = request.extensions["walltrack.gate"]
+    assert state_of(transport) is OPEN
+    assert gate.shut_for() == 0.0
