@@ -4,7 +4,11 @@ from urllib.parse import unquote_plus
 
 import httpx
 
-from walltrack.core.exceptions import ExternalServiceError, ResponseTooLargeError
+from walltrack.core.exceptions import (
+    ExternalServiceError,
+    ResponseTooLargeError,
+    TimeLimitExceededError,
+)
 from walltrack.core.extensions import ATTEMPTS, CallReport
 from walltrack.core.naming import path_of
 from walltrack.resilience.outcome import Delivery, chain_of, delivery_of
@@ -67,6 +71,8 @@ _ACTED = {
 def _happened(cause: httpx.RequestError) -> str:
     if isinstance(cause, ResponseTooLargeError):
         return f"was answered with more than max_response_bytes={cause.max_bytes}"
+    if isinstance(cause, TimeLimitExceededError):
+        return f"was not done within {cause.seconds:g} s ({cause.limit})"
     return f"failed with {type(cause).__name__}"
 
 

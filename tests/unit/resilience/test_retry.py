@@ -63,6 +63,7 @@ STOPS: list[tuple[StopReason, dict[str, Any]]] = [
     (StopReason.BODY_CANNOT_REPLAY, {"replayable": False}),
     (StopReason.CIRCUIT_OPEN, {"shut": True}),
     (StopReason.RETRY_AFTER_TOO_LONG, {"retry_after": 60.5}),
+    (StopReason.DEADLINE_TOO_CLOSE, {"time_left": 0.5}),
 ]
 
 
@@ -103,6 +104,33 @@ def test_a_retry_after_that_is_too_long_ends_the_call(asked_for: float) -> None:
     decision = DEFAULT.decide(attempt(retry_after=asked_for), RNG)
 
     assert decision is StopReason.RETRY_AFTER_TOO_LONG
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "left", "decision"),
+    [
+        (None, 1.001, Wait(1.0, 1.0)),
+        (None, 1.0, StopReason.DEADLINE_TOO_CLOSE),
+        (5.0, 5.001, Wait(5.0, 1.0)),
+        (5.0, 5.0, StopReason.DEADLINE_TOO_CLOSE),
+        (None, 0.0, StopReason.DEADLINE_TOO_CLOSE),
+    ],
+)
+def test_a_wait_that_the_deadline_would_cut_short_is_not_begun(
+    asked_for: float | None, left: float, decision: Wait | StopReason
+) -> None:
+    """There has to be time left after it, whether the backoff asks for it or the server."""
+    asked = attempt(retry_after=asked_for, time_left=left)
+
+    assert DEFAULT.decide(asked, RNG) == decision
+
+
+def test_without_any_wait_there_has_to_be_time_for_the_attempt() -> None:
+    """A deadline that has passed ends the call, also where retries are made at once."""
+    policy = RetryPolicy(backoff=Backoff(base=0.0))
+
+    assert policy.decide(attempt(time_left=0.001), RNG) == Wait(0.0, 0.0)
+    assert policy.decide(attempt(time_left=0.0), RNG) is StopReason.DEADLINE_TOO_CLOSE
 
 
 def test_the_longest_retry_after_can_be_set() -> None:

@@ -4,7 +4,12 @@ import httpx
 import pytest
 
 from tests.support import URL, get
-from walltrack import Delivery, ExternalServiceError, ResponseTooLargeError
+from walltrack import (
+    Delivery,
+    ExternalServiceError,
+    ResponseTooLargeError,
+    TimeLimitExceededError,
+)
 from walltrack.core.extensions import CallReport
 from walltrack.services import failures
 
@@ -119,6 +124,25 @@ def test_a_response_that_is_too_large_is_told_with_the_limit() -> None:
         " after 1 attempt (the service answered)"
     )
     assert error.__cause__ is cause
+
+
+def test_a_time_limit_is_told_with_its_name() -> None:
+    """So that its reader knows which one to raise."""
+    cause = TimeLimitExceededError("things", 2.5, "deadline", request=get())
+    error = failed(cause, report=CallReport(2, Delivery.UNCERTAIN))
+    assert str(error) == (
+        "things: GET /things was not done within 2.5 s (deadline)"
+        " after 2 attempts (the service may have acted on it)"
+    )
+    assert error.__cause__ is cause
+
+
+def test_a_time_limit_whose_text_shows_a_secret_is_withheld_like_any_other() -> None:
+    """A service that is named like the key of its query; the cause is a timeout of httpx's."""
+    cause = TimeLimitExceededError("api-key=hunter2", 2.5, "deadline", request=get())
+    error = failed(cause)
+    assert type(error.__cause__) is httpx.TimeoutException
+    assert str(error.__cause__) == WITHHELD
 
 
 def test_behind_a_failure_stands_the_error_itself() -> None:

@@ -1,3 +1,4 @@
+import math
 from collections.abc import AsyncIterator, Iterator, Mapping
 from itertools import count
 from typing import Any
@@ -6,9 +7,10 @@ import httpcore
 import httpx
 import pytest
 
-from tests.support import URL, get, post
+from tests.support import URL, Clock, get, post
 from walltrack import Delivery, RetryPolicy, RetryScheduled, RetryStopped, StopReason
 from walltrack.core.extensions import CallReport
+from walltrack.resilience.deadline import TimeLimit
 from walltrack.resilience.retry import Attempt, Wait
 from walltrack.transports.call import KEY_HEADER, Call, outgoing
 from walltrack.transports.evidence import SendTrace
@@ -183,6 +185,15 @@ def test_a_policy_knows_the_answer(*, shut: bool) -> None:
     assert call.last_attempt(lambda: 1e9, shut=shut) == Attempt(
         2, "POST", ANSWERED, status=503, retry_after=5.0, shut=shut, previous_delay=1.5
     )
+
+
+def test_a_policy_knows_how_much_time_is_left(clock: Clock) -> None:
+    """By the deadline of the call, at the moment when it is asked; without one, all of it."""
+    limited = get(extensions={"walltrack.deadline": TimeLimit(5.0, "deadline", clock)})
+    call = call_of(httpx.Response(503), limited)
+    clock.advance(2.0)
+    assert call.last_attempt(lambda: 1e9, shut=False).time_left == 3.0
+    assert call_of(httpx.Response(503)).last_attempt(lambda: 1e9, shut=False).time_left == math.inf
 
 
 def test_a_date_is_measured_by_the_given_clock() -> None:
