@@ -1,4 +1,4 @@
-"""How to test code that uses a BaseAPIClient: over a mock transport, in no time.
+"""How to test code that calls an API through walltrack: by a script, and in no time.
 
 Run it with `uv run pytest examples/testing.py`, or by itself.
 """
@@ -9,6 +9,9 @@ import httpx
 import pytest
 
 from walltrack import BaseAPIClient, CircuitBreaker, CircuitBreakerOpenError, ExternalServiceError
+from walltrack.testing import ScriptedTransport, VirtualTime
+
+WARM = httpx.Response(200, json={"degrees": 21})
 
 
 class Weather(BaseAPIClient):
@@ -23,57 +26,62 @@ class Weather(BaseAPIClient):
         return float(response.json()["degrees"])
 
 
-class FakeTime:
-    """Time that passes only when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def clock(self) -> float:
-        """Seconds that passed so far."""
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        """Let time pass without waiting."""
-        self.now += seconds
-
-
-def weather(time: FakeTime, *statuses: int) -> Weather:
-    """A client of a service that answers with `statuses`, one after the other."""
-    answers = iter(statuses)
+def weather(service: ScriptedTransport, time: VirtualTime) -> Weather:
+    """A client of a service that does as the script says, and whose time is virtual."""
     return Weather(
         "https://weather.test",
-        transport=httpx.MockTransport(
-            lambda _: httpx.Response(next(answers), json={"degrees": 21})
-        ),
-        breaker=CircuitBreaker(failure_threshold=4, cooldown_seconds=30, clock=time.clock),
+        transport=service,
+        breaker=CircuitBreaker(failure_threshold=4, cooldown_seconds=30, clock=time.monotonic),
         sleep=time.sleep,
     )
 
 
-def test_it_outlasts_a_short_outage() -> None:
-    """Two failures cost three seconds and no error."""
-    time = FakeTime()
-    assert asyncio.run(weather(time, 503, 503, 200).temperature("Graz")) == 21
-    assert time.now == 1 + 2
+async def outlasts_a_short_outage() -> None:
+    """A busy service and a connection that takes too long cost three seconds and no error."""
+    service = ScriptedTransport([503, httpx.ConnectTimeout, WARM])
+    async with VirtualTime() as time, weather(service, time) as client:
+        assert await client.temperature("Graz") == 21
+        assert time.monotonic() == 1 + 2
+    assert [request.url.path for request in service.requests] == ["/cities/Graz"] * 3
 
 
-def test_it_knows_when_the_service_is_down() -> None:
+async def knows_when_the_service_is_down() -> None:
     """Four failures are an error; after that nothing is sent until the cooldown is over."""
-
-    async def story() -> None:
-        time = FakeTime()
-        client = weather(time, 500, 500, 500, 500, 200)
+    service = ScriptedTransport([500, 500, 500, 500, WARM])
+    async with VirtualTime() as time, weather(service, time) as client:
         with pytest.raises(ExternalServiceError, match="answered 500"):
             await client.temperature("Graz")
         assert await client.temperature("Graz") is None
+        assert service.calls == 4
         await time.sleep(30)
         assert await client.temperature("Graz") == 21
 
-    asyncio.run(story())
+
+async def gives_up_on_a_server_that_says_no() -> None:
+    """A 404 is an answer: it is not asked for twice. A second request would fail the test."""
+    service = ScriptedTransport([404])
+    async with VirtualTime() as time, weather(service, time) as client:
+        with pytest.raises(ExternalServiceError, match="answered 404"):
+            await client.temperature("Atlantis")
+
+
+def test_it_outlasts_a_short_outage() -> None:
+    """With a plugin for async tests, such as anyio's, the story could be the test."""
+    asyncio.run(outlasts_a_short_outage())
+
+
+def test_it_knows_when_the_service_is_down() -> None:
+    """As above."""
+    asyncio.run(knows_when_the_service_is_down())
+
+
+def test_it_gives_up_on_a_server_that_says_no() -> None:
+    """As above."""
+    asyncio.run(gives_up_on_a_server_that_says_no())
 
 
 if __name__ == "__main__":
     test_it_outlasts_a_short_outage()
     test_it_knows_when_the_service_is_down()
-    print("Both tests passed, with no second waited.")
+    test_it_gives_up_on_a_server_that_says_no()
+    print("All three tests passed, with no second waited.")

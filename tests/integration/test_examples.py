@@ -41,7 +41,8 @@ def test_the_quickstart_fails_when_its_story_is_untrue(tmp_path: Path) -> None:
     ("name", "said"),
     [
         ("any_client.py", "hello from api.example.com - after 3 attempts"),
-        ("testing.py", "Both tests passed, with no second waited."),
+        ("game_day.py", "The layers held what they promise."),
+        ("testing.py", "All three tests passed, with no second waited."),
     ],
 )
 def test_an_example_runs(name: str, said: str) -> None:
@@ -55,4 +56,4 @@ def test_an_example_runs(name: str, said: str) -> None:
 def test_every_example_is_run_here() -> None:
     """No example is left without a test that runs it."""
     names = {path.name for path in EXAMPLES.glob("*.py")}
-    assert names == {"quickstart.py", "any_client.py", "testing.py"}
+    assert names == {"quickstart.py", "any_client.py", "game_day.py", "testing.py"}

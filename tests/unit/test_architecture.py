@@ -23,9 +23,12 @@ ALLOWED = {
     "telemetry": {"core", "resilience", "telemetry"},
     "transports": {"core", "resilience", "telemetry", "transports"},
     "services": {"config", "core", "resilience", "telemetry", "transports", "services"},
+    "testing": {"core", "resilience", "telemetry", "transports", "testing"},
 }
 
-READ_THE_ENVIRONMENT = {"os", "dotenv", "pydantic_settings"}
+READ_THE_ENVIRONMENT = {"os", "dotenv", "pydantic_settings", "urllib.request"}
+# Proxies are no settings of ours: httpx would read them, too, had it not been given a transport.
+READS_THE_PROXIES = "walltrack.transports.environment_proxies"
 DO_NOT_MERELY_DECIDE = {"anyio", "asyncio", "logging", "socket", "structlog", "trio"}
 AWAITS = (ast.AsyncFor, ast.AsyncFunctionDef, ast.AsyncWith, ast.Await)
 FUNCTIONS = (ast.AsyncFunctionDef, ast.FunctionDef, ast.Lambda)
@@ -127,8 +130,15 @@ def test_every_import_names_its_module_in_full(module: str) -> None:
 
 @pytest.mark.parametrize("module", [m for m in MODULES if package_of(m) != "config"])
 def test_the_environment_is_read_by_config_alone(module: str) -> None:
-    """Everything else takes what it is given."""
-    assert not roots_of(imported_by(module)) & READ_THE_ENVIRONMENT
+    """Everything else takes what it is given; one module asks which proxies there are."""
+    reading = {
+        name
+        for name in imported_by(module)
+        for reader in READ_THE_ENVIRONMENT
+        if name == reader or name.startswith(f"{reader}.")
+    }
+    allowed = {"urllib.request.getproxies"} if module == READS_THE_PROXIES else set()
+    assert reading == allowed
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if package_of(m) == "resilience"])
@@ -145,6 +155,19 @@ def test_every_module_with_code_has_its_test_file(module: str) -> None:
     """The tests mirror the source, file for file."""
     path = MODULES[module].relative_to(PACKAGE)
     assert (ROOT / "tests" / "unit" / path.with_name(f"test_{path.name}")).is_file()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_needs_a_test_framework(module: str) -> None:
+    """The kit for tests serves any framework, and a program that has none installed."""
+    frameworks = {"_pytest", "hypothesis", "pytest", "respx", "unittest"}
+    assert not roots_of(imported_by(module)) & frameworks
+
+
+def test_the_kit_for_tests_needs_no_test_framework_at_run_time() -> None:
+    """Not even through what it imports."""
+    code = "import sys, walltrack.testing; assert not {'pytest', 'trio.testing'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own code
 
 
 def test_the_public_face_is_sorted() -> None:

@@ -31,6 +31,7 @@ from walltrack.core.exceptions import (
 
 __all__ = [
     "FAILURE_STATUSES",
+    "NOT_SENT_ERRORS",
     "TRANSIENT_ERRORS",
     "Delivery",
     "Verdict",
@@ -57,7 +58,7 @@ TRANSIENT_ERRORS: Final[Errors] = family.each(
 
 _STATUSES = frozenset(range(100, 600))
 
-_NOT_SENT = family.each(
+NOT_SENT_ERRORS: Final[Errors] = family.each(
     "ConnectError",
     "ConnectTimeout",
     "ProxyError",
@@ -65,6 +66,8 @@ _NOT_SENT = family.each(
     "UnsupportedProtocol",
     # Not LocalProtocolError: httpcore also raises it when an HTTP/2 server ends a half-sent upload.
 )
+"""Exceptions that httpcore raises only when it sent nothing."""
+
 _NO_PLACE_IN_THE_POOL = family.each("PoolTimeout")
 
 _OUR_OWN = (RequestRejectedError, ResponseTooLargeError)
@@ -130,7 +133,7 @@ def delivery_of(error: BaseException, *, began_to_send: bool | None = None) -> D
         return Delivery.ANSWERED
     if began_to_send is not None:
         return Delivery.UNCERTAIN if began_to_send else Delivery.NOT_SENT
-    told = isinstance(error, _NOT_SENT) and _is_by_httpcore(error)
+    told = isinstance(error, NOT_SENT_ERRORS) and _is_by_httpcore(error)
     return Delivery.NOT_SENT if told else Delivery.UNCERTAIN
 
 

@@ -1,0 +1,156 @@
+"""A transport that makes the network worse than it is, at a rate and by a seed."""
+
+import contextlib
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Final
+
+import anyio
+import httpx
+
+from walltrack.core import family, validation, waiting
+from walltrack.testing.cut_body import CutBody
+from walltrack.testing.fault_plan import NO_CUT, FaultCounts, FaultPlan
+from walltrack.testing.messages import bare_response, check_class, error_for, fresh_response
+from walltrack.transports.body import content_length
+from walltrack.transports.wrapper import WrappingTransport
+
+_ANSWER_LOST = family.each("ReadTimeout", "ReadError", "CloseError", "RemoteProtocolError")
+_ASSUMED_LENGTH: Final = 8 * 1024
+"""Where a body whose length is not known breaks off: somewhere before this."""
+
+_SWITCHING: Final = 101  # protocols: what follows is no body
+
+
+class FaultTransport(WrappingTransport):
+    """Injects latency, errors, bad statuses and bodies that break off, for chaos tests.
+
+        flaky = FaultTransport(error_rate=0.1, status_rate=0.1, latency_rate=0.5, seed=7)
+        async with httpx.AsyncClient(transport=RetryTransport(flaky)) as client:
+            await client.get("https://api.example.com/")
+        print(flaky.injected)
+
+    Each rate is a share of all requests, from 0 to 1. At most one of error, status and cut befalls
+    a request, and latency befalls it independently. The same seed gives the same faults to the same
+    order of requests, whatever their timing.
+
+    - An error after which a server may have acted (ReadTimeout, ReadError, CloseError,
+      RemoteProtocolError) is raised when the server did act: the request is sent, and its answer is
+      lost. Any other error is raised instead of sending. A ConnectError, as from a network, proves
+      to retry layers that nothing was sent.
+    - A status is answered instead of sending, without content.
+    - A body that is cut breaks off with a RemoteProtocolError somewhere in its middle, and the
+      connection is closed; a response without a body is left as it is.
+
+    Set `enabled` to False to have everything pass, and back to True to go on.
+
+    Args:
+        transport: What sends the requests; None makes an `AsyncHTTPTransport()`.
+        error_rate: How often an exception is raised.
+        errors: Classes of which one is chosen each time; a client of httpx2 gets its own.
+        status_rate: How often a status is answered.
+        statuses: Statuses of which one is chosen each time.
+        latency_rate: How often a request is held up.
+        latency: For how many seconds, or between how many and how many.
+        cut_rate: How often a body is cut.
+        only: Whether a request may be harmed at all; None: every one may.
+        seed: Of the chances; None: other faults in each run.
+        sleep: Waits for so many seconds; replace it to test without waiting.
+
+    Raises:
+        TypeError: An argument is of another type.
+        ValueError: A rate is not from 0 to 1, those of error, status and cut are above 1 together,
+            `errors` or `statuses` is empty, a status is none, or a latency is negative.
+    """
+
+    enabled: bool
+    """Whether faults are injected at this time."""
+
+    injected: FaultCounts
+    """How many faults were injected so far."""
+
+    def __init__(
+        self,
+        transport: family.Transport | None = None,
+        *,
+        error_rate: float = 0.0,
+        errors: Collection[type[Exception]] = (httpx.ConnectError, httpx.ReadTimeout),
+        status_rate: float = 0.0,
+        statuses: Collection[int] = (503,),
+        latency_rate: float = 0.0,
+        latency: float | tuple[float, float] = 0.1,
+        cut_rate: float = 0.0,
+        only: Callable[[httpx.Request], bool] | None = None,
+        seed: int | None = None,
+        sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
+    ) -> None:
+        self._plan = FaultPlan(
+            error_rate=error_rate,
+            errors=errors,
+            status_rate=status_rate,
+            statuses=statuses,
+            latency_rate=latency_rate,
+            latency=latency,
+            cut_rate=cut_rate,
+            seed=seed,
+        )
+        for kind in errors:
+            check_class("errors", kind)
+        if only is not None:
+            validation.function("only", only)
+        validation.function("sleep", sleep)
+        super().__init__(transport)
+        self._only = only
+        self._sleep = sleep
+        self.enabled = True
+        self.injected = FaultCounts()
+
+    def __repr__(self) -> str:
+        options = filter(None, (str(self._plan), "" if self.enabled else "not enabled"))
+        return f"{type(self).__name__}({', '.join((repr(self._inner), *options))})"
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send `request`, unless a fault befalls it."""
+        if not self.enabled or (self._only is not None and not self._only(request)):
+            return await self._inner.handle_async_request(request)
+        fault = self._plan.next()  # before any wait: the order of requests decides
+        if fault.latency > 0.0:
+            self.injected.latencies += 1
+            await self._sleep(fault.latency)
+        if fault.error is not None:
+            if issubclass(fault.error, _ANSWER_LOST):
+                await self._lose_answer(request)
+            self.injected.errors += 1
+            raise error_for(request, fault.error, "injected")
+        if fault.status is not None:
+            self.injected.statuses += 1
+            return bare_response(request, fault.status)
+        response = await self._inner.handle_async_request(request)
+        return response if fault.cut == NO_CUT else self._cut(request, response, fault.cut)
+
+    async def _lose_answer(self, request: httpx.Request) -> None:
+        response = await self._inner.handle_async_request(request)
+        with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
+            await response.aclose()
+
+    def _cut(
+        self, request: httpx.Request, response: httpx.Response, share: float
+    ) -> httpx.Response:
+        if response.is_closed and response.content:  # a mock's: held in memory
+            response = fresh_response(request, response)
+        length = content_length(response)
+        if (
+            response.is_closed
+            or length == 0
+            or request.method == "HEAD"
+            or response.status_code == _SWITCHING
+        ):
+            return response
+
+        def broken() -> Exception:
+            self.injected.cuts += 1
+            return error_for(request, httpx.RemoteProtocolError, "injected")
+
+        body: Any = response.stream  # typed for clients of both kinds; this one is asynchronous
+        max_bytes = int(share * (_ASSUMED_LENGTH if length is None else length))
+        response.stream = CutBody(body, max_bytes, broken)
+        return response

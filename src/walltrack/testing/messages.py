@@ -1,0 +1,130 @@
+"""Responses and errors as the network would give them, of the request's own family of httpx."""
+
+from collections.abc import AsyncIterator
+from types import ModuleType
+from typing import Any
+
+import httpx
+
+from walltrack.core import family
+from walltrack.core.delivery import Delivery
+from walltrack.core.exceptions import WallTrackError
+from walltrack.core.extensions import DELIVERY
+from walltrack.resilience.outcome import NOT_SENT_ERRORS
+
+RESPONSES = family.each("Response")
+
+_REQUEST_ERRORS = family.each("RequestError")
+_INFORMATIONAL_BELOW = 200
+_WITHOUT_CONTENT = frozenset({204, 304})
+
+
+class AdoptedStream(family.AsyncByteStream):
+    """A stream of one family, for clients of each."""
+
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._stream)
+
+    async def aclose(self) -> None:
+        """Close the stream."""
+        await self._stream.aclose()
+
+
+def home_of(request: httpx.Request) -> ModuleType:
+    """The family of httpx that `request` belongs to."""
+    homes: Any = (home for home in family.FAMILIES if isinstance(request, home.Request))
+    home: ModuleType = next(homes)
+    return home
+
+
+def bare_response(request: httpx.Request, status: int) -> httpx.Response:
+    """An answer of `status` with an empty body that is still to be read, as from a connection."""
+    home = home_of(request)
+    bodiless = status < _INFORMATIONAL_BELOW or status in _WITHOUT_CONTENT
+    headers = {} if bodiless else {"content-length": "0"}
+    response: httpx.Response = home.Response(status, headers=headers, stream=home.ByteStream(b""))
+    return response
+
+
+def fresh_response(request: httpx.Request, response: httpx.Response) -> httpx.Response:
+    """What `response` says, as if it had come over a connection just now: its body is to be read.
+
+    A body in memory can be given any number of times, one that is a stream only once.
+    """
+    home = home_of(request)
+    body: Any = response.stream
+    if isinstance(body, family.SYNC_STREAMS):
+        body = home.ByteStream(b"".join(body))
+    elif not isinstance(body, home.AsyncByteStream):
+        body = AdoptedStream(body)
+    fresh: httpx.Response = home.Response(
+        response.status_code,
+        headers=response.headers.raw,
+        stream=body,
+        extensions=response.extensions,
+        default_encoding=response.default_encoding,
+    )
+    return fresh
+
+
+def is_used_up(response: httpx.Response) -> bool:
+    """Whether the body of `response` was read from a stream, and so is not there any more."""
+    return response.is_closed and not isinstance(response.stream, family.SYNC_STREAMS)
+
+
+def error_for(request: httpx.Request, error: Exception | type[Exception], origin: str) -> Exception:
+    """What to raise for `error`, and state to retry layers what it proves about the sending.
+
+    1. An exception of httpx's is raised as one of the request's family, and knows the request.
+    2. What comes of a class says in its text where it comes from: `origin`.
+    3. One that httpcore raises only when it sent nothing says so here, too.
+
+    Raises:
+        TypeError: `error` is a class whose instances need to be told more than a text.
+    """
+    kind = _kin(home_of(request), error if isinstance(error, type) else type(error))
+    if isinstance(error, type):
+        made = _made(kind, request, f"{origin} {kind.__name__}")
+    elif isinstance(error, kind):
+        made = error.with_traceback(None)  # or it would grow each time it is raised
+    else:
+        made = kind(str(error))
+        made.__cause__ = error.__cause__
+    if isinstance(made, _REQUEST_ERRORS):
+        made.request = request
+    request.extensions.pop(DELIVERY, None)
+    if isinstance(made, NOT_SENT_ERRORS):
+        request.extensions[DELIVERY] = Delivery.NOT_SENT
+    return made
+
+
+def check_class(name: str, kind: type[Exception]) -> None:
+    """Refuse a class of exceptions that `error_for` could not make one of.
+
+    Raises:
+        TypeError: An instance of `kind` needs to be told more than a text.
+    """
+    try:
+        error_for(httpx.Request("GET", "http://sample.test"), kind, "sample")
+    except TypeError as error:
+        raise TypeError(
+            f"{name} must be an exception: {kind.__name__} cannot be made without its arguments"
+        ) from error
+
+
+def _made(kind: type[Exception], request: httpx.Request, text: str) -> Exception:
+    if issubclass(kind, WallTrackError):  # those make their texts themselves
+        options: dict[str, Any] = {"request": request}
+        return kind(**options)
+    return kind(text)
+
+
+def _kin(home: ModuleType, kind: type[Exception]) -> type[Exception]:
+    for other in family.FAMILIES if issubclass(kind, _REQUEST_ERRORS) else ():
+        if getattr(other, kind.__name__, None) is kind:
+            kin: type[Exception] = getattr(home, kind.__name__)
+            return kin
+    return kind

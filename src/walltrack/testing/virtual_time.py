@@ -1,0 +1,173 @@
+"""Time that passes only when everybody waits for it."""
+
+import math
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+
+from walltrack.core import validation
+from walltrack.testing.timeline import Timeline
+from walltrack.testing.virtual_scope import VirtualCancelScope
+
+_START: Final = datetime(2030, 1, 1, tzinfo=UTC)
+_TURNS: Final = 8  # of the event loop; what a task does between two waits hardly ever takes more
+_PATIENCE: Final = 0.001  # real seconds; anyio itself would look again after a hundred times that
+
+
+class VirtualTime:
+    """A clock, a sleep and a timer in which hours pass in no time, on asyncio and trio.
+
+        async with VirtualTime() as time:
+            script = ScriptedTransport([503, 503, 200])
+            transport = RetryTransport(script, sleep=time.sleep, wall_clock=time.time)
+            async with httpx.AsyncClient(transport=transport) as client:
+                await client.get("https://api.example.com/")
+            assert time.monotonic() == 1 + 2
+
+    Inside `async with`, time stands still while any task has something to do. When all of them
+    wait, it jumps to the earliest moment that a `sleep` or a `move_on_after` of it waits for. Those
+    for the same moment have their turns one after the other, in the order in which they began.
+
+    Without `async with`, `advance` moves it by hand, and each `sleep` moves it by itself: enough
+    where only one task sleeps, or none.
+
+    Give its methods to whatever takes a clock: `clock=time.monotonic`, `wall_clock=time.time`,
+    `sleep=time.sleep`, `timer=time.move_on_after`. Keep to mocks: who waits for a socket, a thread
+    or real seconds waits as well, and this time would run away from them.
+
+    Args:
+        start: What the date is at first. Default: 2030-01-01 in UTC.
+
+    Raises:
+        TypeError: `start` is no datetime.
+        ValueError: `start` has no time zone.
+    """
+
+    slept: list[float]
+    """For how many seconds `sleep` was asked to wait, call by call."""
+
+    def __init__(self, start: datetime = _START) -> None:
+        validation.instance("start", start, datetime)
+        if start.utcoffset() is None:
+            raise ValueError(f"start must have a time zone, got {start!r}")
+        self._epoch = start.timestamp()
+        self._timeline = Timeline(self._tell_driver)
+        self._sleepers: set[anyio.Event] = set()
+        self._driver: tuple[anyio.abc.TaskGroup, anyio.CancelScope] | None = None
+        self._news: anyio.Event | None = None
+        self.slept = []
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._timeline.now:g} s, {len(self._timeline)} waiting)"
+
+    def monotonic(self) -> float:
+        """Seconds since this time began."""
+        return self._timeline.now
+
+    def time(self) -> float:
+        """Seconds since the epoch, as the standard library's `time.time` has them."""
+        return self._epoch + self._timeline.now
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass at once, and wake those who waited for a moment among them.
+
+        Raises:
+            TypeError: `seconds` is no number.
+            ValueError: `seconds` is negative, infinite or NaN.
+        """
+        validation.number("seconds", seconds)
+        self._timeline.advance_to(self._timeline.now + seconds)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until `seconds` have passed; zero or less merely lets others have their turn.
+
+        Raises:
+            TypeError: `seconds` is no number.
+            ValueError: `seconds` is NaN.
+            RuntimeError: The `async with` ended meanwhile, and with it whoever moved time on.
+        """
+        validation.number("seconds", seconds, minimum=-math.inf, finite=False)
+        self.slept.append(seconds)
+        until = self._timeline.now + seconds
+        if until == math.inf:
+            await anyio.sleep_forever()
+        if seconds > 0.0 and self._driver is not None:
+            await self._sleep_until(until)
+        else:
+            await anyio.lowlevel.checkpoint()
+            self._timeline.advance_to(until)
+
+    def move_on_after(self, delay: float | None, shield: bool = False) -> anyio.CancelScope:  # noqa: FBT001, FBT002 - as anyio's
+        """A scope that is cancelled when `delay` seconds have passed; None: never.
+
+        Raises:
+            TypeError: `delay` is no number.
+            ValueError: `delay` is NaN.
+        """
+        delay = math.inf if delay is None else delay
+        validation.number("delay", delay, minimum=-math.inf, finite=False)
+        return VirtualCancelScope(self._timeline, self._timeline.now + delay, shield=shield)
+
+    async def __aenter__(self) -> Self:
+        if self._driver is not None:
+            raise RuntimeError("VirtualTime is in use: leave its `async with` before the next one")
+        group, scope = anyio.create_task_group(), anyio.CancelScope()
+        await group.__aenter__()
+        self._driver = group, scope
+        group.start_soon(self._drive, scope, name="virtual time")
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._driver is not None  # noqa: S101 - for the type checker: it was entered
+        (group, scope), self._driver = self._driver, None
+        scope.cancel()
+        for sleeper in self._sleepers:
+            sleeper.set()
+        # What ended the block is kept from the group, which would wrap it in a group of exceptions.
+        await group.__aexit__(None, None, None)
+
+    async def _sleep_until(self, until: float) -> None:
+        woken = anyio.Event()
+        timer = self._timeline.begin(until, woken.set)
+        self._sleepers.add(woken)
+        try:
+            await woken.wait()
+        finally:
+            self._timeline.forget(timer)
+            self._sleepers.discard(woken)
+        if self._timeline.now < until:
+            raise RuntimeError(
+                "VirtualTime ended while a task slept in it: let all tasks end inside `async with`"
+            )
+
+    async def _drive(self, scope: anyio.CancelScope) -> None:
+        with scope:
+            while True:
+                if not self._timeline:
+                    self._news = anyio.Event()
+                    await self._news.wait()
+                await _everybody_else_waits()
+                if self._timeline:  # whoever waited may have been cancelled meanwhile
+                    self._timeline.ring_next()
+
+    def _tell_driver(self) -> None:
+        if self._news is not None:
+            self._news.set()
+
+
+async def _everybody_else_waits() -> None:
+    while True:
+        for _ in range(_TURNS):
+            await anyio.lowlevel.checkpoint()
+        with anyio.move_on_after(_PATIENCE):
+            await anyio.wait_all_tasks_blocked()
+            return

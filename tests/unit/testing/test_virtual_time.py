@@ -1,0 +1,395 @@
+import math
+import time as real
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import httpx
+import pytest
+
+from tests.support import get
+from walltrack import (
+    CircuitBreaker,
+    CircuitBreakerOpenError,
+    CircuitBreakerTransport,
+    RetryTransport,
+    TimeLimitExceededError,
+)
+from walltrack.testing import ScriptedTransport, VirtualTime
+from walltrack.transports.timeout import TimeoutTransport
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def driven() -> AsyncIterator[VirtualTime]:
+    """Virtual time in a fixture, as a user would have it."""
+    async with VirtualTime() as time:
+        yield time
+
+
+async def test_hours_pass_in_no_time() -> None:
+    """A sleep takes exactly as long as it was asked to, by this time, and next to nothing else."""
+    began = real.monotonic()
+    async with VirtualTime() as time:
+        await time.sleep(24 * 3600)
+        await time.sleep(0.5)
+        assert time.monotonic() == 24 * 3600 + 0.5
+    assert time.slept == [24 * 3600, 0.5]
+    assert real.monotonic() - began < 5
+
+
+async def test_it_can_be_a_fixture(driven: VirtualTime) -> None:
+    """Of a framework that runs fixtures and tests in one task."""
+    await driven.sleep(30)
+    assert driven.monotonic() == 30
+
+
+async def test_retries_and_a_cooldown_in_no_time() -> None:
+    """The whole story of an outage, by the clock of the layers."""
+    async with VirtualTime() as time:
+        script = ScriptedTransport([500, 500, httpx.Response(200, headers={"x": "y"})])
+        breaker = CircuitBreaker(2, 30, clock=time.monotonic)
+        transport = RetryTransport(
+            CircuitBreakerTransport(script, breaker=breaker, listener=None),
+            sleep=time.sleep,
+            listener=None,
+        )
+        assert (await transport.handle_async_request(get())).status_code == 500
+        assert time.monotonic() == 1
+        with pytest.raises(CircuitBreakerOpenError):
+            await transport.handle_async_request(get())
+        await time.sleep(30)
+        assert (await transport.handle_async_request(get())).status_code == 200
+
+
+async def test_a_time_limit_strikes_in_no_time() -> None:
+    """The layer's clock and its timer are this time's; what is slow is slow by it, too."""
+    async with VirtualTime() as time:
+
+        async def slow(_: httpx.Request) -> int:
+            await time.sleep(60)
+            return 200
+
+        limited = TimeoutTransport(
+            ScriptedTransport([slow]), 30, clock=time.monotonic, timer=time.move_on_after
+        )
+        with pytest.raises(TimeLimitExceededError):
+            await limited.handle_async_request(get())
+        assert time.monotonic() == 30
+        assert repr(time) == "VirtualTime(30 s, 0 waiting)"
+
+
+async def test_a_date_in_retry_after_is_met() -> None:
+    """The wall clock and the monotonic one are the same time."""
+    start = datetime(2030, 1, 1, 12, tzinfo=UTC)
+    async with VirtualTime(start) as time:
+        busy = httpx.Response(503, headers={"retry-after": "Tue, 01 Jan 2030 12:00:45 GMT"})
+        transport = RetryTransport(
+            ScriptedTransport([busy, 200]), sleep=time.sleep, wall_clock=time.time, listener=None
+        )
+        await transport.handle_async_request(get())
+        assert time.monotonic() == 45
+        assert time.time() == start.timestamp() + 45
+
+
+async def test_sleepers_wake_in_the_order_of_their_moments() -> None:
+    """Each sees its own moment on the clock, and what it does then happens in it."""
+    seen: list[tuple[int, float]] = []
+
+    async def sleeper(time: VirtualTime, seconds: int) -> None:
+        await time.sleep(seconds)
+        for _ in range(3):
+            await anyio.lowlevel.checkpoint()
+        seen.append((seconds, time.monotonic()))
+
+    async with VirtualTime() as time, anyio.create_task_group() as group:
+        for seconds in (30, 10, 20, 10):
+            group.start_soon(sleeper, time, seconds)
+    assert seen == [(10, 10.0), (10, 10.0), (20, 20.0), (30, 30.0)]
+
+
+async def test_a_thousand_sleepers_of_one_moment_have_their_turns_in_order() -> None:
+    """First come, first woken, on trio, too, which shuffles its tasks otherwise."""
+    began: list[int] = []
+    woke: list[int] = []
+
+    async def sleeper(time: VirtualTime, number: int) -> None:
+        began.append(number)
+        await time.sleep(5)
+        woke.append(number)
+
+    async with VirtualTime() as time, anyio.create_task_group() as group:
+        for number in range(1000):
+            group.start_soon(sleeper, time, number)
+    assert woke == began
+    assert time.monotonic() == 5
+
+
+async def test_time_stands_still_while_somebody_works() -> None:
+    """However many turns of the event loop the work takes."""
+    order: list[str] = []
+
+    async def work() -> None:
+        for _ in range(300):
+            await anyio.lowlevel.checkpoint()
+        order.append("worked")
+
+    async def sleeper(time: VirtualTime) -> None:
+        await time.sleep(0.001)
+        order.append("slept")
+
+    async with VirtualTime() as time, anyio.create_task_group() as group:
+        group.start_soon(sleeper, time)
+        group.start_soon(work)
+    assert order == ["worked", "slept"]
+
+
+async def test_a_sleep_of_nothing_is_a_turn_for_others() -> None:
+    """Zero or less, again and again, takes no time and does not block."""
+    async with VirtualTime() as time:
+        for seconds in (0, 0.0, -1.0):
+            await time.sleep(seconds)
+        assert time.monotonic() == 0
+    assert time.slept == [0, 0.0, -1.0]
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await time.sleep(0)
+    assert scope.cancelled_caught
+
+
+async def test_a_cancelled_sleeper_leaves_nothing_behind() -> None:
+    """Time does not go to where it would have woken."""
+    async with VirtualTime() as time:
+        async with anyio.create_task_group() as group:
+            for _ in range(100):
+                group.start_soon(time.sleep, 3600)
+            while len(time.slept) < 100:
+                await anyio.lowlevel.checkpoint()
+            assert repr(time) == "VirtualTime(0 s, 100 waiting)"
+            group.cancel_scope.cancel()
+        assert repr(time) == "VirtualTime(0 s, 0 waiting)"
+        await time.sleep(1)
+        assert time.monotonic() == 1
+
+
+async def test_a_sleeper_cancelled_as_time_was_to_move() -> None:
+    """The only one there was: time stays where it is, and goes on with the next."""
+    async with VirtualTime() as time, anyio.create_task_group() as group:
+
+        async def briefly() -> None:
+            with anyio.CancelScope() as scope:
+                group.start_soon(cancel_later, scope)
+                await time.sleep(60)
+
+        async def cancel_later(scope: anyio.CancelScope) -> None:
+            for _ in range(5):
+                await anyio.lowlevel.checkpoint()
+            scope.cancel()
+
+        await briefly()
+        await anyio.wait_all_tasks_blocked()
+        assert time.monotonic() == 0
+        await time.sleep(1)
+        assert time.monotonic() == 1
+
+
+async def test_for_ever_is_for_ever() -> None:
+    """Time does not run to its end for it."""
+    async with VirtualTime() as time:
+        with time.move_on_after(5) as scope:
+            await time.sleep(math.inf)
+        assert scope.cancelled_caught
+        assert time.monotonic() == 5
+
+
+async def test_a_scope_is_cancelled_by_this_time() -> None:
+    """While whatever it holds waits; one that is left in time is forgotten."""
+    async with VirtualTime() as time:
+        with time.move_on_after(30) as scope:
+            await anyio.sleep_forever()
+        assert scope.cancelled_caught
+        assert time.monotonic() == 30
+        with time.move_on_after(30) as scope:
+            await time.sleep(29)
+        assert not scope.cancel_called
+        await time.sleep(100)
+        assert time.monotonic() == 159
+        assert not scope.cancel_called
+
+
+async def test_what_is_due_first_wins() -> None:
+    """A sleep and its limit of the same length: the limit began first."""
+    async with VirtualTime() as time:
+        with time.move_on_after(5) as scope:
+            await time.sleep(5)
+        assert scope.cancelled_caught
+        with time.move_on_after(0) as scope:
+            await time.sleep(0)
+        assert scope.cancelled_caught
+        with time.move_on_after(None) as scope:
+            await time.sleep(1)
+        assert scope.deadline == math.inf
+        with time.move_on_after(5, shield=True) as scope:
+            assert scope.shield
+            assert scope.deadline == time.monotonic() + 5
+
+
+class _MineError(Exception):
+    pass
+
+
+async def test_an_exception_comes_out_as_it_is() -> None:
+    """Not in a group of exceptions, and with nothing added."""
+    error = _MineError()
+
+    async def story() -> None:
+        async with VirtualTime() as time:
+            await time.sleep(3)
+            raise error
+
+    with pytest.raises(_MineError) as caught:
+        await story()
+    assert caught.value is error
+    assert error.__cause__ is error.__context__ is None
+
+
+async def test_a_cancellation_from_outside_comes_through() -> None:
+    """Wherever it meets the block: in a sleep, or in the work before."""
+    for wait in ("sleep", "work"):
+        with anyio.CancelScope() as scope:
+            async with VirtualTime() as time:
+                if wait == "sleep":
+                    with time.move_on_after(1):
+                        await anyio.sleep_forever()
+                scope.cancel()
+                await time.sleep(60)
+        assert scope.cancelled_caught
+        assert repr(time).endswith("0 waiting)")
+
+
+async def test_a_cancelled_block_may_end_without_an_await() -> None:
+    """Then the leaving itself hears of it, and the driver is gone all the same."""
+    ended = False
+    with anyio.CancelScope() as scope:
+        async with VirtualTime():
+            scope.cancel()
+        await anyio.lowlevel.checkpoint()
+        ended = True
+    assert not ended
+
+
+async def test_a_task_that_outlives_it_is_told() -> None:
+    """Rather than left to sleep for ever."""
+    heard: list[str] = []
+
+    async def late(time: VirtualTime) -> None:
+        with pytest.raises(RuntimeError, match="ended while a task slept in it") as caught:
+            await time.sleep(60)
+        heard.append(str(caught.value))
+
+    async with anyio.create_task_group() as group, VirtualTime() as time:
+        group.start_soon(late, time)
+        while not time.slept:
+            await anyio.lowlevel.checkpoint()
+        await time.sleep(1)
+    assert len(heard) == 1
+
+
+async def test_it_serves_again_but_not_twice_at_once() -> None:
+    """Time goes on where it was."""
+    time = VirtualTime()
+    for _ in range(2):
+        async with time:
+            with pytest.raises(RuntimeError, match="VirtualTime is in use"):
+                await time.__aenter__()
+            await time.sleep(2)
+    assert time.monotonic() == 4
+
+
+async def test_by_hand() -> None:
+    """Without `async with` time moves when it is told to."""
+    time = VirtualTime()
+    breaker = CircuitBreaker(1, 30, clock=time.monotonic)
+    breaker.record_failure()
+    time.advance(29)
+    assert not breaker.can_execute()
+    time.advance(1)
+    assert breaker.can_execute()
+    with time.move_on_after(5) as scope:
+        time.advance(5)
+        await anyio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+async def test_by_hand_within() -> None:
+    """Whoever waited for a moment that was passed over wakes."""
+    async with VirtualTime() as time, anyio.create_task_group() as group:
+        group.start_soon(time.sleep, 10)
+        while not time.slept:
+            await anyio.lowlevel.checkpoint()
+        time.advance(25)
+    assert time.monotonic() == 25
+
+
+async def test_without_a_driver_a_sleep_moves_time_by_itself() -> None:
+    """It lets others have a turn, and does not add up with another of the same moment."""
+    time = VirtualTime()
+    await time.sleep(3)
+    assert time.monotonic() == 3
+    async with anyio.create_task_group() as group:
+        group.start_soon(time.sleep, 5)
+        group.start_soon(time.sleep, 2)
+    assert time.monotonic() == 8
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await time.sleep(100)
+    assert time.monotonic() == 8
+
+
+def test_the_date_is_what_was_asked_for() -> None:
+    """In whatever time zone; by default the same in each run."""
+    noon = datetime(2031, 5, 6, 12, tzinfo=timezone(timedelta(hours=2)))
+    assert datetime.fromtimestamp(VirtualTime(noon).time(), UTC) == noon
+    assert datetime.fromtimestamp(VirtualTime().time(), UTC) == datetime(2030, 1, 1, tzinfo=UTC)
+    assert VirtualTime().monotonic() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("start", "error", "text"),
+    [
+        (datetime(2030, 1, 1), ValueError, "start must have a time zone"),  # noqa: DTZ001 - that is it
+        (0.0, TypeError, "start must be a datetime"),
+    ],
+)
+def test_a_start_without_a_place_in_time_is_refused(
+    start: Any,  # noqa: ANN401 - bad input
+    error: type[Exception],
+    text: str,
+) -> None:
+    """With a message that names it."""
+    with pytest.raises(error, match=text):
+        VirtualTime(start)
+
+
+@pytest.mark.parametrize("bad", [math.nan, "1", True, None])
+async def test_what_is_no_time_is_refused(bad: Any) -> None:  # noqa: ANN401 - bad input
+    """By every method that takes one."""
+    time = VirtualTime()
+    with pytest.raises((TypeError, ValueError), match="seconds must be"):
+        await time.sleep(bad)
+    with pytest.raises((TypeError, ValueError), match="seconds must be"):
+        time.advance(bad)
+    if bad is not None:
+        with pytest.raises((TypeError, ValueError), match="delay must be"):
+            time.move_on_after(bad)
+    assert time.slept == []
+
+
+@pytest.mark.parametrize("bad", [-1, math.inf])
+def test_time_moves_on_and_not_too_far(bad: float) -> None:
+    """Neither back nor to the end."""
+    with pytest.raises(ValueError, match="seconds must be a finite number of at least 0"):
+        VirtualTime().advance(bad)
