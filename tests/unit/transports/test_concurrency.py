@@ -1,0 +1,779 @@
+import math
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import httpx
+import pytest
+
+from tests.support import Body, Clock, Endless, Events, Scripted, Step, get, until
+from walltrack import (
+    AdaptiveLimit,
+    Backoff,
+    CircuitBreakerOpenError,
+    ConcurrencyLimitError,
+    ConcurrencyLimitTransport,
+    Event,
+    RejectReason,
+    RequestRejected,
+    RetryPolicy,
+    RetryTransport,
+)
+from walltrack.core.extensions import DEADLINE
+from walltrack.core.naming import origin_of
+
+pytestmark = pytest.mark.anyio
+
+URL = "https://api.test/things"
+
+
+class Desk(httpx.AsyncBaseTransport):
+    """Notes who came, how many are here at once, and answers each when it is told to."""
+
+    def __init__(self) -> None:
+        self.came: list[str] = []
+        self.here = 0
+        self.most = 0
+        self.told: dict[str, anyio.Event] = {}
+        self.answer: Callable[[], httpx.Response] = lambda: httpx.Response(200)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        name = request.url.path.strip("/")
+        self.came.append(name)
+        self.here += 1
+        self.most = max(self.most, self.here)
+        try:
+            await self.told.setdefault(name, anyio.Event()).wait()
+        finally:
+            self.here -= 1
+        return self.answer()
+
+    def tell(self, *names: str) -> None:
+        """Answer these, or do so when they come."""
+        for name in names:
+            self.told.setdefault(name, anyio.Event()).set()
+
+
+class Callers:
+    """Tasks that each send one request, and what became of it."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, tasks: anyio.abc.TaskGroup) -> None:
+        self.transport = transport
+        self.tasks = tasks
+        self.ended: dict[str, httpx.Response | Exception] = {}
+        self.scopes: dict[str, anyio.CancelScope] = {}
+
+    async def come(self, *names: str, **extensions: object) -> None:
+        """Have these ask, one after the other."""
+        for name in names:
+            self.scopes[name] = anyio.CancelScope()
+            self.tasks.start_soon(self._ask, name, extensions)
+            await anyio.wait_all_tasks_blocked()
+
+    async def _ask(self, name: str, extensions: dict[str, object]) -> None:
+        request = get(f"https://api.test/{name}", extensions=dict(extensions))
+        with self.scopes[name]:
+            try:
+                self.ended[name] = await self.transport.handle_async_request(request)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+                self.ended[name] = error
+
+    async def cancel(self, *names: str) -> None:
+        """Cancel these all at once."""
+        for name in names:
+            self.scopes[name].cancel()
+        await anyio.wait_all_tasks_blocked()
+
+
+@asynccontextmanager
+async def office(limit: int = 1, **options: Any) -> AsyncIterator[tuple[Desk, Callers]]:  # noqa: ANN401 - handed on
+    """A desk behind a limit, and callers; nothing is left of it when all have been served."""
+    desk = Desk()
+    transport = ConcurrencyLimitTransport(desk, limit, **{"listener": None, **options})
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            yield desk, Callers(transport, tasks)
+    assert desk.most <= limit
+    assert at_rest(transport)
+
+
+def at_rest(transport: ConcurrencyLimitTransport) -> bool:
+    """Whether every permit is back, and nobody waits."""
+    return "<0 of " in repr(transport) and ", 0 waiting>" in repr(transport)
+
+
+def layer(*steps: Step, limit: Any = 1, **options: Any) -> ConcurrencyLimitTransport:  # noqa: ANN401 - handed on
+    """The transport under test over a script."""
+    return ConcurrencyLimitTransport(Scripted(*steps), limit, **{"listener": None, **options})
+
+
+def streamed(*chunks: bytes | BaseException) -> httpx.Response:
+    """A response whose body has still to be read."""
+    return httpx.Response(200, stream=Body(*chunks))
+
+
+class Left:
+    """A deadline with so many seconds left."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def left(self) -> float:
+        return self.seconds
+
+
+def no_timer(seconds: float) -> anyio.CancelScope:
+    """A timer that nobody should start."""
+    raise AssertionError(seconds)
+
+
+# Turns
+
+
+async def test_so_many_are_under_way_and_no_more() -> None:
+    """The others wait until one is done."""
+    async with office(limit=2, timer=no_timer) as (desk, callers):
+        await callers.come("a", "b", "c", "d")
+        assert desk.came == ["a", "b"]
+        desk.tell("b")
+        await anyio.wait_all_tasks_blocked()
+        assert desk.came == ["a", "b", "c"]
+        desk.tell("a", "c", "d")
+
+
+async def test_a_hundred_have_their_turns_in_the_order_in_which_they_came() -> None:
+    """First come, first served."""
+    names = [str(number) for number in range(100)]
+    async with office() as (desk, callers):
+        await callers.come(*names)
+        desk.tell(*names)
+    assert desk.came == names
+
+
+async def test_nobody_overtakes_whoever_waits() -> None:
+    """A permit that is given back is not free for one who comes at that very moment."""
+    async with office() as (desk, callers):
+        await callers.come("holder", "waiter")
+
+        async def come_at_once() -> None:
+            desk.tell("holder")
+            while desk.here:
+                await anyio.lowlevel.checkpoint()
+            await callers.transport.handle_async_request(get("https://api.test/newcomer"))
+
+        desk.tell("newcomer", "waiter")
+        callers.tasks.start_soon(come_at_once)
+    assert desk.came == ["holder", "waiter", "newcomer"]
+
+
+class Crowded:
+    """A server to which anything may happen; whoever streams is here until the body is closed."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.here = self.most = 0
+
+    async def __call__(self, _: httpx.Request) -> httpx.Response:
+        self.here += 1
+        self.most = max(self.most, self.here)
+        response: httpx.Response | None = None
+        try:
+            for _turn in range(self.rng.randrange(4)):
+                await anyio.lowlevel.checkpoint()
+            response = self.respond()
+        finally:
+            if response is None or response.is_closed:
+                self.here -= 1
+        return response
+
+    def respond(self) -> httpx.Response:
+        """An exception, a response, a stream, or one that is cut."""
+        kind = self.rng.randrange(5)
+        if kind == 0:
+            raise httpx.ReadError("broken")
+        if kind == 1:
+            return httpx.Response(200)
+        cut = [httpx.ReadError("cut")] if kind == 2 else []
+        return httpx.Response(200, stream=Counted(self, b"one", *cut, b"two"))
+
+
+class Counted(Body):
+    """Tells that it is gone when it is closed."""
+
+    def __init__(self, server: Crowded, *chunks: bytes | BaseException) -> None:
+        super().__init__(*chunks)
+        self.server = server
+
+    async def aclose(self) -> None:
+        self.server.here -= not self.closes
+        self.closes += 1
+
+
+async def visit(transport: httpx.AsyncBaseTransport, rng: random.Random) -> None:
+    """Ask, perhaps read, and close."""
+    try:
+        response = await transport.handle_async_request(get())
+        try:
+            if rng.random() < 0.7:
+                await response.aread()
+        finally:
+            await response.aclose()
+    except httpx.ReadError:
+        pass
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_hundreds_of_callers_never_exceed_the_limit_and_all_have_their_turn(
+    seed: int,
+) -> None:
+    """Whatever becomes of each: served, failed, cut off, cancelled, closed early or late."""
+    rng = random.Random(seed)  # noqa: S311 - a race is no secret
+    server = Crowded(rng)
+    transport = layer(server, limit=7)
+    done = 0
+
+    async def call() -> None:
+        nonlocal done
+        with anyio.CancelScope() as scope:
+            if rng.random() < 0.3:
+                tasks.start_soon(cancel_after, scope, rng.randrange(60))
+            await visit(transport, rng)
+        done += 1
+
+    async def cancel_after(scope: anyio.CancelScope, turns: int) -> None:
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+        scope.cancel()
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(300):
+                tasks.start_soon(call)
+    assert done == 300
+    assert server.most == 7
+    assert server.here == 0
+    assert at_rest(transport)
+
+
+# A permit is held until the response is closed
+
+
+async def test_a_permit_is_held_until_the_body_is_closed() -> None:
+    """Whoever streams is still under way, before, while and after he reads."""
+    async with office() as (desk, callers):
+        desk.answer = lambda: streamed(b"one", b"two")
+        desk.tell("a", "b")
+        await callers.come("a", "b")
+        response = callers.ended["a"]
+        assert isinstance(response, httpx.Response)
+        chunks = response.aiter_raw()
+        await anext(chunks)
+        await anyio.wait_all_tasks_blocked()
+        assert desk.came == ["a"]
+        assert [chunk async for chunk in chunks] == [b"two"]
+        await anyio.wait_all_tasks_blocked()
+        assert desk.came == ["a", "b"]
+        other = callers.ended["b"]
+        assert isinstance(other, httpx.Response)
+        await other.aclose()
+
+
+async def test_a_response_that_nobody_reads_gives_its_permit_back_when_it_is_closed() -> None:
+    """Not before, and once only, however often it is closed."""
+    transport = layer(lambda _: streamed(b"body"), limit=2)
+    one, two = [await transport.handle_async_request(get()) for _ in range(2)]
+    await one.aclose()
+    await one.aclose()
+    await one.stream.aclose()  # type: ignore[union-attr]  # this one is asynchronous
+    assert "<1 of 2 under way" in repr(transport)
+    await two.aclose()
+    assert at_rest(transport)
+
+
+async def test_a_body_that_is_there_already_needs_no_closing() -> None:
+    """A response without a stream is done when it comes."""
+    transport = layer(200)
+    for _ in range(3):
+        await transport.handle_async_request(get())
+    assert at_rest(transport)
+
+
+async def test_a_body_that_breaks_off_gives_its_permit_back() -> None:
+    """A client closes what broke."""
+    transport = layer(lambda _: streamed(b"one", httpx.ReadError("cut")))
+    async with httpx.AsyncClient(transport=transport) as client:
+        for _ in range(3):
+            with pytest.raises(httpx.ReadError):
+                await client.get(URL)
+    assert at_rest(transport)
+
+
+async def test_a_reader_who_goes_away_early_gives_the_permit_back() -> None:
+    """Closing is enough, wherever he stopped."""
+    transport = layer(lambda _: httpx.Response(200, stream=Endless()))
+    for _ in range(3):
+        response = await transport.handle_async_request(get())
+        body: Any = response.stream
+        await anext(aiter(body))
+        await response.aclose()
+    assert at_rest(transport)
+
+
+async def test_a_reader_who_is_cancelled_gives_the_permit_back() -> None:
+    """In the middle of a body, too."""
+
+    class Stuck(Body):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"one"
+            await anyio.sleep_forever()
+
+    transport = layer(lambda _: httpx.Response(200, stream=Stuck()))
+    async with httpx.AsyncClient(transport=transport) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(client.get, URL)
+        await anyio.wait_all_tasks_blocked()
+        assert "<1 of 1 under way" in repr(transport)
+        tasks.cancel_scope.cancel()
+    assert at_rest(transport)
+
+
+async def test_a_closing_that_is_cancelled_or_fails_gives_the_permit_back() -> None:
+    """The connection is lost, the place is not."""
+
+    class Stuck(Body):
+        async def aclose(self) -> None:
+            await anyio.sleep_forever()
+
+    class Failing(Body):
+        async def aclose(self) -> None:
+            raise httpx.CloseError("broken")
+
+    transport = layer(httpx.Response(200, stream=Stuck()), httpx.Response(200, stream=Failing()))
+    response = await transport.handle_async_request(get())
+    with anyio.move_on_after(0.01):
+        await response.aclose()
+    assert at_rest(transport)
+    response = await transport.handle_async_request(get())
+    with pytest.raises(httpx.CloseError):
+        await response.aclose()
+    assert at_rest(transport)
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError, RuntimeError, KeyboardInterrupt])
+async def test_a_call_that_fails_gives_its_permit_back(error: type[BaseException]) -> None:
+    """And the very exception comes through."""
+    raised = error("broken")
+    transport = layer(raised)
+    for _ in range(3):
+        with pytest.raises(error) as caught:
+            await transport.handle_async_request(get())
+        assert caught.value is raised
+    assert at_rest(transport)
+
+
+async def test_a_call_that_is_cancelled_gives_its_permit_back() -> None:
+    """Whoever waits goes at once."""
+    async with office() as (desk, callers):
+        await callers.come("a", "b")
+        await callers.cancel("a")
+        assert desk.came == ["a", "b"]
+        desk.tell("b")
+
+
+async def test_beneath_retries_a_small_body_holds_its_permit_until_it_is_closed() -> None:
+    """It is read ahead, and closed by its reader; responses that are retried are let go of."""
+
+    def answer(status: int) -> Step:
+        return lambda _: httpx.Response(status, headers={"content-length": "2"}, stream=Body(b"ok"))
+
+    transport = layer(answer(503), answer(503), answer(200))
+    policy = RetryPolicy(backoff=Backoff(base=0.0))
+    top = RetryTransport(transport, policy=policy, listener=None)
+    with anyio.fail_after(10):
+        response = await top.handle_async_request(get())
+    assert response.extensions["walltrack.attempts"] == 3
+    assert "<1 of 1 under way" in repr(transport)
+    await response.aread()
+    assert at_rest(transport)
+
+
+# Cancelled in the queue
+
+
+@pytest.mark.parametrize("position", range(5))
+async def test_whoever_waits_can_be_cancelled_at_any_position(position: int) -> None:
+    """He is gone, and the others keep their order."""
+    names = ["a", "b", "c", "d", "e"]
+    gone = names.pop(position)
+    async with office() as (desk, callers):
+        await callers.come("holder", "a", "b", "c", "d", "e")
+        await callers.cancel(gone)
+        desk.tell("holder", *names)
+    assert desk.came == ["holder", *names]
+    assert gone not in callers.ended
+
+
+async def test_all_who_wait_can_be_cancelled_at_once() -> None:
+    """Nothing is left of them, and the next one has his turn."""
+    async with office() as (desk, callers):
+        await callers.come("holder", *"abcdefgh")
+        await callers.cancel(*"abcdefgh")
+        assert ", 0 waiting>" in repr(callers.transport)
+        await callers.come("next")
+        desk.tell("holder", "next")
+    assert desk.came == ["holder", "next"]
+
+
+async def test_whoever_is_cancelled_when_called_passes_the_permit_on() -> None:
+    """The next one in the queue has it then."""
+    async with office() as (desk, callers):
+        desk.answer = lambda: streamed(b"body")
+        desk.tell("holder", "a", "b")
+        await callers.come("holder", "a", "b")
+        held = callers.ended["holder"]
+        assert isinstance(held, httpx.Response)
+        await held.aclose()  # calls "a", who has not noticed yet
+        callers.scopes["a"].cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert desk.came in (["holder", "b"], ["holder", "a", "b"])
+        for name in ("a", "b"):
+            if isinstance(response := callers.ended.get(name), httpx.Response):
+                await response.aclose()
+        await anyio.wait_all_tasks_blocked()
+        response = callers.ended["b"]
+        assert isinstance(response, httpx.Response)
+        await response.aclose()
+
+
+async def test_a_coroutine_that_is_thrown_away_in_the_queue_leaves_it() -> None:
+    """An event loop that shuts down does that."""
+    async with office() as (desk, callers):
+        await callers.come("holder")
+        thrown = callers.transport.handle_async_request(get())
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await thrown
+        assert ", 0 waiting>" in repr(callers.transport)
+        desk.tell("holder")
+
+
+# Refusals
+
+
+async def test_a_full_queue_refuses(events: Events) -> None:
+    """At once; it is told, and the error says why, without a secret."""
+    async with office(max_queue=2, listener=events) as (desk, callers):
+        await callers.come("holder", "a", "b", "c?api-key=hunter2")
+        error = callers.ended["c?api-key=hunter2"]
+        desk.tell("holder", "a", "b")
+    assert isinstance(error, ConcurrencyLimitError)
+    assert isinstance(error, httpx.TransportError)
+    assert error.waited == 0.0
+    assert error.request.url.path == "/c"
+    assert str(error) == (
+        "api.test: concurrency limit reached and the queue is full, request not sent"
+    )
+    assert events == [RequestRejected("api.test", "GET", "/c", RejectReason.QUEUE_FULL)]
+    assert "hunter2" not in repr(events)
+    assert desk.came == ["holder", "a", "b"]
+
+
+async def test_without_a_queue_whoever_finds_no_place_is_refused() -> None:
+    """`max_queue=0` is a bulkhead that never makes anybody wait."""
+    async with office(max_queue=0) as (desk, callers):
+        await callers.come("a", "b")
+        assert isinstance(callers.ended["b"], ConcurrencyLimitError)
+        desk.tell("a", "c")
+        await anyio.wait_all_tasks_blocked()
+        await callers.come("c")
+        assert isinstance(callers.ended["c"], httpx.Response)
+
+
+async def test_whoever_left_makes_room_in_the_queue() -> None:
+    """It counts who waits, not who ever did."""
+    async with office(max_queue=1) as (desk, callers):
+        await callers.come("holder", "a")
+        await callers.cancel("a")
+        await callers.come("b")
+        desk.tell("holder", "b")
+    assert desk.came == ["holder", "b"]
+
+
+async def test_whoever_waits_too_long_is_refused(events: Events) -> None:
+    """After `queue_timeout`, with the time that it waited; the others keep their places."""
+    async with office(queue_timeout=0.02, listener=events) as (desk, callers):
+        await callers.come("holder", "a")
+        await until(lambda: "a" in callers.ended)
+        await callers.come("b")
+        desk.tell("holder", "b")
+    error = callers.ended["a"]
+    assert isinstance(error, ConcurrencyLimitError)
+    assert error.waited >= 0.015
+    assert "no turn within" in str(error)
+    assert events[0] == RequestRejected("api.test", "GET", "/a", RejectReason.QUEUE_TIMEOUT)
+
+
+async def test_the_wait_is_measured_by_the_clock_that_was_given(clock: Clock) -> None:
+    """A test need not wait."""
+    asked: list[float] = []
+
+    def timer(seconds: float) -> anyio.CancelScope:
+        asked.append(seconds)
+        clock.advance(seconds)
+        scope = anyio.CancelScope()
+        scope.cancel()
+        return scope
+
+    async with office(queue_timeout=30.0, clock=clock, timer=timer) as (desk, callers):
+        await callers.come("holder", "a")
+        await callers.come("b", **{DEADLINE: Left(7.0)})
+        await callers.come("c", **{DEADLINE: Left(math.inf)})
+        await until(lambda: len(callers.ended) == 3)
+        desk.tell("holder")
+    assert asked == [30.0, 7.0, 30.0]
+    error = callers.ended["b"]
+    assert isinstance(error, ConcurrencyLimitError)
+    assert error.waited == 7.0
+
+
+async def test_whoever_is_called_at_the_last_moment_goes() -> None:
+    """His time is over, but his turn has come."""
+    scopes: list[anyio.CancelScope] = []
+
+    def timer(_: float) -> anyio.CancelScope:
+        scopes.append(anyio.CancelScope())
+        return scopes[-1]
+
+    async with office(queue_timeout=1.0, timer=timer) as (desk, callers):
+        desk.answer = lambda: streamed(b"body")
+        desk.tell("holder", "a")
+        await callers.come("holder", "a")
+        for name in ("holder", "a"):
+            response = callers.ended[name]
+            assert isinstance(response, httpx.Response)
+            await response.aclose()
+            scopes[0].cancel()
+            await anyio.wait_all_tasks_blocked()
+    assert desk.came == ["holder", "a"]
+
+
+async def test_a_deadline_that_has_passed_leaves_no_time_to_wait(events: Events) -> None:
+    """The request is refused at once, and the error does not speak of a full queue."""
+    async with office(listener=events, timer=no_timer) as (desk, callers):
+        await callers.come("holder")
+        await callers.come("late", **{DEADLINE: Left(0.0)})
+        desk.tell("holder")
+    error = callers.ended["late"]
+    assert isinstance(error, ConcurrencyLimitError)
+    assert "no turn within 0.0 s" in str(error)
+    assert [event.because for event in events if isinstance(event, RequestRejected)] == [
+        RejectReason.QUEUE_TIMEOUT
+    ]
+
+
+async def test_a_listener_that_fails_does_not_hide_the_refusal() -> None:
+    """It is logged, and the caller gets the error that he should."""
+
+    def fail(event: Event) -> None:
+        raise ValueError(event)
+
+    async with office(max_queue=0, listener=fail) as (desk, callers):
+        await callers.come("a", "b")
+        assert isinstance(callers.ended["b"], ConcurrencyLimitError)
+        desk.tell("a")
+
+
+async def test_a_refusal_is_not_retried() -> None:
+    """To ask again at once would only make the crowd larger."""
+    async with office(max_queue=0) as (desk, callers):
+        await callers.come("a")
+        top = RetryTransport(callers.transport, listener=None)
+        with pytest.raises(ConcurrencyLimitError):
+            await top.handle_async_request(get())
+        desk.tell("a")
+
+
+# One limit for each key
+
+
+async def test_by_default_all_requests_share_one_limit() -> None:
+    """Wherever they go."""
+    transport = layer(lambda _: streamed(b"body"), limit=2, max_queue=0)
+    await transport.handle_async_request(get("https://one.test/"))
+    await transport.handle_async_request(get("https://two.test/"))
+    with pytest.raises(ConcurrencyLimitError):
+        await transport.handle_async_request(get("https://three.test/"))
+
+
+async def test_each_origin_can_have_a_limit_of_its_own() -> None:
+    """One that is slow does not keep the others waiting."""
+    transport = layer(lambda _: streamed(b"body"), max_queue=0, key=origin_of)
+    held = await transport.handle_async_request(get("https://one.test/a"))
+    with pytest.raises(ConcurrencyLimitError):
+        await transport.handle_async_request(get("https://one.test/b"))
+    await transport.handle_async_request(get("https://two.test/"))
+    await held.aclose()
+    await transport.handle_async_request(get("https://one.test/b"))
+
+
+async def test_keys_are_forgotten_when_nothing_of_theirs_is_under_way() -> None:
+    """A permit that is held is never given twice, however many other keys there are."""
+    transport = layer(lambda _: streamed(b"body"), max_queue=0, key=origin_of, max_keys=2)
+    await transport.handle_async_request(get("https://held.test/"))
+    for number in range(20):
+        response = await transport.handle_async_request(get(f"https://host{number}.test/"))
+        await response.aclose()
+    with pytest.raises(ConcurrencyLimitError):
+        await transport.handle_async_request(get("https://held.test/"))
+
+
+# Adaptive
+
+
+async def judged(clock: Clock, ending: Step, limit: AdaptiveLimit) -> int:
+    """The limit after a window of good answers, and one in which requests end so."""
+
+    def wait(_: httpx.Request) -> httpx.Response:
+        clock.advance(0.1)
+        if isinstance(ending, int):
+            return httpx.Response(ending)
+        assert isinstance(ending, BaseException)
+        raise ending
+
+    def good(_: httpx.Request) -> httpx.Response:
+        clock.advance(0.1)
+        return httpx.Response(200)
+
+    transport = layer(*[good] * 10, wait, limit=limit, clock=clock)
+    for _ in range(30):
+        try:
+            await transport.handle_async_request(get())
+        except Exception as error:  # noqa: BLE001 - that is how it ends
+            assert error is ending  # noqa: PT017 - not always
+    assert at_rest(transport)
+    return limit.limit
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [429, 503, 504, httpx.ReadTimeout("slow"), httpx.ConnectError("down"), httpx.PoolTimeout("")],
+)
+async def test_what_is_dropped_makes_the_limit_smaller(clock: Clock, ending: Step) -> None:
+    """No answer, or one that says that it is too much."""
+    assert await judged(clock, ending, AdaptiveLimit(8, window=0.05)) == 5
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        500,
+        502,
+        ValueError("of the caller"),
+        httpx.UnsupportedProtocol(""),
+        CircuitBreakerOpenError(),
+    ],
+)
+async def test_what_says_nothing_of_load_changes_nothing(clock: Clock, ending: Step) -> None:
+    """A server that fails quickly is not a quick one, and what was not sent met no server."""
+    assert await judged(clock, ending, AdaptiveLimit(8, window=0.05)) == 8
+
+
+async def test_a_call_that_is_cancelled_says_nothing_of_the_server() -> None:
+    """Its caller had enough, for whatever reason."""
+    limit = AdaptiveLimit(8, window=1e-9)
+    transport = layer(lambda _: anyio.sleep_forever(), limit=limit)
+    for _ in range(30):
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await transport.handle_async_request(get())
+    assert limit.limit == 2
+    assert at_rest(transport)
+
+
+async def test_a_limit_that_grows_calls_those_who_wait() -> None:
+    """Those who came first, and as many as there is room for."""
+    desk = Desk()
+    limit = AdaptiveLimit(40, window=1e-9)
+    transport = ConcurrencyLimitTransport(desk, limit, listener=None)
+    first, rest = [f"a{n}" for n in range(10)], [f"b{n}" for n in range(60)]
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            callers = Callers(transport, tasks)
+            await callers.come(*first, *rest)
+            assert desk.came == first
+            desk.tell(*first)
+            await anyio.wait_all_tasks_blocked()
+            assert set(desk.came[10:]) == set(rest[:40])  # trio has them run in any order
+            desk.tell(*rest)
+    assert at_rest(transport)
+    assert desk.most == 40
+
+
+async def test_every_key_learns_by_itself(clock: Clock) -> None:
+    """With the settings that were given, and without changing what was given."""
+
+    def wait(_: httpx.Request) -> httpx.Response:
+        clock.advance(0.1)
+        return streamed(b"body")
+
+    limit = AdaptiveLimit(8)
+    transport = layer(wait, limit=limit, key=origin_of, clock=clock, max_queue=0)
+    for _ in range(10):
+        response = await transport.handle_async_request(get("https://known.test/"))
+        await response.aclose()
+    for _ in range(8):
+        await transport.handle_async_request(get("https://known.test/"))
+    for _ in range(2):
+        await transport.handle_async_request(get("https://new.test/"))
+    with pytest.raises(ConcurrencyLimitError):
+        await transport.handle_async_request(get("https://new.test/"))
+    assert limit.limit == 2
+
+
+# Making one
+
+
+def test_the_repr_tells_how_things_stand() -> None:
+    """A developer sees what is inside, and how many are under way; with keys, the limit of each."""
+    inner = httpx.MockTransport(lambda _: httpx.Response(200))
+    assert repr(ConcurrencyLimitTransport(inner)) == (
+        f"ConcurrencyLimitTransport({inner!r}, <0 of 20 under way, 0 waiting>)"
+    )
+    assert repr(ConcurrencyLimitTransport(inner, 5, key=origin_of)) == (
+        f"ConcurrencyLimitTransport({inner!r}, limit=5)"
+    )
+    assert repr(ConcurrencyLimitTransport(inner, "adaptive", key=origin_of)) == (
+        f"ConcurrencyLimitTransport({inner!r}, "
+        "limit=AdaptiveLimit(20, minimum=1, maximum=100, limit=5))"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "named"),
+    [
+        ({"limit": 0}, ValueError, "limit must be at least 1"),
+        ({"limit": -1}, ValueError, "limit must be at least 1"),
+        ({"limit": True}, TypeError, "limit must be a whole number"),
+        ({"limit": 1.5}, TypeError, "limit must be a whole number"),
+        ({"limit": None}, TypeError, "limit must be a whole number"),
+        ({"limit": "20"}, ValueError, "limit must be one of 'adaptive'"),
+        ({"max_queue": -1}, ValueError, "max_queue must be at least 0"),
+        ({"max_queue": math.inf}, TypeError, "max_queue must be a whole number"),
+        ({"queue_timeout": 0}, ValueError, "queue_timeout must be a finite number above 0"),
+        ({"queue_timeout": math.nan}, ValueError, "queue_timeout must be a finite number above 0"),
+        ({"queue_timeout": "1"}, TypeError, "queue_timeout must be a number"),
+        ({"key": "origin"}, TypeError, "key must be a function"),
+        ({"max_keys": 0}, ValueError, "max_keys must be at least 1"),
+        ({"clock": 0.0}, TypeError, "clock must be a function"),
+        ({"timer": 1.0}, TypeError, "timer must be a function"),
+    ],
+)
+def test_bad_arguments_are_refused(
+    arguments: dict[str, Any], error: type[Exception], named: str
+) -> None:
+    """What cannot be meant is refused where it is given, by its name."""
+    with pytest.raises(error, match=f"^{named}"):
+        layer(200, **arguments)
