@@ -32,8 +32,9 @@ class HedgingTransport(WrappingTransport):
     """Sends a request a second time when the first attempt has not answered after a while.
 
     The first good answer wins: one with a status that is not in `statuses`. The other attempt is
-    cancelled, and its connection freed. If one fails, the other is waited for; if both do, or the
-    first does before there is a second, the first one's outcome comes back, as it is. What asks
+    cancelled, and its connection freed. If one fails, the other is waited for, unless the first has
+    answered at more length than can be kept meanwhile, 64 KiB; if both do, or the first does before
+    there is a second, the first one's outcome comes back, as it is. What asks
     again after a failure is `RetryTransport`, which belongs outside of this; limits and breakers
     belong inside, where they see each attempt.
 
@@ -136,7 +137,7 @@ class HedgingTransport(WrappingTransport):
                 # The first attempt takes no task of its own: it runs in the caller's.
                 tasks.start_soon(self._second, request, pair, delay, began, tasks.cancel_scope)
                 await pair.first.make(self._inner, self._statuses)
-                if pair.decided:
+                if pair.decided or not await pair.first.keep():
                     tasks.cancel_scope.cancel()
             await pair.release_loser()
         except BaseExceptionGroup as group:
@@ -164,9 +165,9 @@ class HedgingTransport(WrappingTransport):
             emit(self._listener, RequestHedged(*names, after))
         second = pair.add_second()
         await second.make(self._inner, self._statuses)
-        if pair.decided:
+        if second.good:
             both.cancel()
-        else:
+        elif pair.first.ended is None:
             await second.release()  # at once: the first may take long
 
 

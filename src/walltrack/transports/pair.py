@@ -11,8 +11,9 @@ from walltrack.core.exceptions import RequestRejectedError
 from walltrack.core.extensions import DELIVERY, GATE
 from walltrack.resilience.outcome import Delivery
 from walltrack.transports.evidence import delivery_after
-from walltrack.transports.release import release
+from walltrack.transports.release import MAX_DRAIN_BYTES, release
 from walltrack.transports.requests import copy_of
+from walltrack.transports.watched_body import watched
 
 _TOLD: Final = (GATE, DELIVERY)
 """What layers inside leave on the request that they were sent, for those outside to read."""
@@ -27,12 +28,13 @@ class Attempt:
         request: The request as it came.
     """
 
-    __slots__ = ("ended", "good", "request")
+    __slots__ = ("_let_go", "ended", "good", "request")
 
     def __init__(self, request: httpx.Request) -> None:
         self.request = copy_of(request)
         self.ended: httpx.Response | Exception | None = None
         self.good = False
+        self._let_go = False
 
     async def make(self, inner: httpx.AsyncBaseTransport, bad: AbstractSet[int]) -> None:
         """Send the request through `inner`; a status in `bad` is not good."""
@@ -54,10 +56,39 @@ class Attempt:
             return delivery_after(self.request, self.ended)
         return Delivery.ANSWERED
 
+    async def keep(self) -> bool:
+        """Have the response in memory, and let go of all that an open one holds.
+
+        That is a connection, and a place in every limit inside, for which the other attempt may be
+        waiting: neither would ever get on.
+
+        Returns:
+            False when the body is too long for that, and goes on holding them.
+        """
+        if self.response is None or self.response.is_closed:
+            return True
+        body = watched(self.response)
+        self._let_go = True
+        try:
+            if not await body.read_ahead(MAX_DRAIN_BYTES):
+                self._let_go = False
+                return False
+            with anyio.CancelScope(shield=True):
+                await body.aclose()
+        except Exception as error:  # noqa: BLE001 - an outcome, as above
+            self.ended = error
+        return True
+
     async def release(self) -> None:
         """Let go of its response, if there is one."""
-        if self.response is not None:
+        if self.response is not None and not self._let_go:
             await release(self.request, self.response, max_seconds=_DRAIN_SECONDS)
+
+    async def close(self) -> None:
+        """Close its response, if there is one."""
+        if self.response is not None and not self._let_go:
+            with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
+                await self.response.aclose()
 
 
 class Pair:
@@ -96,9 +127,8 @@ class Pair:
     async def close(self) -> None:
         """Let go of everything: nobody waits for the outcome any more."""
         for attempt in (self.first, self.second):
-            if attempt is not None and attempt.response is not None:
-                with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
-                    await attempt.response.aclose()
+            if attempt is not None:
+                await attempt.close()
         self._forget()
 
     def outcome(self) -> httpx.Response:

@@ -218,3 +218,48 @@ async def test_the_exceptions_die_by_themselves(*, close: bool) -> None:
             with pytest.raises(httpx.ReadError):
                 pair.outcome()
         assert [ref() for ref in died] == [None, None]
+
+
+async def test_a_failed_answer_is_kept_without_what_it_holds() -> None:
+    """Its body is read and closed, once, and can still be read; a broken one is an exception."""
+    body, broken = Body(b"do", b"wn"), Body(b"do", httpx.ReadError("reset"))
+    pair = await make(Pair(get()), httpx.Response(503, stream=body))
+    assert await pair.first.keep()
+    assert body.closes == 1
+    response = pair.outcome()
+    assert (response.status_code, await response.aread()) == (503, b"down")
+
+    pair = await make(Pair(get()), httpx.Response(503, stream=broken))
+    assert await pair.first.keep()
+    assert broken.closes == 1
+    with pytest.raises(httpx.ReadError):
+        pair.outcome()
+
+
+async def test_a_failed_answer_that_is_kept_is_let_go_of_once() -> None:
+    """Also when the other attempt wins, or nobody waits any more."""
+    for let_go in (Pair.release_loser, Pair.close):
+        body = Body(b"down")
+        pair = Pair(get())
+        pair.add_second()
+        await make(pair, httpx.Response(503, stream=body), 200)
+        assert await pair.first.keep()
+        await let_go(pair)
+        assert body.closes == 1
+
+
+async def test_a_failed_answer_that_is_too_long_is_not_kept() -> None:
+    """It comes back whole, and holds what it holds until it is read."""
+    chunks = [b"x" * 40_000] * 2
+    body = Body(*chunks)
+    pair = await make(Pair(get()), httpx.Response(503, stream=body))
+    assert not await pair.first.keep()
+    assert body.closes == 0
+    assert await pair.outcome().aread() == b"".join(chunks)
+    assert body.closes == 1
+
+
+async def test_what_holds_nothing_need_not_be_kept() -> None:
+    """An exception, or a response whose body is there already."""
+    for step in (httpx.ReadError, 503):
+        assert await (await make(Pair(get()), step)).first.keep()
