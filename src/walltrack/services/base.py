@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -12,17 +13,20 @@ from walltrack.config.settings import Settings, get_settings
 from walltrack.core import validation, waiting
 from walltrack.core.exceptions import RequestRejectedError
 from walltrack.core.extensions import REPORT, SERVICE, WHOLE_BODY, CallReport
-from walltrack.resilience.backoff import Backoff
 from walltrack.resilience.budget import RetryBudget
-from walltrack.resilience.circuit_breaker import CircuitBreaker, CircuitState
+from walltrack.resilience.circuit_breaker import CircuitBreaker
+from walltrack.resilience.circuit_state import CircuitState
 from walltrack.resilience.events import Listener
 from walltrack.resilience.retry import RetryPolicy
 from walltrack.services import failures
 from walltrack.services.base_url import BaseURL
+from walltrack.services.connections import Connections
+from walltrack.services.defaults import breaker_by, policy_by
 from walltrack.services.requests import BodyOptions, RequestBuilder, RequestOptions, sending
 from walltrack.telemetry.log import log_event
-from walltrack.transports.circuit_breaker import CircuitBreakerTransport
+from walltrack.transports.environment_proxies import transport_by_environment
 from walltrack.transports.retry import MAX_RESPONSE_BYTES, RetryTransport
+from walltrack.transports.stack import Layer, Limit, resilient_transport
 
 __all__ = ["BaseAPIClient", "BodyOptions", "CircuitBreaker", "CircuitState", "RequestOptions"]
 
@@ -47,15 +51,21 @@ class BaseAPIClient:
         service: Name of the service in errors and events. Default: `host[:port]`.
         settings: Where defaults come from. Default: `get_settings()`.
         transport: What sends the requests: a mock, an ASGI application, a proxy's. Closing the
-            client closes it. Default: a new `httpx.AsyncHTTPTransport()` for each opening.
+            client closes it. Default: one for each opening, by the proxies that the environment
+            names then.
         policy: What is retried. Default: by the settings' retry count and backoff.
         breaker: The circuit breaker; give several clients one to share it. Default: one of its
             own, by the settings' threshold and cooldown.
         budget: What retries are paid from; give several clients one to share it. Default: one of
             its own, of 100 retries, to which every success adds a tenth.
+        deadline: Seconds for a whole call, waits included. Default: no limit. This and the next
+            three are those of `resilient_transport`, and outlive the connections.
+        attempt_timeout: Seconds for one attempt. Default: no limit.
+        rate_limit: How many requests are sent a second. Default: no limit.
+        concurrency_limit: How many are under way at a time, or "adaptive". Default: no limit.
         max_response_bytes: The longest response that is read whole, in bytes as they come over the
             wire; `stream` knows no limit.
-        listener: Hears of the events of both layers; None: nobody does. Default: a structlog entry
+        listener: Hears of the events of all layers; None: nobody does. Default: a structlog entry
             each.
         sleep: Waits for so many seconds between attempts; replace it to test without waiting.
 
@@ -78,6 +88,10 @@ class BaseAPIClient:
         policy: RetryPolicy | None = None,
         breaker: CircuitBreaker | None = None,
         budget: RetryBudget | None = None,
+        deadline: float | Layer | None = None,
+        attempt_timeout: float | Layer | None = None,
+        rate_limit: float | Layer | None = None,
+        concurrency_limit: Limit | Layer | None = None,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
         listener: Listener | None = log_event,
         sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
@@ -90,17 +104,27 @@ class BaseAPIClient:
         validation.instance("policy", policy, RetryPolicy | None)
         validation.instance("breaker", breaker, CircuitBreaker | None)
         validation.instance("budget", budget, RetryBudget | None)
-        validation.integer("max_response_bytes", max_response_bytes, minimum=1)
-        validation.function("sleep", sleep)
         self._timeout = settings.http_timeout if timeout is None else timeout
         self._requests = RequestBuilder(root, headers, params)
-        self._transport = transport
-        self._policy = policy or _policy_by(settings)
-        self._breaker = breaker or _breaker_by(settings, self.service)
-        self._budget = budget or RetryBudget()
-        self._max_response_bytes = max_response_bytes
-        self._listener = listener
-        self._sleep = sleep
+        self._breaker = breaker or breaker_by(settings, self.service)
+        self._stack = resilient_transport(
+            Connections(transport_by_environment) if transport is None else transport,
+            deadline=deadline,
+            retry=partial(
+                RetryTransport,
+                policy=policy or policy_by(settings),
+                budget=budget or RetryBudget(),
+                max_response_bytes=max_response_bytes,
+                listener=listener,
+                sleep=sleep,
+            ),
+            rate_limit=rate_limit,
+            concurrency_limit=concurrency_limit,
+            breaker=self._breaker,
+            attempt_timeout=attempt_timeout,
+            listener=listener,
+            sleep=sleep,
+        )
         self._client: httpx.AsyncClient | None = None
 
     def __repr__(self) -> str:
@@ -221,27 +245,5 @@ class BaseAPIClient:
             del failure  # as above
 
     def _open(self) -> httpx.AsyncClient:
-        breaker = CircuitBreakerTransport(
-            self._transport, breaker=self._breaker, listener=self._listener
-        )
-        transport = RetryTransport(
-            breaker,
-            policy=self._policy,
-            budget=self._budget,
-            max_response_bytes=self._max_response_bytes,
-            listener=self._listener,
-            sleep=self._sleep,
-        )
         hooks = {"request": [self._requests.keep_credentials_home]}
-        return httpx.AsyncClient(transport=transport, timeout=self._timeout, event_hooks=hooks)
-
-
-def _policy_by(settings: Settings) -> RetryPolicy:
-    backoff = Backoff(base=settings.retry_backoff_base, cap=settings.retry_backoff_cap)
-    return RetryPolicy(max_retries=settings.retry_max_retries, backoff=backoff)
-
-
-def _breaker_by(settings: Settings, service: str) -> CircuitBreaker:
-    return CircuitBreaker(
-        settings.circuit_breaker_threshold, settings.circuit_breaker_cooldown, service=service
-    )
+        return httpx.AsyncClient(transport=self._stack, timeout=self._timeout, event_hooks=hooks)

@@ -2,6 +2,7 @@ import traceback
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -15,14 +16,18 @@ from walltrack import (
     BaseAPIClient,
     CircuitBreakerOpenError,
     CircuitState,
+    ConcurrencyLimitError,
     Delivery,
     ExternalServiceError,
+    RateLimitError,
     RetryPolicy,
     Settings,
+    TimeLimitExceededError,
     get_settings,
 )
-from walltrack.resilience import circuit_breaker
+from walltrack.resilience import circuit_breaker, circuit_state
 from walltrack.services import base
+from walltrack.transports.concurrency import ConcurrencyLimitTransport
 
 asynchronous = pytest.mark.anyio
 
@@ -72,6 +77,12 @@ def make(clock: Clock, events: Events) -> Make:
 def shown(error: BaseException) -> str:
     """All that a log would show of `error` and of what stands behind it."""
     return "".join(traceback.format_exception(error)) + repr(error) + repr(error.__cause__)
+
+
+async def never(_: httpx.Request) -> httpx.Response:
+    """No answer at all."""
+    await anyio.sleep_forever()
+    raise AssertionError  # pragma: no cover - it sleeps for ever
 
 
 async def failure_of(client: BaseAPIClient, *args: Any, **options: Any) -> ExternalServiceError:  # noqa: ANN401 - handed on
@@ -315,6 +326,113 @@ async def test_the_log_is_the_listener_unless_another_is_given(clock: Clock) -> 
 async def test_nobody_has_to_listen(make: Make) -> None:
     """Without a listener everything else is the same."""
     assert (await failure_of(make(503, listener=None))).attempts == 4
+
+
+# Limits
+
+
+@asynchronous
+async def test_there_are_no_limits_by_default(make: Make) -> None:
+    """What a service bears is for those to say who know it."""
+    shown = repr(vars(make(200)))
+    assert "RetryTransport(CircuitBreakerTransport(" in shown
+    assert shown.count("Transport(") == 2
+
+
+@asynchronous
+async def test_limits_stand_in_the_standard_order(make: Make) -> None:
+    """Each where `resilient_transport` puts it."""
+    limits = {
+        "deadline": 9,
+        "attempt_timeout": 3,
+        "rate_limit": 10,
+        "concurrency_limit": "adaptive",
+    }
+    assert (
+        "TimeoutTransport(RetryTransport(RateLimitTransport(ConcurrencyLimitTransport("
+        "CircuitBreakerTransport(TimeoutTransport("
+    ) in repr(vars(make(200, **limits)))
+
+
+@asynchronous
+async def test_a_deadline_ends_the_call(make: Make) -> None:
+    """By the error of a service that does not answer, with what is known of it."""
+    client = make(never, deadline=0.01)
+    error = await failure_of(client)
+    assert isinstance(error.__cause__, TimeLimitExceededError)
+    assert error.__cause__.limit == "deadline"
+    assert (error.attempts, error.delivery) == (1, Delivery.UNCERTAIN)
+
+
+@asynchronous
+async def test_a_deadline_counts_the_waits(make: Make, clock: Clock) -> None:
+    """A retry that would come too late is not waited for."""
+    error = await failure_of(make(503, deadline=3.5))
+    assert (error.attempts, clock.sleeps) == (3, [1.0, 2.0])
+
+
+@asynchronous
+async def test_the_body_of_a_stream_counts_for_the_deadline(make: Make) -> None:
+    """It is the failure of the service then, like a body that breaks off."""
+
+    class Silent(Body):
+        async def __anext__(self) -> bytes:
+            await anyio.sleep_forever()
+            raise AssertionError  # pragma: no cover - it sleeps for ever
+
+        def __aiter__(self) -> Any:  # noqa: ANN401 - as in Body
+            return self
+
+    client = make(httpx.Response(200, stream=Silent()), deadline=0.01)
+    with pytest.raises(ExternalServiceError) as raised:
+        async with client.stream("GET", "/a") as response:
+            await response.aread()
+    assert isinstance(raised.value.__cause__, TimeLimitExceededError)
+
+
+@asynchronous
+async def test_an_attempt_that_takes_too_long_is_repeated(make: Make) -> None:
+    """And counted: the limit stands inside the breaker."""
+    client = make(never, 503, 200, attempt_timeout=0.01)
+    response = await client.get("/a")
+    assert response.extensions["walltrack.attempts"] == 3
+
+
+@asynchronous
+async def test_a_rate_outlives_the_connections(make: Make, clock: Clock) -> None:
+    """To close and to open anew is no way around it."""
+    client = make(200, rate_limit=0.1)
+    await client.get("/a")
+    await client.close()
+    await client.get("/a")
+    assert clock.sleeps == [pytest.approx(10.0, abs=1.0)]
+
+
+@asynchronous
+async def test_places_outlive_the_connections(make: Make) -> None:
+    """A response that is still being read holds one, and a refusal names the service."""
+    limit = partial(ConcurrencyLimitTransport, limit=1, max_queue=0, listener=None)
+    client = make(
+        lambda _: httpx.Response(200, stream=Body(b"so")), service="things", concurrency_limit=limit
+    )
+    async with client.stream("GET", "/a"):
+        await client.close()
+        with pytest.raises(ConcurrencyLimitError) as raised:
+            await client.get("/a")
+    assert raised.value.service == "things"
+    assert client.circuit_breaker.failure_count == 0
+    assert (await client.get("/a")).status_code == 200
+
+
+@asynchronous
+async def test_limits_are_heard_of(make: Make, events: Events) -> None:
+    """By the same listener, under the name of the service."""
+    client = make(200, service="things", rate_limit=0.01)
+    await client.get("/a")
+    with pytest.raises(RateLimitError):
+        await client.get("/a")
+    [event] = events
+    assert (event.name, event.service) == ("request_rejected", "things")
 
 
 # Failures
@@ -658,6 +776,19 @@ async def test_without_a_transport_it_is_httpx_that_sends(
     assert [(len(inner.requests), inner.closed) for inner in made] == [(1, 1)] * 2
 
 
+@asynchronous
+async def test_a_proxy_that_cannot_be_is_told_by_the_first_request(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As what it is, and not as a failure of the service."""
+    monkeypatch.setenv("ALL_PROXY", "gopher://me:hunter2@proxy.test")
+    client = make(transport=None)
+    with pytest.raises(ValueError, match="the environment's proxy for all://") as raised:
+        await client.get("/a")
+    assert "hunter2" not in shown(raised.value)
+    assert client.circuit_breaker.failure_count == 0
+
+
 # Settings
 
 
@@ -774,7 +905,7 @@ def test_a_client_shows_its_class_its_service_and_its_breaker(make: Make) -> Non
 def test_the_module_hands_on_the_breaker() -> None:
     """Code that imports it from here gets the very class."""
     assert base.CircuitBreaker is circuit_breaker.CircuitBreaker
-    assert base.CircuitState is circuit_breaker.CircuitState
+    assert base.CircuitState is circuit_state.CircuitState
     assert {"CircuitBreaker", "CircuitState"} <= set(base.__all__)
 
 
@@ -788,6 +919,10 @@ def test_the_module_hands_on_the_breaker() -> None:
         ("sleep", 5, TypeError),
         ("max_response_bytes", 0, ValueError),
         ("max_response_bytes", "x", TypeError),
+        ("deadline", 0, ValueError),
+        ("attempt_timeout", "x", TypeError),
+        ("rate_limit", -1, ValueError),
+        ("concurrency_limit", 0, ValueError),
     ],
 )
 def test_bad_input_is_refused_by_name(name: str, value: Any, error: type[Exception]) -> None:  # noqa: ANN401 - bad on purpose

@@ -1,0 +1,19 @@
+"""What a client takes from the settings where it is given nothing."""
+
+from walltrack.config.settings import Settings
+from walltrack.resilience.backoff import Backoff
+from walltrack.resilience.circuit_breaker import CircuitBreaker
+from walltrack.resilience.retry import RetryPolicy
+
+
+def policy_by(settings: Settings) -> RetryPolicy:
+    """The retry policy that the settings describe."""
+    backoff = Backoff(base=settings.retry_backoff_base, cap=settings.retry_backoff_cap)
+    return RetryPolicy(max_retries=settings.retry_max_retries, backoff=backoff)
+
+
+def breaker_by(settings: Settings, service: str) -> CircuitBreaker:
+    """A circuit breaker for `service` as the settings describe it."""
+    return CircuitBreaker(
+        settings.circuit_breaker_threshold, settings.circuit_breaker_cooldown, service=service
+    )
