@@ -287,7 +287,7 @@ class FirstRefused(httpx.AsyncBaseTransport):
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST"])
-@pytest.mark.parametrize("kind", REPLAYABLE.keys() | ONE_SHOT.keys())
+@pytest.mark.parametrize("kind", [*REPLAYABLE, *ONE_SHOT])
 async def test_an_untouched_body_is_sent_after_a_refused_connection(
     family: ModuleType, server: FaultServer, body: MakeBody, kind: str, method: str
 ) -> None:

@@ -288,7 +288,9 @@ def test_statuses_that_are_no_collection_are_refused(given: Any) -> None:  # noq
         valid_statuses("statuses", given)
 
 
-@pytest.mark.parametrize("given", [httpx.ReadError, None, iter([httpx.ReadError])], ids=str)
+@pytest.mark.parametrize(
+    "given", [httpx.ReadError, None, iter([httpx.ReadError])], ids=["class", "None", "iterator"]
+)
 def test_errors_that_are_no_collection_are_refused(given: Any) -> None:  # noqa: ANN401 - bad on purpose
     """A single class, or an iterator that would be empty the next time, is refused by name."""
     with pytest.raises(TypeError, match=r"^exceptions must be a collection"):
