@@ -12,7 +12,18 @@ import stamina
 import tenacity
 from interlock.integrations.httpx import AsyncCircuitBreakerTransport
 
-from walltrack import Backoff, CircuitBreakerTransport, RetryBudget, RetryPolicy, RetryTransport
+from walltrack import (
+    Backoff,
+    CircuitBreakerTransport,
+    ConcurrencyLimitTransport,
+    CountWindow,
+    HedgingTransport,
+    RateLimitTransport,
+    RetryBudget,
+    RetryPolicy,
+    RetryTransport,
+    TimeoutTransport,
+)
 
 Factory = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
 Handler = Callable[[httpx.Request], Coroutine[Any, Any, httpx.Response]]
@@ -51,6 +62,24 @@ def walltrack_on_the_alert(inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTr
     breaker = CircuitBreakerTransport(inner, listener=None)
     breaker.breaker_for("https://another.test/").record_failure()
     return RetryTransport(breaker, policy=AT_ONCE, listener=None)
+
+
+LAYERS: dict[str, Factory] = {
+    "RetryTransport": lambda inner: RetryTransport(inner, listener=None),
+    "CircuitBreakerTransport": lambda inner: CircuitBreakerTransport(inner, listener=None),
+    "... with a CountWindow": lambda inner: CircuitBreakerTransport(
+        inner, window=CountWindow(), listener=None
+    ),
+    "RateLimitTransport": lambda inner: RateLimitTransport(inner, rate=1e9, listener=None),
+    "ConcurrencyLimitTransport": lambda inner: ConcurrencyLimitTransport(
+        inner, limit=100, listener=None
+    ),
+    "... adaptive": lambda inner: ConcurrencyLimitTransport(inner, limit="adaptive", listener=None),
+    "HedgingTransport, by the p95": lambda inner: HedgingTransport(inner, listener=None),
+    "HedgingTransport, after 1 s": lambda inner: HedgingTransport(inner, delay=1.0, listener=None),
+    "TimeoutTransport": lambda inner: TimeoutTransport(inner, 30.0),
+}
+"""Each layer by itself."""
 
 
 def retries(inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:

@@ -16,7 +16,16 @@ from pathlib import Path
 
 import httpx
 
-from tests.benchmarks.contenders import AT_ONCE, OURS, PEERS, REFERENCE, Factory, bare, walltrack
+from tests.benchmarks.contenders import (
+    AT_ONCE,
+    LAYERS,
+    OURS,
+    PEERS,
+    REFERENCE,
+    Factory,
+    bare,
+    walltrack,
+)
 from tests.benchmarks.measuring import Run, Table, added, interleaved, keep, show
 from walltrack import CircuitBreakerTransport, RetryTransport
 
@@ -193,11 +202,16 @@ async def main() -> None:
 
     answered = {name: calls(factory(Answering())) for name, factory in ALL.items()}
     streamed = {name: calls(factory(Streaming()), read=True) for name, factory in ALL.items()}
-    alone = RetryTransport(Faltering(), policy=AT_ONCE, listener=None)
+    only = RetryTransport(Faltering(), policy=AT_ONCE, listener=None)
     retried = {name: calls(ALL[name](Faltering())) for name in ("walltrack", REFERENCE)}
-    retried["RetryTransport alone"] = calls(alone)
+    retried["RetryTransport alone"] = calls(only)
     retried["bare"] = calls(Answering())
+    alone = {name: calls(factory(Answering())) for name, factory in LAYERS.items()}
+    alone |= {"bare": calls(Answering()), REFERENCE: calls(PEERS[REFERENCE](Answering()))}
     tables = {
+        "each layer by itself, the body there already": added(
+            await interleaved(alone, rounds, 100), "bare", REFERENCE
+        ),
         "200, the body there already": added(
             await interleaved(answered, rounds, 100), "bare", REFERENCE
         ),
