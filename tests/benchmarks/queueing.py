@@ -8,15 +8,13 @@ process of its own, and answers at once.
 import argparse
 import asyncio
 import contextlib
-import random
-import statistics
 from pathlib import Path
 
 import httpx
 
 from tests.benchmarks.contenders import Factory, bare
 from tests.benchmarks.measuring import Table, keep, show
-from tests.benchmarks.throughput import rate, server
+from tests.benchmarks.throughput import measured, server
 from walltrack import ConcurrencyLimitTransport
 
 
@@ -45,26 +43,6 @@ LOADS = ((1, 100), (10, 200), (50, 250), (200, 1000), (500, 2500))
 A crowd that soon disperses is served faster: bare httpx does not get slow before it has opened all
 its connections.
 """
-
-
-async def measured(
-    clients: dict[str, httpx.AsyncClient], url: str, callers: int, requests: int, rounds: int
-) -> Table:
-    """Requests per second, and in multiples of bare httpx's of the same round."""
-    rates: dict[str, list[float]] = {name: [] for name in clients}
-    for _ in range(rounds):
-        for name in random.sample(list(clients), len(clients)):
-            await rate(clients[name], url, callers, callers)  # idle connections expire
-            rates[name].append(await rate(clients[name], url, callers, requests))
-    return {
-        name: {
-            "requests/s": round(statistics.median(mine)),
-            "x bare": round(statistics.median(ratios), 2),
-            "quartiles": " - ".join(f"{q:.2f}" for q in statistics.quantiles(ratios)[::2]),
-        }
-        for name, mine in rates.items()
-        if (ratios := [a / b for a, b in zip(mine, rates["bare"], strict=True)])
-    }
 
 
 async def main() -> None:

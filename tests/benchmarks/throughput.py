@@ -75,6 +75,26 @@ async def rate(client: httpx.AsyncClient, url: str, callers: int, requests: int)
     return requests / (time.perf_counter() - began)
 
 
+async def measured(
+    clients: dict[str, httpx.AsyncClient], url: str, callers: int, requests: int, rounds: int
+) -> Table:
+    """Requests per second, and in multiples of bare httpx's of the same round."""
+    rates: dict[str, list[float]] = {name: [] for name in clients}
+    for _ in range(rounds):
+        for name in random.sample(list(clients), len(clients)):
+            await rate(clients[name], url, callers, callers)  # idle connections expire
+            rates[name].append(await rate(clients[name], url, callers, requests))
+    return {
+        name: {
+            "requests/s": round(statistics.median(mine)),
+            "x bare": round(statistics.median(ratios), 3),
+            "quartiles": " - ".join(f"{q:.2f}" for q in statistics.quantiles(ratios)[::2]),
+        }
+        for name, mine in rates.items()
+        if (ratios := [a / b for a, b in zip(mine, rates["bare"], strict=True)])
+    }
+
+
 async def one_by_one(clients: dict[str, httpx.AsyncClient], url: str, requests: int) -> Table:
     """What is added to one `AsyncClient.get`, the contenders taking turns."""
     took: dict[str, list[float]] = {name: [] for name in clients}
@@ -117,21 +137,9 @@ async def main() -> None:
         tables[title] = await one_by_one(clients, url, 100 * options.rounds)
         show(title, tables[title])
         for callers, requests in ((1, 100), (10, 150), (50, 200), (200, 400)):
-            rates: dict[str, list[float]] = {name: [] for name in clients}
-            for _ in range(options.rounds):
-                for name in random.sample(list(clients), len(clients)):
-                    await rate(clients[name], url, callers, callers)  # idle connections expire
-                    rates[name].append(await rate(clients[name], url, callers, requests))
-            tables[f"{callers} callers"] = {
-                name: {
-                    "requests/s": round(statistics.median(mine)),
-                    "x bare": round(statistics.median(ratios), 3),
-                    "quartiles": " - ".join(f"{q:.2f}" for q in statistics.quantiles(ratios)[::2]),
-                }
-                for name, mine in rates.items()
-                if (ratios := [a / b for a, b in zip(mine, rates["bare"], strict=True)])
-            }
-            show(f"{callers} callers", tables[f"{callers} callers"])
+            title = f"{callers} callers"
+            tables[title] = await measured(clients, url, callers, requests, options.rounds)
+            show(title, tables[title])
     keep(options.json, tables)
 
 

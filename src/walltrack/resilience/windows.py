@@ -14,19 +14,7 @@ _SLOW: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Rates from which on a circuit breaker opens; each of its windows has them.
-
-    Args:
-        failure_rate: It opens when at least this share of the calls failed; above 0, at most 1.
-        minimum_calls: It does not open by fewer calls than these; at least 1.
-        slow_call_seconds: A call that takes longer than this to its headers (or to its end, if it
-            has none) is slow, whether it fails or not; None: no call is.
-        slow_call_rate: It opens when at least this share of the calls was slow; above 0, at most 1.
-
-    Raises:
-        TypeError: A number is not a number.
-        ValueError: A number is too small or too large, infinite or NaN.
-    """
+    """Rates from which on a circuit breaker opens: what both windows have in common."""
 
     failure_rate: float = 0.5
     minimum_calls: int = 10

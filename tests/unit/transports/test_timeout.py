@@ -5,6 +5,7 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
+from importlib.metadata import version
 from typing import Any
 
 import anyio
@@ -417,7 +418,19 @@ async def test_a_cancellation_while_letting_go_does_not_keep_the_connection(
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.parametrize("limit_first", [True, False])
+@pytest.mark.parametrize(
+    "limit_first",
+    [
+        pytest.param(
+            True,
+            marks=pytest.mark.skipif(
+                tuple(map(int, version("anyio").split(".")[:2])) < (4, 16),
+                reason="anyio up to 4.15 takes a native cancellation for its own scope's",
+            ),
+        ),
+        False,
+    ],
+)
 async def test_a_task_cancelled_at_the_moment_of_the_limit(
     timers: Timers, *, limit_first: bool
 ) -> None:
