@@ -5,7 +5,7 @@ import httpx
 import pytest
 
 from tests.integration.fault_server import FaultServer, answer, close, cut, drip
-from tests.support import Clock
+from tests.support import Clock, until
 from walltrack import (
     Backoff,
     BaseAPIClient,
@@ -131,3 +131,26 @@ async def test_settings_are_what_counts_where_nothing_is_given(server: FaultServ
             await things.thing(7)
     assert caught.value.attempts == 2
     assert 6.0 < refused.value.retry_after <= 7.0
+
+
+async def test_what_a_call_opens_after_the_closing_is_closed_by_the_next(
+    server: FaultServer,
+) -> None:
+    """A call in its backoff outlives `close()`; closing once more closes what it opened."""
+    server.will(answer(503))
+    waits, go = anyio.Event(), anyio.Event()
+
+    async def sleep(_: float) -> None:
+        waits.set()
+        await go.wait()
+
+    things = Things(server.url, listener=None, sleep=sleep)
+    async with anyio.create_task_group() as group:
+        group.start_soon(things.thing, 7)
+        await waits.wait()
+        await things.close()
+        go.set()
+    assert server.open_connections == 1
+
+    await things.close()
+    await until(lambda: server.open_connections == 0)

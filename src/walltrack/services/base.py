@@ -107,8 +107,9 @@ class BaseAPIClient:
         self._timeout = settings.http_timeout if timeout is None else timeout
         self._requests = RequestBuilder(root, headers, params)
         self._breaker = breaker or breaker_by(settings, self.service)
+        self._connections = Connections(transport_by_environment) if transport is None else None
         self._stack = resilient_transport(
-            Connections(transport_by_environment) if transport is None else transport,
+            self._connections if transport is None else transport,
             deadline=deadline,
             retry=partial(
                 RetryTransport,
@@ -151,6 +152,8 @@ class BaseAPIClient:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+        elif self._connections is not None:
+            await self._connections.aclose()  # a call that outlived the last closing opened some
 
     async def get(self, path: str, **options: Unpack[RequestOptions]) -> httpx.Response:
         """Send a GET; see `request`."""

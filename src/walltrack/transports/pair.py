@@ -146,6 +146,8 @@ class Pair:
             assert ended is not None  # noqa: S101 - for the type checker: it is decided
             if isinstance(ended, Exception):
                 raise ended
+            if not ended.is_closed:  # its body may break off, and the layers inside tell then
+                winner.request.extensions = self._request.extensions
             return ended
         finally:
             del ended  # or its traceback and this frame would hold each other

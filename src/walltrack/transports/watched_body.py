@@ -89,6 +89,7 @@ class WatchedBody(family.AsyncByteStream):
                 read.append(chunk)
                 left -= len(chunk)
                 if left < 0:
+                    self._more = chunks  # for the closing to end, if nobody reads on
                     return False
         except BaseException as error:
             self._end(error)

@@ -299,9 +299,9 @@ async def test_each_attempt_has_a_request_of_its_own() -> None:
     call = Call()
     async with call.under_way():
         first, second = (flight.request for flight in call.flights)
+        assert len({id(r) for r in (call.request, first, second)}) == 3
+        assert len({id(r.extensions) for r in (call.request, first, second)}) == 3
         call.flights[1].land(200)
-    assert len({id(r) for r in (call.request, first, second)}) == 3
-    assert len({id(r.extensions) for r in (call.request, first, second)}) == 3
     assert first.url == second.url == call.request.url
     assert call.request.extensions == {}
 

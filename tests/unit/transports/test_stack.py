@@ -675,3 +675,28 @@ async def test_a_whole_stack_lives_in_virtual_time() -> None:
         with pytest.raises(TimeLimitExceededError, match=r"within 20 s \(deadline\)"):
             await transport.handle_async_request(get())
         assert time.monotonic() - began == 20.0  # attempts of 8 and 8 seconds, 1 between, and 3
+
+
+@asynchronous
+@pytest.mark.parametrize("hedge", [None, 5.0])
+async def test_a_body_that_breaks_off_does_not_lead_into_a_wait_for_an_open_circuit(
+    hedge: float | None,
+) -> None:
+    """The breaker tells of it on the request that the retry asks, also through a hedge."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        if seconds == hedge:
+            await anyio.sleep_forever()
+        slept.append(seconds)  # pragma: no cover - by a call that waits in vain
+
+    def cut(_: httpx.Request) -> httpx.Response:
+        body = Body(b"12", httpx.ReadError("cut"))
+        return httpx.Response(200, headers={"content-length": "10"}, stream=body)
+
+    transport = resilient_transport(
+        httpx.MockTransport(cut), hedge=hedge, breaker=CircuitBreaker(1), sleep=sleep, listener=None
+    )
+    with pytest.raises(httpx.ReadError, match="cut"):
+        await transport.handle_async_request(get())
+    assert slept == []

@@ -305,3 +305,24 @@ async def test_closings_are_told_of_although_the_iteration_ends_badly() -> None:
         await watched.aclose()
 
     assert told == ["closed"]
+
+
+async def test_closing_ends_what_was_read_ahead_in_part() -> None:
+    """Nobody read on, so that nobody else would end the iteration before it is collected."""
+    ended = []
+
+    class Long(Abandonable):
+        async def _chunks(self) -> AsyncGenerator[bytes, None]:
+            try:
+                while True:
+                    yield b"more"
+            finally:
+                ended.append("iteration")
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return self._chunks()
+
+    body = WatchedBody(Long())
+    assert not await body.read_ahead(4)
+    await body.aclose()
+    assert ended == ["iteration"]
