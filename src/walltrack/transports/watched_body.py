@@ -128,6 +128,7 @@ class WatchedBody(family.AsyncByteStream):
 
         An iterator that is dropped half-way finishes only when it is collected.
         """
+        self._more = None  # ending it would not end those that it reads from; cancelling it does
         await self.aclose()
         with anyio.CancelScope() as scope, contextlib.suppress(Exception):
             scope.cancel()
