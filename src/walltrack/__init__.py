@@ -4,26 +4,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from walltrack.circuit_breaker.breaker import CircuitBreaker
+    from walltrack.circuit_breaker.permit import Permit
+    from walltrack.circuit_breaker.state import CircuitMode, CircuitState
+    from walltrack.circuit_breaker.transport import CircuitBreakerTransport
+    from walltrack.circuit_breaker.windows import CountWindow, TimeWindow
+    from walltrack.concurrency_limit.adaptive import AdaptiveLimit
+    from walltrack.concurrency_limit.transport import ConcurrencyLimitTransport
     from walltrack.config.settings import Settings, get_settings
+    from walltrack.core.backoff import Backoff
+    from walltrack.core.budget import RetryBudget
     from walltrack.core.delivery import Delivery
-    from walltrack.core.exceptions import (
-        CircuitBreakerOpenError,
-        ConcurrencyLimitError,
-        ExternalServiceError,
-        RateLimitError,
-        RequestRejectedError,
-        ResponseTooLargeError,
-        TimeLimitExceededError,
-        WallTrackError,
-    )
-    from walltrack.core.extensions import Deadline, Gate
-    from walltrack.core.naming import origin_of
-    from walltrack.resilience.backoff import Backoff
-    from walltrack.resilience.budget import RetryBudget
-    from walltrack.resilience.circuit_breaker import CircuitBreaker
-    from walltrack.resilience.circuit_state import CircuitMode, CircuitState
-    from walltrack.resilience.concurrency import AdaptiveLimit
-    from walltrack.resilience.events import (
+    from walltrack.core.events import (
         CircuitClosed,
         CircuitHalfOpened,
         CircuitOpened,
@@ -37,19 +29,27 @@ if TYPE_CHECKING:
         RetryStopped,
         StopReason,
     )
-    from walltrack.resilience.permit import Permit
-    from walltrack.resilience.retry import RetryPolicy
-    from walltrack.resilience.windows import CountWindow, TimeWindow
+    from walltrack.core.exceptions import (
+        CircuitBreakerOpenError,
+        ConcurrencyLimitError,
+        ExternalServiceError,
+        RateLimitError,
+        RequestRejectedError,
+        ResponseTooLargeError,
+        TimeLimitExceededError,
+        WallTrackError,
+    )
+    from walltrack.core.extensions import Deadline, Gate
+    from walltrack.core.naming import origin_of
+    from walltrack.hedging.transport import HedgingTransport
+    from walltrack.rate_limit.transport import RateLimitTransport
+    from walltrack.retry.policy import RetryPolicy
+    from walltrack.retry.transport import RetryTransport
     from walltrack.services.base import BaseAPIClient
+    from walltrack.stack import resilient_transport
     from walltrack.telemetry.log import log_event
     from walltrack.telemetry.redaction import redact_httpx_logs
-    from walltrack.transports.circuit_breaker import CircuitBreakerTransport
-    from walltrack.transports.concurrency import ConcurrencyLimitTransport
-    from walltrack.transports.hedging import HedgingTransport
-    from walltrack.transports.rate_limit import RateLimitTransport
-    from walltrack.transports.retry import RetryTransport
-    from walltrack.transports.stack import resilient_transport
-    from walltrack.transports.timeout import TimeoutTransport
+    from walltrack.timeout.transport import TimeoutTransport
 
 __all__ = [
     "AdaptiveLimit",
@@ -104,52 +104,52 @@ __all__ = [
 if not TYPE_CHECKING:  # pragma: no branch
     # Nobody uses all of it: what a program does not ask for, it does not wait for.
     _HOMES = {
-        "AdaptiveLimit": "walltrack.resilience.concurrency",
-        "Backoff": "walltrack.resilience.backoff",
+        "AdaptiveLimit": "walltrack.concurrency_limit.adaptive",
+        "Backoff": "walltrack.core.backoff",
         "BaseAPIClient": "walltrack.services.base",
-        "CircuitBreaker": "walltrack.resilience.circuit_breaker",
+        "CircuitBreaker": "walltrack.circuit_breaker.breaker",
         "CircuitBreakerOpenError": "walltrack.core.exceptions",
-        "CircuitBreakerTransport": "walltrack.transports.circuit_breaker",
-        "CircuitClosed": "walltrack.resilience.events",
-        "CircuitHalfOpened": "walltrack.resilience.events",
-        "CircuitMode": "walltrack.resilience.circuit_state",
-        "CircuitOpened": "walltrack.resilience.events",
-        "CircuitState": "walltrack.resilience.circuit_state",
+        "CircuitBreakerTransport": "walltrack.circuit_breaker.transport",
+        "CircuitClosed": "walltrack.core.events",
+        "CircuitHalfOpened": "walltrack.core.events",
+        "CircuitMode": "walltrack.circuit_breaker.state",
+        "CircuitOpened": "walltrack.core.events",
+        "CircuitState": "walltrack.circuit_breaker.state",
         "ConcurrencyLimitError": "walltrack.core.exceptions",
-        "ConcurrencyLimitTransport": "walltrack.transports.concurrency",
-        "CountWindow": "walltrack.resilience.windows",
+        "ConcurrencyLimitTransport": "walltrack.concurrency_limit.transport",
+        "CountWindow": "walltrack.circuit_breaker.windows",
         "Deadline": "walltrack.core.extensions",
         "Delivery": "walltrack.core.delivery",
-        "Event": "walltrack.resilience.events",
+        "Event": "walltrack.core.events",
         "ExternalServiceError": "walltrack.core.exceptions",
         "Gate": "walltrack.core.extensions",
-        "HedgingTransport": "walltrack.transports.hedging",
-        "Listener": "walltrack.resilience.events",
-        "OriginHeldBack": "walltrack.resilience.events",
-        "Permit": "walltrack.resilience.permit",
+        "HedgingTransport": "walltrack.hedging.transport",
+        "Listener": "walltrack.core.events",
+        "OriginHeldBack": "walltrack.core.events",
+        "Permit": "walltrack.circuit_breaker.permit",
         "RateLimitError": "walltrack.core.exceptions",
-        "RateLimitTransport": "walltrack.transports.rate_limit",
-        "RejectReason": "walltrack.resilience.events",
-        "RequestHedged": "walltrack.resilience.events",
-        "RequestRejected": "walltrack.resilience.events",
+        "RateLimitTransport": "walltrack.rate_limit.transport",
+        "RejectReason": "walltrack.core.events",
+        "RequestHedged": "walltrack.core.events",
+        "RequestRejected": "walltrack.core.events",
         "RequestRejectedError": "walltrack.core.exceptions",
         "ResponseTooLargeError": "walltrack.core.exceptions",
-        "RetryBudget": "walltrack.resilience.budget",
-        "RetryPolicy": "walltrack.resilience.retry",
-        "RetryScheduled": "walltrack.resilience.events",
-        "RetryStopped": "walltrack.resilience.events",
-        "RetryTransport": "walltrack.transports.retry",
+        "RetryBudget": "walltrack.core.budget",
+        "RetryPolicy": "walltrack.retry.policy",
+        "RetryScheduled": "walltrack.core.events",
+        "RetryStopped": "walltrack.core.events",
+        "RetryTransport": "walltrack.retry.transport",
         "Settings": "walltrack.config.settings",
-        "StopReason": "walltrack.resilience.events",
+        "StopReason": "walltrack.core.events",
         "TimeLimitExceededError": "walltrack.core.exceptions",
-        "TimeWindow": "walltrack.resilience.windows",
-        "TimeoutTransport": "walltrack.transports.timeout",
+        "TimeWindow": "walltrack.circuit_breaker.windows",
+        "TimeoutTransport": "walltrack.timeout.transport",
         "WallTrackError": "walltrack.core.exceptions",
         "get_settings": "walltrack.config.settings",
         "log_event": "walltrack.telemetry.log",
         "origin_of": "walltrack.core.naming",
         "redact_httpx_logs": "walltrack.telemetry.redaction",
-        "resilient_transport": "walltrack.transports.stack",
+        "resilient_transport": "walltrack.stack",
     }
 
     def __getattr__(name: str) -> object:

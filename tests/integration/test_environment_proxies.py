@@ -16,7 +16,7 @@ import trustme
 from tests.integration.fault_server import FaultServer, running
 from tests.integration.proxy import Proxy, answers, proxying
 from walltrack import BaseAPIClient, ExternalServiceError, RetryPolicy
-from walltrack.transports.stack import resilient_transport
+from walltrack.stack import resilient_transport
 
 pytestmark = pytest.mark.anyio
 

@@ -23,7 +23,7 @@ from tests.integration.layered import pool
 from tests.support import Events, until
 from walltrack import CircuitBreaker, CircuitBreakerTransport, CircuitState, RetryBudget
 from walltrack.core import family
-from walltrack.transports.hedging import HedgingTransport
+from walltrack.hedging.transport import HedgingTransport
 
 pytestmark = pytest.mark.anyio
 

@@ -15,9 +15,9 @@ from tests.integration.layered import pool
 from tests.support import Clock, Events, until
 from tests.virtual_time import VirtualTime, settle
 from walltrack import CircuitBreakerTransport, RetryTransport
+from walltrack.core.events import OriginHeldBack
 from walltrack.core.exceptions import RateLimitError
-from walltrack.resilience.events import OriginHeldBack
-from walltrack.transports.rate_limit import RateLimitTransport
+from walltrack.rate_limit.transport import RateLimitTransport
 
 pytestmark = pytest.mark.anyio
 

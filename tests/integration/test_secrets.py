@@ -47,7 +47,7 @@ pytestmark = [
     # A body that is too long, or that cannot be decompressed, is left half-way, in httpx's way.
     pytest.mark.filterwarnings("ignore:Async generator 'httpx2?:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:Async generator 'httpcore2?:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:Async generator 'walltrack.transports:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Async generator 'walltrack:ResourceWarning"),
 ]
 
 # For headers and bodies, for queries, and for userinfo: none may be hidden for another's sake.

@@ -34,7 +34,7 @@ from walltrack import (
     RetryScheduled,
     TimeLimitExceededError,
 )
-from walltrack.transports.stack import resilient_transport
+from walltrack.stack import resilient_transport
 
 pytestmark = pytest.mark.anyio
 

@@ -38,7 +38,7 @@ from walltrack import (
     TimeLimitExceededError,
 )
 from walltrack.core.extensions import CallReport
-from walltrack.transports.timeout import TimeoutTransport
+from walltrack.timeout.transport import TimeoutTransport
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,7 @@ import trio.testing
 
 from tests.simulation.test_collapse import END, SLOW_FROM, SLOW_UNTIL, FifoServer, Run
 from walltrack import Event, RetryBudget
-from walltrack.transports.hedging import HedgingTransport
+from walltrack.hedging.transport import HedgingTransport
 
 ARRIVALS = 100
 CALLS = 3000

@@ -1,5 +1,6 @@
 import ast
 import pathlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,20 +16,32 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-# What each package may import of this library. The package itself, `walltrack`, may import all.
-ALLOWED = {
-    "config": {"config"},
-    "core": {"core"},
-    "resilience": {"core", "resilience"},
-    "telemetry": {"core", "resilience", "telemetry"},
-    "transports": {"core", "resilience", "telemetry", "transports"},
-    "services": {"config", "core", "resilience", "telemetry", "transports", "services"},
-    "testing": {"core", "resilience", "telemetry", "transports", "testing"},
+# One folder for each pattern. They know `core`, `http` and `telemetry`, and never each other.
+BASE = {"core", "http", "telemetry"}
+PATTERNS = (
+    "circuit_breaker",
+    "concurrency_limit",
+    "hedging",
+    "rate_limit",
+    "retry",
+    "timeout",
+)
+
+# What each package may import of this library besides itself. `walltrack` may import all.
+ALLOWED: dict[str, set[str]] = {
+    "core": set(),
+    "http": {"core"},
+    "telemetry": {"core"},
+    **dict.fromkeys(PATTERNS, BASE),
+    "stack": {*BASE, *PATTERNS},
+    "config": set(),
+    "services": {*BASE, *PATTERNS, "stack", "config"},
+    "testing": BASE,
 }
 
 READ_THE_ENVIRONMENT = {"os", "dotenv", "pydantic_settings", "urllib.request"}
 # Proxies are no settings of ours: httpx would read them, too, had it not been given a transport.
-READS_THE_PROXIES = "walltrack.transports.environment_proxies"
+READS_THE_PROXIES = "walltrack.http.environment_proxies"
 DO_NOT_MERELY_DECIDE = {"anyio", "asyncio", "logging", "socket", "structlog", "trio"}
 AWAITS = (ast.AsyncFor, ast.AsyncFunctionDef, ast.AsyncWith, ast.Await)
 FUNCTIONS = (ast.AsyncFunctionDef, ast.FunctionDef, ast.Lambda)
@@ -94,25 +107,40 @@ def inside_functions(module: str) -> Iterator[ast.AST]:
 
 def test_every_package_has_a_place_in_the_order() -> None:
     """A new one has to be given its place, or the order would not hold for it."""
-    assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(ALLOWED)
-    assert [path.name for path in PACKAGE.glob("*.py")] == ["__init__.py"]
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    assert packages | modules == set(ALLOWED)
+
+
+@pytest.mark.parametrize("folder", sorted(path.name for path in PACKAGE.iterdir() if path.is_dir()))
+def test_every_folder_is_a_package_that_says_what_it_is_for(folder: str) -> None:
+    """A reader who opens a folder finds its purpose in the docstring of its `__init__`."""
+    if folder != "__pycache__":
+        assert ast.get_docstring(tree_of(f"walltrack.{folder}.__init__"))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_the_docstring_of_a_pattern_names_each_of_its_files(pattern: str) -> None:
+    """It says what each file decides, and in which order to read them."""
+    docstring = ast.get_docstring(tree_of(f"walltrack.{pattern}.__init__")) or ""
+    files = {path.stem for path in (PACKAGE / pattern).glob("*.py")} - {"__init__"}
+    assert files <= set(re.findall(r"`(\w+)`", docstring))
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if package_of(module)])
 def test_imports_go_one_way(module: str) -> None:
-    """A package knows itself and those before it; the services alone know the settings."""
+    """core, then http and telemetry, then the patterns, stack, services; only these read config."""
     ours = {name for name in imported_by(module) if name.partition(".")[0] == "walltrack"}
-    assert {package_of(name) for name in ours} <= ALLOWED[package_of(module)]
+    package = package_of(module)
+    assert {package_of(name) for name in ours} <= {package, *ALLOWED[package]}
 
 
-@pytest.mark.parametrize(
-    ("one", "other"), [("retry", "circuit_breaker"), ("circuit_breaker", "retry")]
-)
-def test_the_two_layers_stay_strangers(one: str, other: str) -> None:
-    """Either is used without the other, so that neither may reach the other by any way."""
-    behind = modules_behind(f"walltrack.transports.{one}")
-    assert "walltrack.transports.wrapper" in behind
-    assert f"walltrack.transports.{other}" not in behind
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_pattern_reaches_no_other_by_any_way(pattern: str) -> None:
+    """Each is used without the others, so that none may reach another, also not indirectly."""
+    behind = {package_of(name) for name in modules_behind(f"walltrack.{pattern}.transport")}
+    assert "http" in behind
+    assert behind <= {pattern, *BASE}
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -141,9 +169,16 @@ def test_the_environment_is_read_by_config_alone(module: str) -> None:
     assert reading == allowed
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if package_of(m) == "resilience"])
-def test_resilience_decides_and_does_nothing_else(module: str) -> None:
-    """It never awaits and never logs."""
+def merely_decides(module: str) -> bool:
+    """Whether a module of a pattern decides or computes, and leaves acting to others."""
+    docstring = ast.get_docstring(tree_of(module)) or ""
+    acts = module.endswith(".transport") or "Awaits" in docstring
+    return package_of(module) in PATTERNS and not acts
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if merely_decides(module)])
+def test_a_pattern_acts_in_its_transport_alone(module: str) -> None:
+    """Its other files never await or log, unless their docstring says that they await."""
     assert not roots_of(imported_by(module)) & DO_NOT_MERELY_DECIDE
     assert not [node for node in ast.walk(tree_of(module)) if isinstance(node, AWAITS)]
 
@@ -207,9 +242,9 @@ def test_nothing_is_imported_that_nobody_asked_for() -> None:
     """Who uses one layer does not wait for the others."""
     code = (
         "import sys, walltrack; assert 'httpx' not in sys.modules; "
-        "from walltrack import CircuitBreaker; assert 'walltrack.transports' not in sys.modules; "
+        "from walltrack import CircuitBreaker; assert 'walltrack.http' not in sys.modules; "
         "from walltrack import RetryTransport; "
-        "assert 'walltrack.transports.circuit_breaker' not in sys.modules"
+        "assert 'walltrack.circuit_breaker.transport' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own code
 

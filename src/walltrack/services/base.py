@@ -9,24 +9,24 @@ from typing import Any, Self, Unpack
 import httpx
 from pydantic import SecretStr
 
+from walltrack.circuit_breaker.breaker import CircuitBreaker
+from walltrack.circuit_breaker.state import CircuitState
 from walltrack.config.settings import Settings, get_settings
 from walltrack.core import validation, waiting
+from walltrack.core.budget import RetryBudget
+from walltrack.core.events import Listener
 from walltrack.core.exceptions import RequestRejectedError
 from walltrack.core.extensions import REPORT, SERVICE, WHOLE_BODY, CallReport
-from walltrack.resilience.budget import RetryBudget
-from walltrack.resilience.circuit_breaker import CircuitBreaker
-from walltrack.resilience.circuit_state import CircuitState
-from walltrack.resilience.events import Listener
-from walltrack.resilience.retry import RetryPolicy
+from walltrack.http.environment_proxies import transport_by_environment
+from walltrack.retry.policy import RetryPolicy
+from walltrack.retry.transport import MAX_RESPONSE_BYTES, RetryTransport
 from walltrack.services import failures
 from walltrack.services.base_url import BaseURL
 from walltrack.services.connections import Connections
 from walltrack.services.defaults import breaker_by, policy_by
 from walltrack.services.requests import BodyOptions, RequestBuilder, RequestOptions, sending
+from walltrack.stack import Layer, Limit, resilient_transport
 from walltrack.telemetry.log import log_event
-from walltrack.transports.environment_proxies import transport_by_environment
-from walltrack.transports.retry import MAX_RESPONSE_BYTES, RetryTransport
-from walltrack.transports.stack import Layer, Limit, resilient_transport
 
 __all__ = ["BaseAPIClient", "BodyOptions", "CircuitBreaker", "CircuitState", "RequestOptions"]
 

@@ -1,9 +1,9 @@
 """What a client takes from the settings where it is given nothing."""
 
+from walltrack.circuit_breaker.breaker import CircuitBreaker
 from walltrack.config.settings import Settings
-from walltrack.resilience.backoff import Backoff
-from walltrack.resilience.circuit_breaker import CircuitBreaker
-from walltrack.resilience.retry import RetryPolicy
+from walltrack.core.backoff import Backoff
+from walltrack.retry.policy import RetryPolicy
 
 
 def policy_by(settings: Settings) -> RetryPolicy:

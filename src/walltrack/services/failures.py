@@ -11,7 +11,7 @@ from walltrack.core.exceptions import (
 )
 from walltrack.core.extensions import ATTEMPTS, CallReport
 from walltrack.core.naming import path_of
-from walltrack.resilience.outcome import Delivery, chain_of, delivery_of
+from walltrack.core.outcome import Delivery, chain_of, delivery_of
 
 
 def of_response(service: str, response: httpx.Response) -> ExternalServiceError:

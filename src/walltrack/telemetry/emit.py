@@ -3,7 +3,7 @@
 import logging
 import sys
 
-from walltrack.resilience.events import Event, Listener
+from walltrack.core.events import Event, Listener
 
 # Not structlog: it may be what failed, and the standard library's logging never raises.
 _logger = logging.getLogger("walltrack")

@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from walltrack.resilience.events import (
+from walltrack.core.events import (
     CircuitClosed,
     CircuitHalfOpened,
     CircuitOpened,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from walltrack.core import validation
-from walltrack.resilience.outcome import valid_errors, valid_statuses
+from walltrack.core.outcome import valid_errors, valid_statuses
 
 NO_CUT: Final = -1.0
 

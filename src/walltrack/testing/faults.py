@@ -8,11 +8,11 @@ import anyio
 import httpx
 
 from walltrack.core import family, validation, waiting
+from walltrack.http.body import content_length
+from walltrack.http.wrapper import WrappingTransport
 from walltrack.testing.cut_body import CutBody
 from walltrack.testing.fault_plan import NO_CUT, FaultCounts, FaultPlan
 from walltrack.testing.messages import bare_response, check_class, error_for, fresh_response
-from walltrack.transports.body import content_length
-from walltrack.transports.wrapper import WrappingTransport
 
 _ANSWER_LOST = family.each("ReadTimeout", "ReadError", "CloseError", "RemoteProtocolError")
 _ASSUMED_LENGTH: Final = 8 * 1024

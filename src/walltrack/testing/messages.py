@@ -10,7 +10,7 @@ from walltrack.core import family
 from walltrack.core.delivery import Delivery
 from walltrack.core.exceptions import WallTrackError
 from walltrack.core.extensions import DELIVERY
-from walltrack.resilience.outcome import NOT_SENT_ERRORS
+from walltrack.core.outcome import NOT_SENT_ERRORS
 
 RESPONSES = family.each("Response")
 

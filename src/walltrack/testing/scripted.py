@@ -9,6 +9,7 @@ import httpx
 
 from walltrack.core import family
 from walltrack.core.naming import path_of, service_of
+from walltrack.http.requests import copy_of
 from walltrack.testing.messages import (
     RESPONSES,
     bare_response,
@@ -17,7 +18,6 @@ from walltrack.testing.messages import (
     fresh_response,
     is_used_up,
 )
-from walltrack.transports.requests import copy_of
 
 Answer = int | httpx.Response | Exception | type[Exception]
 Step = Answer | Callable[[httpx.Request], Answer | Awaitable[Answer]]

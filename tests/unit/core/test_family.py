@@ -202,7 +202,7 @@ import httpx
 import walltrack
 from walltrack import CircuitBreakerTransport, RetryTransport
 from walltrack.core import family
-from walltrack.transports.wrapper import WrappingTransport
+from walltrack.http.wrapper import WrappingTransport
 
 async def main():
     answers = iter([503, 200])

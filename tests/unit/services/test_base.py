@@ -25,9 +25,9 @@ from walltrack import (
     TimeLimitExceededError,
     get_settings,
 )
-from walltrack.resilience import circuit_breaker, circuit_state
+from walltrack.circuit_breaker import breaker, state
+from walltrack.concurrency_limit.transport import ConcurrencyLimitTransport
 from walltrack.services import base
-from walltrack.transports.concurrency import ConcurrencyLimitTransport
 
 asynchronous = pytest.mark.anyio
 
@@ -904,8 +904,8 @@ def test_a_client_shows_its_class_its_service_and_its_breaker(make: Make) -> Non
 
 def test_the_module_hands_on_the_breaker() -> None:
     """Code that imports it from here gets the very class."""
-    assert base.CircuitBreaker is circuit_breaker.CircuitBreaker
-    assert base.CircuitState is circuit_state.CircuitState
+    assert base.CircuitBreaker is breaker.CircuitBreaker
+    assert base.CircuitState is state.CircuitState
     assert {"CircuitBreaker", "CircuitState"} <= set(base.__all__)
 
 

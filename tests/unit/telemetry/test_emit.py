@@ -4,7 +4,7 @@ import pytest
 import structlog
 
 from tests.support import Events
-from walltrack.resilience.events import CircuitClosed, Event
+from walltrack.core.events import CircuitClosed, Event
 from walltrack.telemetry.emit import emit
 from walltrack.telemetry.log import log_event
 

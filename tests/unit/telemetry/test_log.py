@@ -7,7 +7,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from walltrack.resilience.events import (
+from walltrack.core.events import (
     CircuitClosed,
     CircuitHalfOpened,
     CircuitOpened,

@@ -18,7 +18,7 @@ from walltrack import (
     TimeLimitExceededError,
 )
 from walltrack.testing import ScriptedTransport, VirtualTime
-from walltrack.transports.timeout import TimeoutTransport
+from walltrack.timeout.transport import TimeoutTransport
 
 pytestmark = pytest.mark.anyio
 

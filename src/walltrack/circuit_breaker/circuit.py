@@ -1,0 +1,253 @@
+"""The states of a circuit breaker: what it counts, when it opens, how it finds its way back."""
+
+import math
+from collections.abc import Callable
+
+from walltrack.circuit_breaker.cooldown import Cooldown
+from walltrack.circuit_breaker.ledger import Ledger
+from walltrack.circuit_breaker.probation import Probation, needed
+from walltrack.circuit_breaker.state import CircuitMode, CircuitState
+from walltrack.circuit_breaker.ticket import UNCOUNTED, Admission, TimedTicket
+from walltrack.circuit_breaker.windows import CountWindow, TimeWindow
+from walltrack.core.backoff import Backoff, Random
+from walltrack.core.outcome import Verdict
+
+_CLOSED, _OPEN, _HALF_OPEN = CircuitState  # a look-up on the class costs as much as a call
+_OBSERVE_ONLY = CircuitMode.OBSERVE_ONLY
+
+
+class Circuit:
+    """What `CircuitBreaker` is beneath its plain API; see there.
+
+    Transports carry the bare ticket, and tell of the changes.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_cooldown",
+        "_due",
+        "_enough",
+        "_failed_at",
+        "_failures",
+        "_generation",
+        "_is_clean",
+        "_is_timed",
+        "_mode",
+        "_probation",
+        "_shut_until",
+        "_slow_after",
+        "_state",
+        "_tally",
+        "_wall_clock",
+        "cooldown_seconds",
+        "failure_threshold",
+        "ledger",
+        "probes",
+    )
+
+    def __init__(
+        self,
+        *,
+        failure_threshold: int,
+        cooldown: Backoff,
+        window: CountWindow | TimeWindow | None,
+        probes: int,
+        probe_success_rate: float,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+        rng: Random,
+        ledger: Ledger,
+    ) -> None:
+        self.failure_threshold = failure_threshold
+        self.cooldown_seconds = cooldown.base
+        self.probes = probes
+        self.ledger = ledger
+        self._enough = needed(probes, probe_success_rate)
+        self._cooldown = Cooldown(cooldown, rng)
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._mode = CircuitMode.AUTOMATIC
+        self._state = _CLOSED
+        self._tally = None if window is None else window.tally(clock)
+        self._slow_after = math.inf if window is None else window.slow_call_seconds or math.inf
+        self._is_timed = self._slow_after < math.inf
+        self._failures = 0  # in a row, or of the window when it opened; above 0 unless CLOSED
+        self._failed_at: float | None = None
+        self._generation = ledger.floor  # results whose ticket is lower are late
+        self._probation: Probation | None = None  # HALF_OPEN
+        self._due = -math.inf  # when a request may do something about the state
+        self._shut_until = -math.inf  # that, unless nothing is to be refused
+        self._is_clean = True
+        if window is not None:
+            ledger.see_all()
+
+    # Reading changes nothing.
+
+    @property
+    def state(self) -> CircuitState:
+        """The state that a request would meet now."""
+        if self._state is _CLOSED:
+            return _CLOSED
+        now = self._clock()
+        if now < self._due:
+            return self._state
+        passed = self._probation is not None and self._probation.is_passed(now)
+        return _CLOSED if passed else _HALF_OPEN
+
+    @property
+    def generation(self) -> int:
+        """Results of requests that began in an earlier one change nothing."""
+        return self._generation
+
+    def shut_for(self) -> float:
+        """For how many seconds requests will be refused from now on; 0.0 when they are not.
+
+        While probes are under way this is the longest it can take: their verdicts may come sooner.
+        Infinite while it is forced open.
+        """
+        if self._state is _CLOSED:
+            return 0.0
+        left = self._shut_until - self._clock()
+        return left if left > 0.0 else 0.0  # noqa: FURB136 - a refusal is to be quick
+
+    # What a request does
+
+    def admit(self) -> Admission | None:
+        """Let one request through, or refuse it by None."""
+        # 1. Closed: through.
+        # 2. Open, or half-open with all probes under way: refused, or at least not counted.
+        # 3. Half-open, and enough probes are good, by what their headers told when their time was
+        #    over: closed. Their tickets stay valid: a body that breaks off later is an ordinary
+        #    failure.
+        # 4. The cooldown is over, or a place is free (again), or a probe's time is over: probe.
+        if self._state is _CLOSED:
+            return Admission(self._ticket() if self._is_timed else self.ledger.epoch, None)
+        now = self._clock()
+        if now < self._shut_until:
+            return None
+        if now < self._due:
+            return Admission(UNCOUNTED, None)
+        probation, became = self._probation, None
+        if probation is None:
+            probation = self._probation = Probation(self.probes, self._enough)
+            became = self._state = _HALF_OPEN
+        elif probation.is_passed(now):
+            self._close()
+            return Admission(self._ticket(), _CLOSED)
+        self.ledger.epoch += 1
+        ticket = self._ticket()
+        self._generation = probation.begin(ticket, now + self.cooldown_seconds)
+        self._shut(probation.shut_until())
+        return Admission(ticket, became)
+
+    def is_probe(self, ticket: int) -> bool:
+        """Whether `ticket` is that of a probe under way."""
+        return self._probation is not None and ticket in self._probation
+
+    def answered(self, ticket: int) -> None:
+        """Note that good headers came; the verdict waits for the end of the body."""
+        if isinstance(ticket, TimedTicket):
+            ticket.answer(self._clock())
+        if self._probation is not None and ticket in self._probation and not self._is_slow(ticket):
+            self._probation.answered(ticket)
+            self._shut(self._probation.shut_until())
+
+    def settle(self, ticket: int, verdict: Verdict) -> tuple[CircuitState, ...]:
+        """Take the verdict on a request that was let through.
+
+        Returns:
+            The states that it changed to, in order; mostly none.
+        """
+        if ticket < self._generation:  # begun before the state changed: says nothing of now
+            return ()
+        probation = self._probation
+        if probation is None:
+            return self._count(ticket, verdict)
+        if probation.is_passed(self._clock()):  # case 3 of `admit`
+            return self._close() + self._count(ticket, verdict)
+        if ticket in probation:
+            return self._judge(probation, ticket, verdict)
+        return ()  # it has settled already
+
+    def _count(self, ticket: int, verdict: Verdict) -> tuple[CircuitState, ...]:
+        if verdict is Verdict.NONE:
+            return ()
+        failed = verdict is Verdict.FAILURE
+        if failed:
+            self._failed_at = self._wall_clock()
+        if self._tally is not None:
+            opens = self._tally.record(failed=failed, slow=self._is_slow(ticket))
+            return self._open(self._tally.bad) if opens else ()
+        if not failed:
+            return self._close()
+        if self._failures + 1 >= self.failure_threshold:
+            return self._open(self._failures + 1)
+        self._failures += 1
+        self._tell_ledger()
+        return ()
+
+    def _judge(
+        self, probation: Probation, ticket: int, verdict: Verdict
+    ) -> tuple[CircuitState, ...]:
+        if verdict is Verdict.NONE:
+            probation.give_back(ticket)
+        else:
+            good = verdict is Verdict.SUCCESS and not self._is_slow(ticket)
+            probation.settle(ticket, good=good)
+            self._failures += not good
+            if verdict is Verdict.FAILURE:
+                self._failed_at = self._wall_clock()
+            if probation.is_passed(self._clock()):
+                return self._close()
+            if probation.is_failed():
+                return self._open(self._failures)
+        self._shut(probation.shut_until())
+        return ()
+
+    # How the state changes
+
+    def _close(self) -> tuple[CircuitState, ...]:
+        was, self._state = self._state, _CLOSED
+        if was is not _CLOSED:
+            self._probation = None
+            self._cooldown.reset()
+        if not self._is_clean:
+            self._failures = 0
+            self._tell_ledger()
+        return () if was is _CLOSED else (_CLOSED,)
+
+    def _open(self, failures: int) -> tuple[CircuitState, ...]:
+        self._state = _OPEN
+        self._failures = failures
+        self._probation = None
+        if self._tally is not None:
+            self._tally.clear()
+        self._shut(self._clock() + self._cooldown.begin())
+        self._disown_results_in_flight()
+        self._tell_ledger()
+        return (_OPEN,)
+
+    def _shut(self, until: float) -> None:
+        self._due = until
+        self._shut_until = -math.inf if self._mode is _OBSERVE_ONLY else until
+
+    def _disown_results_in_flight(self) -> None:
+        self.ledger.epoch += 1
+        self._generation = self.ledger.epoch
+
+    def _tell_ledger(self) -> None:
+        was, automatic = self._is_clean, self._mode is CircuitMode.AUTOMATIC
+        self._is_clean = automatic and not self._failures
+        if was and not self._is_clean:
+            self.ledger.troubled(self)
+        elif self._is_clean and not was:
+            self.ledger.recovered(self)
+
+    # Slow calls
+
+    def _ticket(self) -> int:
+        epoch = self.ledger.epoch
+        return TimedTicket(epoch, self._clock()) if self._is_timed else epoch
+
+    def _is_slow(self, ticket: int) -> bool:
+        return isinstance(ticket, TimedTicket) and ticket.took(self._clock()) > self._slow_after

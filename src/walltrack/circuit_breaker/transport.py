@@ -1,0 +1,220 @@
+"""A transport that stops asking a service that keeps failing."""
+
+import random
+import time
+from collections.abc import Callable, Hashable
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import httpx
+
+from walltrack.circuit_breaker.breaker import CircuitBreaker
+from walltrack.circuit_breaker.breakers import BreakersByKey
+from walltrack.circuit_breaker.ledger import Ledger
+from walltrack.circuit_breaker.state import CircuitState
+from walltrack.circuit_breaker.windows import CountWindow, TimeWindow
+from walltrack.core import family, validation
+from walltrack.core.backoff import Backoff, Random
+from walltrack.core.events import (
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitOpened,
+    Event,
+    Listener,
+)
+from walltrack.core.exceptions import CircuitBreakerOpenError
+from walltrack.core.extensions import GATE
+from walltrack.core.naming import origin_of, service_of
+from walltrack.core.outcome import (
+    FAILURE_STATUSES,
+    TRANSIENT_ERRORS,
+    Verdict,
+    valid_errors,
+    valid_statuses,
+    verdict_on,
+)
+from walltrack.http.watched_body import WatchedBody
+from walltrack.http.wrapper import WrappingTransport
+from walltrack.telemetry.emit import emit
+from walltrack.telemetry.log import log_event
+
+
+class CircuitBreakerTransport(WrappingTransport):
+    """Refuses requests to an origin that failed too often, until a probe shows that it is back.
+
+    A failing status or an exception is a verdict at once; a success waits for the end of its body.
+    A body that breaks off is a failure, one that its reader closes early a success.
+
+    Args:
+        transport: What sends the requests; None makes an `AsyncHTTPTransport()`.
+        failure_threshold: How many failures in a row open a breaker; at least 1. With a `window`
+            they do not.
+        cooldown_seconds: How long it stays open before a probe, in seconds; above 0.
+        window: Where a breaker looks for rates of failures and of slow calls, instead of for
+            failures in a row. How slow a call is shows at its headers, however long its body takes.
+        cooldown: How the cooldown grows each time that a breaker opens without having closed. Its
+            `base`, above 0, takes the place of `cooldown_seconds`.
+        probes: How many requests a half-open breaker lets through; at least 1.
+        probe_success_rate: The share of them that has to succeed; above 0, at most 1.
+        breaker: One breaker for every request, instead of one for each key; the options above and
+            the clock are its own then.
+        key: Requests with the same key share a breaker. Default: those to the same origin.
+        max_breakers: How many breakers are kept. On insertion the oldest that is closed and without
+            failures in a row is forgotten, with what its window held; others never are, so that a
+            great outage may exceed this.
+        statuses: Responses that count as failures. Default: 429 and every 5xx.
+        exceptions: Exceptions that do. Default: timeouts, network and proxy errors, and breaches of
+            the protocol by the server. A rejection made in this library is never counted.
+        listener: Hears of `CircuitOpened`, `CircuitHalfOpened` and `CircuitClosed`; None: nobody
+            does. Default: a structlog entry each.
+        clock: Monotonic seconds; every duration is measured by it.
+        rng: Source of the cooldown's jitter: the `random` module, or a `random.Random`.
+
+    Raises:
+        TypeError: An argument is of another type.
+        ValueError: A number is too small or too large, infinite or NaN, or a status is unknown.
+    """
+
+    def __init__(
+        self,
+        transport: family.Transport | None = None,
+        *,
+        failure_threshold: int = 5,
+        cooldown_seconds: float = 30.0,
+        window: CountWindow | TimeWindow | None = None,
+        cooldown: Backoff | None = None,
+        probes: int = 1,
+        probe_success_rate: float = 1.0,
+        breaker: CircuitBreaker | None = None,
+        key: Callable[[httpx.Request], Hashable] = origin_of,
+        max_breakers: int = 10_000,
+        statuses: AbstractSet[int] = FAILURE_STATUSES,
+        exceptions: tuple[type[Exception], ...] = TRANSIENT_ERRORS,
+        listener: Listener | None = log_event,
+        clock: Callable[[], float] = time.monotonic,
+        rng: Random = random,
+    ) -> None:
+        def make(ledger: Ledger) -> CircuitBreaker:
+            return CircuitBreaker(
+                failure_threshold,
+                cooldown_seconds,
+                window=window,
+                cooldown=cooldown,
+                probes=probes,
+                probe_success_rate=probe_success_rate,
+                clock=clock,
+                rng=rng,
+                ledger=ledger,
+            )
+
+        validation.instance("breaker", breaker, CircuitBreaker | None)
+        validation.function("key", key)
+        validation.function("clock", clock)
+        super().__init__(transport)
+        self._breakers = BreakersByKey(make, max_breakers)
+        make(self._breakers)  # refuses bad input here, and says whether every request is to be seen
+        # A window has to see every call, so its breaker is made at the first one.
+        self._sees_all = window is not None
+        self._look_up = self._breakers.obtain if self._sees_all else self._breakers.find
+        self._shared = breaker
+        self._ledger: Ledger = self._breakers if breaker is None else breaker.ledger
+        self._key = key
+        self._statuses = valid_statuses("statuses", statuses)
+        self._exceptions = valid_errors("exceptions", exceptions)
+        self._listener = listener
+
+    def __repr__(self) -> str:
+        kept = f"{len(self._breakers)} breakers" if self._shared is None else repr(self._shared)
+        return f"{type(self).__name__}({self._inner!r}, {kept})"
+
+    def breaker_for(self, url: httpx.URL | str) -> CircuitBreaker:
+        """The breaker that a GET of `url` would go through; to look at, or to use by hand."""
+        return self._obtain(httpx.Request("GET", str(url) if isinstance(url, family.URLS) else url))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send `request`, unless its breaker refuses.
+
+        Raises:
+            CircuitBreakerOpenError: The breaker is open, or half-open with its probes under way.
+        """
+        # While no breaker is on the alert, a request would be let through and its success would
+        # change nothing: only the epoch is noted, and no key is built.
+        ledger = self._ledger
+        breaker = None
+        if ledger.alert:
+            breaker = self._shared or self._look_up(self._key(request))
+        ticket = ledger.epoch if breaker is None else self._admit(request, breaker)
+        try:
+            response = await self._inner.handle_async_request(request)
+        except BaseException as error:
+            self._settle_by_error(request, ticket, error)
+            raise
+        try:
+            if response.status_code in self._statuses:
+                self._settle(request, ticket, Verdict.FAILURE)
+            elif not response.is_closed:
+                if breaker is not None:
+                    breaker.answered(ticket)
+                body: Any = response.stream  # typed for clients of both kinds; this is the one
+                response.stream = WatchedBody(body, self._body_ended, request, ticket)
+            elif breaker is not None or ledger.epoch != ticket:
+                self._settle(request, ticket, Verdict.SUCCESS, breaker)
+        except Exception:  # of the caller's key function; nobody else would close the response
+            await response.aclose()
+            raise
+        return response
+
+    def _obtain(self, request: httpx.Request) -> CircuitBreaker:
+        return self._shared or self._breakers.obtain(self._key(request))
+
+    def _find(self, request: httpx.Request) -> CircuitBreaker | None:
+        return self._shared or self._breakers.find(self._key(request))
+
+    def _admit(self, request: httpx.Request, breaker: CircuitBreaker) -> int:
+        admission = breaker.admit()
+        if admission is None:
+            raise CircuitBreakerOpenError(None, breaker.shut_for(), request=request)
+        if admission.became is not None:
+            self._tell(request, breaker, admission.became)
+        return admission.ticket
+
+    def _body_ended(self, request: httpx.Request, ticket: int, error: BaseException | None) -> None:
+        if error is not None:
+            self._settle_by_error(request, ticket, error)
+        elif self._ledger.alert:
+            self._settle(request, ticket, Verdict.SUCCESS)
+
+    def _settle_by_error(self, request: httpx.Request, ticket: int, error: BaseException) -> None:
+        breaker = self._find(request)
+        probe = breaker is not None and breaker.is_probe(ticket)
+        self._settle(request, ticket, verdict_on(error, probe=probe, failures=self._exceptions))
+
+    def _settle(
+        self,
+        request: httpx.Request,
+        ticket: int,
+        verdict: Verdict,
+        seen: CircuitBreaker | None = None,
+    ) -> None:
+        if verdict is Verdict.FAILURE:
+            breaker = self._obtain(request)
+        elif self._sees_all and seen is not None:
+            breaker = seen  # one that was forgotten meanwhile takes the success with it
+        elif self._ledger.alert and (known := self._find(request)) is not None:
+            breaker = known
+        else:
+            return
+        if verdict is not Verdict.SUCCESS:
+            request.extensions[GATE] = breaker
+        for state in breaker.settle(ticket, verdict):
+            self._tell(request, breaker, state)
+
+    def _tell(self, request: httpx.Request, breaker: CircuitBreaker, state: CircuitState) -> None:
+        if self._listener is not None:
+            emit(self._listener, _event(service_of(request), breaker, state))
+
+
+def _event(service: str, breaker: CircuitBreaker, state: CircuitState) -> Event:
+    if state is CircuitState.OPEN:
+        return CircuitOpened(service, breaker.failure_count, breaker.current_cooldown)
+    return CircuitHalfOpened(service) if state is CircuitState.HALF_OPEN else CircuitClosed(service)

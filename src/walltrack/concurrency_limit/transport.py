@@ -1,0 +1,170 @@
+"""A transport that lets only so many requests be under way at a time."""
+
+import math
+import time
+from collections.abc import Callable, Hashable
+from typing import Final, Literal
+
+import anyio
+import httpx
+
+from walltrack.concurrency_limit.adaptive import OVERLOAD_STATUSES, AdaptiveLimit
+from walltrack.concurrency_limit.turns import Place, Turns
+from walltrack.core import family, validation
+from walltrack.core.events import Listener, RejectReason, RequestRejected
+from walltrack.core.exceptions import ConcurrencyLimitError
+from walltrack.core.extensions import time_left
+from walltrack.core.keyed import Keyed
+from walltrack.core.naming import origin_of, path_of, service_of
+from walltrack.core.outcome import FAILURE_STATUSES, Verdict, verdict_on
+from walltrack.http.watched_body import watched
+from walltrack.http.wrapper import WrappingTransport
+from walltrack.telemetry.emit import emit
+from walltrack.telemetry.log import log_event
+
+Timer = Callable[[float], anyio.CancelScope]
+
+_AN_INSTANT: Final = math.ulp(0.0)
+"""Seconds: an error that waited for none would say that the queue was full."""
+
+
+class ConcurrencyLimitTransport(WrappingTransport):
+    """Lets so many requests be under way at a time, and has the others wait for their turn.
+
+    They go in the order in which they came. A request is under way until its response is closed:
+    whoever streams a body holds a place for as long, and whoever never closes it holds it for ever.
+
+    An adaptive limit finds out by itself what the server bears: from the latency of its answers,
+    and from requests that are dropped, by a failure of the connection, a timeout, or status 429,
+    503 or 504. See `AdaptiveLimit`.
+
+    Args:
+        transport: What sends the requests; None makes an `AsyncHTTPTransport()`.
+        limit: How many requests may be under way; at least 1. "adaptive" or an `AdaptiveLimit`:
+            what that finds out; with a `key`, one with its settings for each. Default: 20, as many
+            connections as httpx keeps open by default when they are idle.
+        max_queue: How many requests may wait; one more is refused. None: any number. Zero: none.
+        queue_timeout: For how many seconds a request waits at the longest; then it is refused, as
+            it is at its deadline. None: as long as it takes.
+        key: Requests with the same key share a limit. Default: all share one. `origin_of` gives
+            each origin a limit of its own.
+        max_keys: How many keys are kept in mind. One beyond it takes the place of one without any
+            request; those with one are never forgotten, so that they may exceed this.
+        clock: Monotonic seconds; every duration is measured by it.
+        timer: Opens a scope that is cancelled after so many seconds by that clock; replace both to
+            test without waiting.
+        listener: Hears of `RequestRejected`; None: nobody does. Default: a structlog entry.
+
+    Raises:
+        TypeError: An argument is of another type.
+        ValueError: A number is too small, infinite or NaN, or `limit` is another word.
+    """
+
+    def __init__(
+        self,
+        transport: family.Transport | None = None,
+        limit: int | Literal["adaptive"] | AdaptiveLimit = 20,
+        max_queue: int | None = None,
+        queue_timeout: float | None = None,
+        *,
+        key: Callable[[httpx.Request], Hashable] | None = None,
+        max_keys: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
+        timer: Timer = anyio.move_on_after,
+        listener: Listener | None = log_event,
+    ) -> None:
+        if isinstance(limit, str):
+            validation.choice("limit", limit, ("adaptive",))
+            limit = AdaptiveLimit()
+        if not isinstance(limit, AdaptiveLimit):
+            validation.integer("limit", limit, minimum=1)
+        if max_queue is not None:
+            validation.integer("max_queue", max_queue, minimum=0)
+        if queue_timeout is not None:
+            validation.positive("queue_timeout", queue_timeout)
+        if key is not None:
+            validation.function("key", key)
+        validation.function("clock", clock)
+        validation.function("timer", timer)
+        super().__init__(transport)
+        self._turns = Keyed(lambda: Turns(_anew(limit)), max_keys)
+        self._shared = Turns(limit) if key is None else None
+        self._key = key or origin_of
+        self._limit = limit
+        self._max_queue = math.inf if max_queue is None else max_queue
+        self._queue_timeout = math.inf if queue_timeout is None else queue_timeout
+        self._clock = clock
+        self._timer = timer
+        self._listener = listener
+
+    def __repr__(self) -> str:
+        state = f"limit={self._limit}" if self._shared is None else repr(self._shared)
+        return f"{type(self).__name__}({self._inner!r}, {state})"
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send `request` when its turn has come.
+
+        Raises:
+            ConcurrencyLimitError: It was not sent: the queue is full, or its turn did not come in
+                time.
+        """
+        turns = self._shared or self._turns.obtain(self._key(request))
+        if turns.free > 0:
+            turns.free -= 1
+        else:
+            await self._queue(request, turns)
+        adaptive = turns.adaptive
+        began = 0.0 if adaptive is None else self._clock()
+        try:
+            response = await self._inner.handle_async_request(request)
+        except BaseException as error:
+            if adaptive is not None and verdict_on(error) is Verdict.FAILURE:
+                turns.note(began, self._clock(), dropped=True)
+            turns.give_back()
+            raise
+        if adaptive is not None:
+            status = response.status_code
+            # How quickly a server fails tells nothing of what it bears.
+            if status not in FAILURE_STATUSES or status in OVERLOAD_STATUSES:
+                turns.note(began, self._clock(), dropped=status in OVERLOAD_STATUSES)
+        if response.is_closed:
+            turns.give_back()
+        else:
+            watched(response).when_closed(turns.give_back)
+        return response
+
+    async def _queue(self, request: httpx.Request, turns: Turns) -> None:
+        if turns.waiting >= self._max_queue:
+            raise self._refusal(request, RejectReason.QUEUE_FULL, 0.0)
+        seconds = min(self._queue_timeout, time_left(request.extensions))
+        if seconds <= 0.0:
+            raise self._refusal(request, RejectReason.QUEUE_TIMEOUT, _AN_INSTANT)
+        turn = anyio.Event()
+        place = Place(turn.set)
+        turns.join(place)
+        began = self._clock()
+        try:
+            if seconds == math.inf:
+                await turn.wait()
+            else:
+                with self._timer(seconds):
+                    await turn.wait()
+        except BaseException:
+            turns.leave(place)
+            raise
+        if not place.given:
+            turns.leave(place)
+            waited = max(self._clock() - began, _AN_INSTANT)
+            raise self._refusal(request, RejectReason.QUEUE_TIMEOUT, waited)
+
+    def _refusal(
+        self, request: httpx.Request, because: RejectReason, waited: float
+    ) -> ConcurrencyLimitError:
+        if self._listener is not None:
+            event = RequestRejected(service_of(request), request.method, path_of(request), because)
+            emit(self._listener, event)
+        return ConcurrencyLimitError(waited=waited, request=request)
+
+
+def _anew(limit: int | AdaptiveLimit) -> int | AdaptiveLimit:
+    return limit if isinstance(limit, int) else limit.anew()

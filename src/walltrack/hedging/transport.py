@@ -1,0 +1,190 @@
+"""A transport that asks a second time when the first answer takes long."""
+
+import time
+from collections.abc import Awaitable, Callable, Collection, Hashable
+from collections.abc import Set as AbstractSet
+from typing import Final, Literal, NoReturn
+
+import anyio
+import httpx
+
+from walltrack.core import family, validation, waiting
+from walltrack.core.budget import RetryBudget
+from walltrack.core.events import Listener, RequestHedged
+from walltrack.core.extensions import time_left
+from walltrack.core.family import BYTES_IN_MEMORY
+from walltrack.core.keyed import Keyed
+from walltrack.core.naming import origin_of, path_of, service_of
+from walltrack.core.outcome import FAILURE_STATUSES, valid_statuses
+from walltrack.hedging.latency import MovingPercentile
+from walltrack.hedging.pair import Pair
+from walltrack.http.wrapper import WrappingTransport
+from walltrack.telemetry.emit import emit
+from walltrack.telemetry.log import log_event
+
+HEDGED_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that ask for nothing to be done: to ask twice at once costs work, and that is all."""
+
+_MAX_KEYS: Final = 1000  # latencies of one take some 10 KB
+
+
+class HedgingTransport(WrappingTransport):
+    """Sends a request a second time when the first attempt has not answered after a while.
+
+    The first good answer wins: one with a status that is not in `statuses`. The other attempt is
+    cancelled, and its connection freed. If one fails, the other is waited for, unless the first has
+    answered at more length than can be kept meanwhile, 64 KiB; if both do, or the first does before
+    there is a second, the first one's outcome comes back, as it is. What asks
+    again after a failure is `RetryTransport`, which belongs outside of this; limits and breakers
+    belong inside, where they see each attempt.
+
+    Only requests whose body is in memory are sent twice, as two may be read at once. All others,
+    and methods not in `methods`, pass straight through.
+
+    Args:
+        transport: What sends the requests; None makes an `AsyncHTTPTransport()`.
+        delay: After how many seconds without an answer (its headers) the second attempt is sent.
+            "p95": after as long as 95 % of the last 200 requests took; before 20 were measured,
+            no request is sent twice.
+        methods: Requests with these may be sent twice. Another one of a method that may act twice
+            will, sooner or later.
+        budget: What each second attempt is paid from. One that is shared with a `RetryTransport`
+            is funded there. None: one of 10, to which each good answer that needed no second
+            attempt adds 0.05. So at most some 5 % more requests are sent, and next to none while
+            answers fail or everything is slow.
+        key: Requests with the same key are measured together. Default: those to the same origin.
+        statuses: Responses that are not good. Default: 429 and every 5xx.
+        clock: Monotonic seconds; latencies are measured by it.
+        sleep: Waits for so many seconds; replace it to test without waiting.
+        listener: Hears of `RequestHedged`; None: nobody does. Default: a structlog entry each.
+
+    Raises:
+        TypeError: An argument is of another type.
+        ValueError: `delay` is negative, infinite or NaN, or no known name; or a status is unknown.
+    """
+
+    def __init__(
+        self,
+        transport: family.Transport | None = None,
+        delay: float | Literal["p95"] = "p95",
+        *,
+        methods: AbstractSet[str] = HEDGED_METHODS,
+        budget: RetryBudget | None = None,
+        key: Callable[[httpx.Request], Hashable] = origin_of,
+        statuses: AbstractSet[int] = FAILURE_STATUSES,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
+        listener: Listener | None = log_event,
+    ) -> None:
+        if isinstance(delay, str):
+            validation.choice("delay", delay, ("p95",))
+        else:
+            validation.number("delay", delay)
+        validation.instance("budget", budget, RetryBudget | None)
+        validation.function("key", key)
+        validation.function("clock", clock)
+        validation.function("sleep", sleep)
+        super().__init__(transport)
+        self._delay = None if isinstance(delay, str) else delay
+        self._latencies = Keyed(MovingPercentile, _MAX_KEYS)
+        self._methods = _valid_methods(methods)
+        self._own_budget = budget is None
+        self._budget = RetryBudget(10.0, deposit=0.05) if budget is None else budget
+        self._key = key
+        self._statuses = valid_statuses("statuses", statuses)
+        self._clock = clock
+        self._sleep = sleep
+        self._listener = listener
+
+    def __repr__(self) -> str:
+        delay = "p95" if self._delay is None else self._delay
+        return f"{type(self).__name__}({self._inner!r}, delay={delay!r})"
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send `request`, and once more if the answer takes long."""
+        if request.method not in self._methods or type(request.stream) not in BYTES_IN_MEMORY:
+            return await self._inner.handle_async_request(request)
+        delay, latencies = self._delay, None
+        if delay is None:
+            latencies = self._latencies.obtain(self._key(request))
+            delay = latencies.value
+        good = False
+        began = self._clock()
+        try:
+            # A task for the second attempt costs more than all the rest: none is made in vain.
+            if (
+                delay is None
+                or self._budget.balance < 1.0
+                or time_left(request.extensions) <= delay
+            ):
+                response = await self._inner.handle_async_request(request)
+            else:
+                response = await self._race(request, delay, began)
+            good = response.status_code not in self._statuses
+        finally:
+            took = self._clock() - began
+            # If the second attempt won, the first would have taken at least as long.
+            if latencies is not None:
+                (latencies.note if good else latencies.note_at_least)(took)
+        if good and self._own_budget and (delay is None or took <= delay):
+            self._budget.deposit()
+        return response
+
+    async def _race(self, request: httpx.Request, delay: float, began: float) -> httpx.Response:
+        pair = Pair(request)
+        try:
+            async with anyio.create_task_group() as tasks:
+                # The first attempt takes no task of its own: it runs in the caller's.
+                tasks.start_soon(self._second, request, pair, delay, began, tasks.cancel_scope)
+                await pair.first.make(self._inner, self._statuses)
+                if pair.decided or not await pair.first.keep():
+                    tasks.cancel_scope.cancel()
+            await pair.release_loser()
+        except BaseExceptionGroup as group:
+            await pair.close()
+            _raise_alone(group)
+        except BaseException:
+            await pair.close()
+            raise
+        return pair.outcome()
+
+    async def _second(
+        self,
+        request: httpx.Request,
+        pair: Pair,
+        delay: float,
+        began: float,
+        both: anyio.CancelScope,
+    ) -> None:
+        await self._sleep(delay)
+        if pair.first.ended is not None or not self._budget.withdraw():
+            return
+        if self._listener is not None:
+            after = self._clock() - began
+            names = service_of(request), request.method, path_of(request)
+            emit(self._listener, RequestHedged(*names, after))
+        second = pair.add_second()
+        await second.make(self._inner, self._statuses)
+        if second.good:
+            both.cancel()
+        elif pair.first.ended is None:
+            await second.release()  # at once: the first may take long
+
+
+def _raise_alone(group: BaseExceptionGroup) -> NoReturn:
+    # What an attempt raises is an outcome, and in no group: this is an interrupt, or of `sleep`.
+    _, rest = group.split(anyio.get_cancelled_exc_class())
+    error = (rest or group).exceptions[0]
+    context = error.__context__
+    try:
+        raise error
+    finally:
+        error.__context__ = context  # not the group, which holds it
+        del error, group, rest
+
+
+def _valid_methods(methods: Collection[str]) -> frozenset[str]:
+    plausible = isinstance(methods, Collection) and not isinstance(methods, str | bytes)
+    if not plausible or not all(isinstance(method, str) for method in methods):
+        raise TypeError(f"methods must be a collection of names, got {methods!r}")
+    return frozenset(method.upper() for method in methods)

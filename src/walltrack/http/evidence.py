@@ -1,0 +1,63 @@
+"""What can be known of how far an attempt came, beyond the class of its exception."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import httpx
+
+from walltrack.core.extensions import DELIVERY, TRACE
+from walltrack.core.outcome import Delivery, delivery_of
+
+Trace = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+
+
+class SendTrace:
+    """A trace of httpcore's steps that notes whether the request itself began to be sent.
+
+    Args:
+        method: The request's method. What a proxy is asked first is traced, too: its method is
+            CONNECT.
+        chained: The caller's own trace, which is called as well.
+    """
+
+    def __init__(self, method: str, chained: Trace | None) -> None:
+        self._asks_proxy_itself = method == "CONNECT"
+        self._chained = chained
+        self._seen = False
+        self._sending = False
+
+    async def __call__(self, name: str, info: Mapping[str, Any]) -> None:
+        """Note a step."""
+        self._seen = True
+        if name.endswith("send_request_headers.started"):
+            own = info["request"].method != b"CONNECT" or self._asks_proxy_itself
+            self._sending = self._sending or own
+        if self._chained is not None:
+            await self._chained(name, info)
+
+    @property
+    def began_to_send(self) -> bool | None:
+        """Whether the request began to be sent; None when nothing was traced at all."""
+        return self._sending if self._seen else None
+
+    def forget(self) -> None:
+        """Begin the next attempt."""
+        self._seen = self._sending = False
+
+
+def delivery_after(request: httpx.Request, error: Exception) -> Delivery:
+    """Whether the server can have acted on an attempt that ended with `error`.
+
+    "Not sent" is claimed only on evidence, in this order:
+
+    1. The inner transport stated it: `request.extensions["walltrack.delivery"]`, a `Delivery`. That
+       is how a mock, or a transport that is not httpcore's, tells what it knows.
+    2. The request was traced, and the trace shows whether it began to be sent.
+    3. The exception comes from httpcore, whose classes tell; or from this library.
+    """
+    stated = request.extensions.pop(DELIVERY, None)
+    if isinstance(stated, Delivery):
+        return stated
+    trace = request.extensions.get(TRACE)
+    began_to_send = trace.began_to_send if isinstance(trace, SendTrace) else None
+    return delivery_of(error, began_to_send=began_to_send)

@@ -1,0 +1,182 @@
+"""A transport that sends no more than it may, and heeds what a server says of its limits."""
+
+import math
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Set as AbstractSet
+from typing import Final
+
+import httpx
+
+from walltrack.core import family, validation, waiting
+from walltrack.core.events import Listener, OriginHeldBack, RejectReason, RequestRejected
+from walltrack.core.exceptions import RateLimitError
+from walltrack.core.extensions import time_left
+from walltrack.core.keyed import Keyed
+from walltrack.core.naming import origin_of, path_of, service_of
+from walltrack.core.outcome import valid_statuses
+from walltrack.http.wrapper import WrappingTransport
+from walltrack.rate_limit.headers import TELLING, TELLING_LENGTHS, asked_to_wait
+from walltrack.rate_limit.token_bucket import TokenBucket
+from walltrack.rate_limit.waiting_line import WaitingLine
+from walltrack.telemetry.emit import emit
+from walltrack.telemetry.log import log_event
+
+_REFUSED_STATUSES: Final = frozenset({429, 503})
+
+_NO_USE: Final = 0.001
+"""Seconds before the deadline in which no call can be done any more."""
+
+
+class RateLimitTransport(WrappingTransport):
+    """Sends `rate` requests in `per` seconds at most, and has the others wait for their turn.
+
+    It also learns: a response that says that too much was sent, or that nothing is left of a quota,
+    holds back every request to the same origin until the time that it names, those included that
+    wait already. What it goes by: `Retry-After` of 429 and 503, and whatever the status a quota
+    that is used up by `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11 and older) or by
+    `X-RateLimit-Remaining` and `-Reset`. At most a day is heeded.
+
+    Requests to one origin go in the order in which they came. One whose turn would come too late is
+    refused at once. It takes its token when it goes, and what becomes of it then does not matter:
+    nobody knows whether the server counted it. Beneath a `RetryTransport` each attempt takes one.
+
+    Args:
+        transport: What sends the requests; None makes an `AsyncHTTPTransport()`.
+        rate: How many requests may go in `per` seconds; above 0. None: any number, so that they are
+            held back by what the server says alone, and then all go at once.
+        per: Seconds; above 0.
+        burst: How many may go at once after a pause; at least 1, which spaces them strictly. What
+            is lost when timers fire late is made up for by a burst of a few, and not by one of 1.
+        refuse: Refuse a request that would have to wait.
+        max_wait: The longest that a request waits for its turn, in seconds; one that would have to
+            wait longer is refused, as is one that would not have its turn before its deadline.
+        learn: Whether to heed what responses say.
+        statuses: Responses whose Retry-After is heeded.
+        key: Requests with the same key share a rate, and are held back together. Default: those to
+            the same origin. Choose another where a server counts apart, for each user or resource.
+        max_keys: How many keys are kept in mind. One beyond it takes the place of one that is at
+            rest; those that are not are never forgotten, so that they may exceed this.
+        clock: Monotonic seconds; every duration is measured by it.
+        wall_clock: Seconds since the epoch, to measure a header's moment from.
+        sleep: Waits for so many seconds; replace it to test without waiting.
+        listener: Hears of `RequestRejected` and `OriginHeldBack`; None: nobody does. Default: a
+            structlog entry each.
+
+    Raises:
+        TypeError: An argument is of another type.
+        ValueError: A number is too small, infinite or NaN, or a status is unknown.
+    """
+
+    def __init__(
+        self,
+        transport: family.Transport | None = None,
+        rate: float | None = None,
+        per: float = 1.0,
+        burst: int = 1,
+        *,
+        refuse: bool = False,
+        max_wait: float = 60.0,
+        learn: bool = True,
+        statuses: AbstractSet[int] = _REFUSED_STATUSES,
+        key: Callable[[httpx.Request], Hashable] = origin_of,
+        max_keys: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
+        listener: Listener | None = log_event,
+    ) -> None:
+        def make() -> WaitingLine:
+            return WaitingLine(TokenBucket(rate, per, burst), clock, sleep)
+
+        make()  # refuses bad numbers here, not on the first request
+        validation.instance("refuse", refuse, bool)
+        validation.number("max_wait", max_wait, finite=False)
+        validation.instance("learn", learn, bool)
+        validation.function("key", key)
+        validation.function("clock", clock)
+        validation.function("wall_clock", wall_clock)
+        validation.function("sleep", sleep)
+        super().__init__(transport)
+        self._pace = "no pace" if rate is None else f"{rate:g} in {per:g} s, burst of {burst}"
+        self._lines = Keyed(make, max_keys)
+        self._max_wait = 0.0 if refuse else max_wait
+        self._learn = learn
+        self._statuses = valid_statuses("statuses", statuses)
+        self._key = key
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._listener = listener
+        # Without a rate of its own it need not know a request's key while nobody is held back.
+        self._paces = self._watchful = rate is not None
+        self._watchful_until = -math.inf
+        self._waiting = 0
+
+    def __repr__(self) -> str:
+        learning = ", learning" if self._learn else ""
+        return f"{type(self).__name__}({self._inner!r}, {self._pace}{learning})"
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send `request` when its turn has come.
+
+        Raises:
+            RateLimitError: Its turn would not come in time; `retry_after` tells in how many seconds
+                there would be room.
+        """
+        if self._watchful:
+            line = self._lines.obtain(self._key(request))
+            if line.waiting or not line.bucket.take(self._clock()):
+                await self._wait(request, line)
+            elif not self._paces:
+                self._relax()
+        response = await self._inner.handle_async_request(request)
+        if self._learn:
+            if response.status_code in self._statuses:
+                await self._heed(request, response, refused=True)
+            else:
+                for name, _ in response.headers.raw:
+                    if len(name) in TELLING_LENGTHS and name.lower() in TELLING:
+                        await self._heed(request, response, refused=False)
+                        break
+        return response
+
+    async def _wait(self, request: httpx.Request, line: WaitingLine) -> None:
+        patience = min(self._max_wait, time_left(request.extensions) - _NO_USE)
+        self._waiting += 1
+        try:
+            room = await line.take(patience)
+        finally:
+            self._waiting -= 1
+        if room is None:
+            return
+        if self._listener is not None:
+            rejected = RequestRejected(
+                service_of(request), request.method, path_of(request), RejectReason.RATE_LIMIT
+            )
+            emit(self._listener, rejected)
+        raise RateLimitError(None, room, request=request)
+
+    def _relax(self) -> None:
+        if self._clock() >= self._watchful_until and not self._waiting:
+            self._watchful = False
+
+    async def _heed(
+        self, request: httpx.Request, response: httpx.Response, *, refused: bool
+    ) -> None:
+        try:
+            self._hold_back(request, response, refused=refused)
+        except Exception:  # of the caller's key or clock; nobody else would close the response
+            await response.aclose()
+            raise
+
+    def _hold_back(
+        self, request: httpx.Request, response: httpx.Response, *, refused: bool
+    ) -> None:
+        ask = asked_to_wait(response.headers.raw, self._wall_clock(), refused=refused)
+        if ask is None:
+            return
+        news = self._lines.obtain(self._key(request)).hold_back(ask.seconds)
+        self._watchful = True
+        self._watchful_until = max(self._watchful_until, self._clock() + ask.seconds)
+        if news and self._listener is not None:
+            emit(self._listener, OriginHeldBack(service_of(request), news, ask.header))

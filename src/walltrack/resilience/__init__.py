@@ -1,1 +1,0 @@
-"""Decides: never awaits, never does I/O, never logs. Clock and RNG are injected."""

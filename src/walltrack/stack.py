@@ -1,0 +1,192 @@
+"""The standard order of all layers, in one call."""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, cast
+
+import anyio
+import httpx
+
+from walltrack.circuit_breaker.breaker import CircuitBreaker
+from walltrack.circuit_breaker.transport import CircuitBreakerTransport
+from walltrack.concurrency_limit.adaptive import AdaptiveLimit
+from walltrack.concurrency_limit.transport import ConcurrencyLimitTransport
+from walltrack.core import family, validation, waiting
+from walltrack.core.budget import RetryBudget
+from walltrack.core.events import Listener
+from walltrack.core.naming import origin_of
+from walltrack.hedging.transport import HedgingTransport
+from walltrack.http.environment_proxies import transport_by_environment
+from walltrack.rate_limit.transport import RateLimitTransport
+from walltrack.retry.policy import RetryPolicy
+from walltrack.retry.transport import RetryTransport
+from walltrack.telemetry.log import log_event
+from walltrack.timeout.transport import TimeoutTransport, Timer
+
+Limit: TypeAlias = int | Literal["adaptive"] | AdaptiveLimit
+Transport: TypeAlias = httpx.AsyncBaseTransport
+Layer: TypeAlias = Callable[[Transport], Transport]
+"""Puts a layer around a transport: a class of transports is one, and so is a `partial` of it."""
+
+
+def resilient_transport(
+    inner: family.Transport | None = None,
+    *,
+    deadline: float | Layer | None = None,
+    retry: RetryPolicy | Layer | None = RetryPolicy(),
+    budget: RetryBudget | Callable[[], RetryBudget] | None = RetryBudget,
+    hedge: float | Literal["p95"] | Layer | None = None,
+    rate_limit: float | Layer | None = None,
+    concurrency_limit: Limit | Layer | None = None,
+    breaker: CircuitBreaker | Layer | None = CircuitBreakerTransport,
+    attempt_timeout: float | Layer | None = None,
+    listener: Listener | None = log_event,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
+    timer: Timer = anyio.move_on_after,
+) -> family.AsyncBaseTransport:
+    """Build the standard stack around a transport.
+
+        client = httpx.AsyncClient(
+            transport=resilient_transport(deadline=30, rate_limit=10, concurrency_limit=20)
+        )
+
+    From the outside in, and why each stands where it stands:
+
+    1. `deadline`: outermost, so that every wait inside counts: backoff, queue and rate.
+    2. `retry`: around the breaker, so that it counts attempts, and an open circuit ends the call.
+    3. `hedge`: inside `retry`, which asks again only when both attempts failed, and around the
+       limits, since a second attempt is a request like any other and waits for its own turn.
+    4. `rate_limit`: inside `retry`, so that each attempt takes its turn; before the concurrency
+       limit, so that nobody holds a place in it while he waits for his turn.
+    5. `concurrency_limit`: inside `retry`, so that no place is held in a backoff.
+    6. `breaker`: after all queues, so that its permit is taken last: who waits in a queue spends no
+       probe, and who leaves it meets the circuit as it is by then.
+    7. `attempt_timeout`: innermost, so that time in a queue is not held against the service, and
+       the breaker counts what took too long.
+
+    Each is left out by None, and is then not there at all. Instead of a value each takes a function
+    that puts a layer of your making around a transport, for options that have no value here:
+    `rate_limit=functools.partial(RateLimitTransport, rate=100, per=60)`. Such a layer has a
+    listener, clock and sleep of its own.
+
+    Args:
+        inner: What sends the requests. None: an `AsyncHTTPTransport()` for each proxy that the
+            environment names now, as for an `httpx.AsyncClient` without a transport.
+        deadline: Seconds for a whole call, its body included. Default: no limit.
+        retry: What is retried. Default: `RetryPolicy()`.
+        budget: What retries and hedges are paid from, or what makes that. Default: a new
+            `RetryBudget()`. None: retries are free, and hedges have a budget of their own.
+        hedge: After how many seconds without an answer a second attempt is sent, or "p95". Default:
+            there is none.
+        rate_limit: How many requests a second each origin gets. Default: no limit.
+        concurrency_limit: How many requests each origin gets at a time, or "adaptive", or an
+            `AdaptiveLimit`. Default: no limit.
+        breaker: The circuit breaker for all requests. Default: one for each origin.
+        attempt_timeout: Seconds for one attempt, its body included. Default: no limit.
+        listener: Hears of the events of all layers; None: nobody does. Default: a structlog entry
+            each.
+        clock: Monotonic seconds; durations are measured by it. Time limits and queues end by the
+            clock of the event loop.
+        sleep: Waits for so many seconds; replace it to test without waiting.
+        timer: Opens a scope that is cancelled after so many seconds by that clock; likewise.
+
+    Raises:
+        TypeError: An argument is of another type, or a function returns None.
+        ValueError: A number is out of range, or the environment names a proxy that cannot be one.
+    """
+    if callable(budget):  # without anybody to fund it, hedges are paid from one of their own
+        budget = budget() if isinstance(retry, RetryPolicy) else None
+    validation.instance("budget", budget, RetryBudget | None)
+    validation.function("timer", timer)
+    standard = _Standard(budget, listener, clock, sleep, timer)
+    if breaker is CircuitBreakerTransport:
+        breaker = standard.breakers
+    layers: tuple[tuple[str, Any, Callable[..., Transport]], ...] = (
+        ("attempt_timeout", attempt_timeout, standard.attempt_timeout),
+        ("breaker", breaker, standard.breaker),
+        ("concurrency_limit", concurrency_limit, standard.concurrency_limit),
+        ("rate_limit", rate_limit, standard.rate_limit),
+        ("hedge", hedge, standard.hedge),
+        ("retry", retry, standard.retry),
+        ("deadline", deadline, standard.deadline),
+    )
+    transport = transport_by_environment() if inner is None else family.typed(inner)
+    for name, option, put_around in layers:
+        if option is not None:
+            transport = option(transport) if callable(option) else put_around(transport, option)
+            if transport is None:  # would be taken for one to be made, and all inside be lost
+                raise TypeError(f"{name} must return a transport, got None")
+    return cast("family.AsyncBaseTransport", transport)  # it serves the family that `inner` does
+
+
+@dataclass(frozen=True, slots=True)
+class _Standard:
+    """Puts each layer around a transport, by a value that stands for it."""
+
+    budget: RetryBudget | None
+    listener: Listener | None
+    clock: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]]
+    timer: Timer
+
+    def attempt_timeout(self, inner: Transport, seconds: float) -> Transport:
+        validation.positive("attempt_timeout", seconds)
+        return TimeoutTransport(
+            inner, seconds, name="attempt timeout", clock=self.clock, timer=self.timer
+        )
+
+    def breakers(self, inner: Transport) -> Transport:
+        return CircuitBreakerTransport(inner, listener=self.listener, clock=self.clock)
+
+    def breaker(self, inner: Transport, breaker: CircuitBreaker) -> Transport:
+        validation.instance("breaker", breaker, CircuitBreaker)
+        return CircuitBreakerTransport(inner, breaker=breaker, listener=self.listener)
+
+    def concurrency_limit(self, inner: Transport, limit: Limit) -> Transport:
+        if isinstance(limit, str):
+            validation.choice("concurrency_limit", limit, ("adaptive",))
+        elif not isinstance(limit, AdaptiveLimit):
+            validation.integer("concurrency_limit", limit, minimum=1)
+        return ConcurrencyLimitTransport(
+            inner,
+            limit,
+            key=origin_of,
+            clock=self.clock,
+            timer=self.timer,
+            listener=self.listener,
+        )
+
+    def rate_limit(self, inner: Transport, rate: float) -> Transport:
+        validation.positive("rate_limit", rate)
+        return RateLimitTransport(
+            inner, rate, listener=self.listener, clock=self.clock, sleep=self.sleep
+        )
+
+    def hedge(self, inner: Transport, delay: float | Literal["p95"]) -> Transport:
+        if isinstance(delay, str):
+            validation.choice("hedge", delay, ("p95",))
+        else:
+            validation.number("hedge", delay)
+        return HedgingTransport(
+            inner,
+            delay,
+            budget=self.budget,
+            listener=self.listener,
+            clock=self.clock,
+            sleep=self.sleep,
+        )
+
+    def retry(self, inner: Transport, policy: RetryPolicy) -> Transport:
+        validation.instance("retry", policy, RetryPolicy)
+        return RetryTransport(
+            inner, policy=policy, budget=self.budget, listener=self.listener, sleep=self.sleep
+        )
+
+    def deadline(self, inner: Transport, seconds: float) -> Transport:
+        validation.positive("deadline", seconds)
+        return self._limited(inner, seconds, "deadline")
+
+    def _limited(self, inner: Transport, seconds: float, name: str) -> Transport:
+        return TimeoutTransport(inner, seconds, name=name, clock=self.clock, timer=self.timer)

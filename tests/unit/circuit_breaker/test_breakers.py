@@ -1,0 +1,245 @@
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from tests.support import Clock
+from walltrack import CountWindow
+from walltrack.circuit_breaker.breaker import CircuitBreaker
+from walltrack.circuit_breaker.breakers import BreakersByKey
+from walltrack.circuit_breaker.ledger import Ledger
+from walltrack.circuit_breaker.state import CircuitState
+from walltrack.core.outcome import Verdict
+
+
+def make(ledger: Ledger) -> CircuitBreaker:
+    """A breaker that opens at its first failure."""
+    return CircuitBreaker(failure_threshold=1, ledger=ledger)
+
+
+def filled(keys: Iterable[int], *, bound: int, troubled: Iterable[int] = ()) -> BreakersByKey:
+    """A collection with a breaker for each of `keys`, those of `troubled` open."""
+    breakers = BreakersByKey(make, bound)
+    for key in keys:
+        breakers.obtain(key)
+    for key in troubled:
+        breakers.obtain(key).record_failure()
+    return breakers
+
+
+def kept(breakers: BreakersByKey, keys: Iterable[int]) -> list[int]:
+    """Those of `keys` that have a breaker."""
+    return [key for key in keys if breakers.find(key) is not None]
+
+
+def test_finding_makes_nothing() -> None:
+    """Looking for a breaker that nobody needed yet leaves the collection as it was."""
+    breakers = BreakersByKey(make, 1)
+
+    assert breakers.find("a") is None
+    assert len(breakers) == 0
+
+
+def test_a_key_keeps_its_breaker() -> None:
+    """The breaker made for a key is the one that is found and obtained ever after."""
+    breakers = BreakersByKey(make, 2)
+
+    first = breakers.obtain("a")
+
+    assert breakers.obtain("a") is first
+    assert breakers.find("a") is first
+    assert breakers.obtain("b") is not first
+
+
+def test_all_breakers_keep_one_ledger() -> None:
+    """Each breaker is made on the collection's ledger, so that one number tells of them all."""
+    breakers = filled([1, 2, 3], bound=3, troubled=[1, 3])
+
+    assert breakers.alert == 2
+
+
+def test_the_bound_holds() -> None:
+    """As long as there are clean breakers, however many keys come, no more than the bound stay."""
+    breakers = filled(range(1000), bound=10)
+
+    assert len(breakers) == 10
+
+
+def test_up_to_the_bound_nothing_is_forgotten() -> None:
+    """The bound itself is allowed."""
+    assert kept(filled(range(10), bound=10), range(10)) == list(range(10))
+
+
+def test_obtaining_a_known_key_forgets_nothing() -> None:
+    """Only an insertion makes room."""
+    breakers = filled([1, 2], bound=2)
+
+    breakers.obtain(2)
+
+    assert kept(breakers, [1, 2]) == [1, 2]
+
+
+def test_the_oldest_clean_one_goes() -> None:
+    """An insertion forgets the breaker that was made first, used since or not."""
+    breakers = filled([1, 2, 3], bound=3)
+    breakers.obtain(1)
+
+    breakers.obtain(4)
+
+    assert kept(breakers, [1, 2, 3, 4]) == [2, 3, 4]
+
+
+def test_one_in_trouble_stays_and_the_oldest_clean_one_goes() -> None:
+    """A breaker that is not clean is passed over, however old it is."""
+    breakers = filled([1, 2, 3, 4], bound=4, troubled=[1, 2])
+
+    breakers.obtain(5)
+
+    assert kept(breakers, range(1, 6)) == [1, 2, 4, 5]
+
+
+def test_a_closed_one_with_a_failure_stays() -> None:
+    """A count that has begun is not forgotten, even though the breaker is still closed."""
+    breakers = BreakersByKey(lambda ledger: CircuitBreaker(2, ledger=ledger), 2)
+    counting = breakers.obtain(1)
+    counting.record_failure()
+
+    for key in range(2, 50):
+        breakers.obtain(key)
+
+    assert counting.state is CircuitState.CLOSED
+    assert breakers.find(1) is counting
+
+
+def test_open_ones_are_never_forgotten() -> None:
+    """However many keys come, the breakers in trouble are still the same objects."""
+    breakers = filled(range(10), bound=10, troubled=range(9))
+    before = [breakers.find(key) for key in range(9)]
+
+    for key in range(10, 500):
+        breakers.obtain(key)
+
+    assert [breakers.find(key) for key in range(9)] == before
+    assert len(breakers) == 10
+
+
+def test_a_great_outage_exceeds_the_bound() -> None:
+    """When every breaker is in trouble, all are kept, beyond the bound."""
+    breakers = BreakersByKey(make, 3)
+
+    for key in range(20):
+        breakers.obtain(key).record_failure()
+
+    assert kept(breakers, range(20)) == list(range(20))
+
+
+def test_one_that_recovered_can_be_forgotten() -> None:
+    """A breaker that is clean again makes room like any other."""
+    breakers = BreakersByKey(lambda ledger: CircuitBreaker(2, ledger=ledger), 2)
+    for key in (1, 2):
+        breakers.obtain(key).record_failure()
+    breakers.obtain(1).record_success()
+
+    breakers.obtain(3)
+
+    assert kept(breakers, [1, 2, 3]) == [2, 3]
+
+
+def test_the_bound_holds_again_once_the_outage_is_over() -> None:
+    """The next insertion forgets all that are too many, as soon as they are clean."""
+    clock = Clock()
+    breakers = BreakersByKey(lambda ledger: CircuitBreaker(1, ledger=ledger, clock=clock), 3)
+    for key in range(20):
+        breakers.obtain(key).record_failure()
+    clock.advance(30.0)
+    for key in range(20):
+        breakers.obtain(key).record_success()
+
+    breakers.obtain(20)
+
+    assert kept(breakers, range(21)) == [18, 19, 20]
+    assert len(breakers) == 3
+    assert breakers.alert == 0
+
+
+def test_what_was_late_for_a_forgotten_breaker_is_late_for_its_successor() -> None:
+    """A failure that began before the circuit closed does not open it, forgotten or not."""
+    clock = Clock()
+    breakers = BreakersByKey(lambda ledger: CircuitBreaker(1, ledger=ledger, clock=clock), 1)
+    early = breakers.epoch
+    breakers.obtain("a").record_failure()
+    clock.advance(30.0)
+    breakers.obtain("a").record_success()
+    breakers.obtain("b")
+    assert breakers.find("a") is None
+
+    successor = breakers.obtain("a")
+    successor.settle(early, Verdict.FAILURE)
+
+    assert successor.state is CircuitState.CLOSED
+    assert successor.failure_count == 0
+
+
+def test_a_forgotten_breaker_in_somebodys_hand_is_of_no_concern() -> None:
+    """Its failures put nobody on the alert, for nobody would ever take them back."""
+    breakers = BreakersByKey(make, 1)
+    forgotten = breakers.obtain("a")
+    breakers.obtain("b")
+
+    forgotten.record_failure()
+    assert breakers.alert == 0
+
+    breakers.obtain("b").record_failure()
+    assert breakers.alert == 1
+
+
+def test_a_closed_one_with_a_window_can_be_forgotten() -> None:
+    """Failures in a window are no row: nearly every origin has some, and the bound has to hold."""
+    window = CountWindow(4, minimum_calls=4)
+    breakers = BreakersByKey(lambda ledger: CircuitBreaker(window=window, ledger=ledger), 2)
+    breakers.obtain(1).record_failure()
+    opened = breakers.obtain(2)
+    for _ in range(4):
+        opened.record_failure()
+
+    breakers.obtain(3)
+
+    assert kept(breakers, [1, 2, 3]) == [2, 3]
+    assert breakers.find(2) is opened
+    assert breakers.obtain(1).failure_count == 0
+
+
+@pytest.mark.parametrize(
+    "by_hand",
+    [CircuitBreaker.force_open, CircuitBreaker.disable, CircuitBreaker.observe_only],
+)
+def test_one_that_was_changed_by_hand_is_never_forgotten(
+    by_hand: Callable[[CircuitBreaker], None],
+) -> None:
+    """What somebody decided holds until somebody decides otherwise."""
+    breakers = filled([1, 2], bound=2)
+    changed = breakers.obtain(1)
+    by_hand(changed)
+
+    for key in range(3, 50):
+        breakers.obtain(key)
+    assert breakers.find(1) is changed
+
+    changed.reset()
+    breakers.obtain(50)
+    breakers.obtain(51)
+    assert breakers.find(1) is None
+
+
+@pytest.mark.parametrize(
+    ("bound", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)]
+)
+def test_a_bad_bound_is_refused(bound: Any, error: type[Exception]) -> None:  # noqa: ANN401 - bad on purpose
+    """What is no whole number above zero is refused by name."""
+    with pytest.raises(error, match=r"^max_breakers must be"):
+        BreakersByKey(make, bound)
+
+
+def test_a_bound_of_one_is_enough() -> None:
+    """The smallest collection holds the newest breaker."""
+    assert kept(filled([1, 2], bound=1), [1, 2]) == [2]

@@ -1,0 +1,63 @@
+import random
+
+import pytest
+
+from walltrack import Backoff
+from walltrack.circuit_breaker.cooldown import Cooldown
+
+
+class Upper:
+    """Randomness that always comes out on top."""
+
+    def uniform(self, a: float, b: float, /) -> float:
+        del a
+        return b
+
+
+def test_a_cooldown_doubles_with_every_opening_up_to_its_cap() -> None:
+    """The k-th opening in a row waits for base times 2 to the k, and never longer than the cap."""
+    cooldown = Cooldown(Backoff(base=5.0, cap=30.0), random)
+
+    assert [cooldown.begin() for _ in range(5)] == [5.0, 10.0, 20.0, 30.0, 30.0]
+
+
+def test_a_cooldown_begins_anew_after_a_recovery() -> None:
+    """Once the breaker has closed, the next opening waits for the base alone."""
+    cooldown = Cooldown(Backoff(base=5.0, cap=30.0), random)
+    cooldown.begin()
+    cooldown.begin()
+    cooldown.reset()
+
+    assert [cooldown.begin(), cooldown.begin()] == [5.0, 10.0]
+
+
+def test_it_tells_the_newest_one() -> None:
+    """Before the first opening that is the base, then what was waited, jitter included."""
+    rng = random.Random(1)  # noqa: S311 - jitter is no secret
+    cooldown = Cooldown(Backoff(base=8.0, cap=30.0, jitter="equal"), rng)
+    assert cooldown.seconds == 8.0
+
+    seconds = cooldown.begin()
+
+    assert 4.0 <= seconds < 8.0
+    assert cooldown.seconds == seconds
+
+
+@pytest.mark.parametrize("opening", [0, 1, 2])
+def test_jitter_spreads_each_of_them(opening: int) -> None:
+    """Of many breakers that open together, no two come back together."""
+    rng = random.Random(1)  # noqa: S311 - jitter is no secret
+    waits = set()
+    for _ in range(100):
+        cooldown = Cooldown(Backoff(base=8.0, cap=100.0, jitter="equal"), rng)
+        waits.add([cooldown.begin() for _ in range(opening + 1)][-1])
+
+    assert len(waits) == 100
+    assert 4.0 * 2**opening <= min(waits) < max(waits) < 8.0 * 2**opening
+
+
+def test_decorrelated_jitter_grows_from_the_one_before() -> None:
+    """Its upper end is three times the cooldown before, as it really was."""
+    cooldown = Cooldown(Backoff(base=2.0, cap=100.0, jitter="decorrelated"), Upper())
+
+    assert [cooldown.begin() for _ in range(5)] == [6.0, 18.0, 54.0, 100.0, 100.0]

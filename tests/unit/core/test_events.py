@@ -1,0 +1,75 @@
+import dataclasses
+import pickle
+from typing import get_args
+
+import pytest
+
+from walltrack.core.events import (
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitOpened,
+    Event,
+    OriginHeldBack,
+    RejectReason,
+    RequestHedged,
+    RequestRejected,
+    RetryScheduled,
+    RetryStopped,
+    StopReason,
+)
+
+EVENTS: list[tuple[Event, str]] = [
+    (RetryScheduled("api.test", "GET", "/a", 1, 3, 1.5, "503"), "retry_scheduled"),
+    (
+        RetryStopped("api.test", "GET", "/a", 1, 3, "503", StopReason.CIRCUIT_OPEN),
+        "retry_stopped",
+    ),
+    (CircuitOpened("api.test", 5, 30.0), "circuit_opened"),
+    (CircuitHalfOpened("api.test"), "circuit_half_opened"),
+    (CircuitClosed("api.test"), "circuit_closed"),
+    (RequestRejected("api.test", "GET", "/a", RejectReason.QUEUE_FULL), "request_rejected"),
+    (RequestHedged("api.test", "GET", "/a", 0.25), "request_hedged"),
+    (OriginHeldBack("api.test", 30.0, "Retry-After"), "origin_held_back"),
+]
+each_event = pytest.mark.parametrize(
+    "event", [event for event, _ in EVENTS], ids=[name for _, name in EVENTS]
+)
+
+
+def test_every_event_stands_in_the_table() -> None:
+    """The table above has one of each class."""
+    assert {type(event) for event, _ in EVENTS} == set(get_args(Event))
+
+
+@pytest.mark.parametrize(("event", "name"), EVENTS)
+def test_names(event: Event, name: str) -> None:
+    """The name is the class's own and no field, so that a log entry does not say it twice."""
+    assert type(event).name == name
+    assert "name" not in dataclasses.asdict(event)
+
+
+@each_event
+def test_an_event_cannot_be_changed(event: Event) -> None:
+    """One listener cannot alter what the next one hears."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        event.service = "other"  # type: ignore[misc]
+
+
+@each_event
+def test_an_event_travels(event: Event) -> None:
+    """An event pickles to its equal, for listeners that hand it to another process."""
+    assert pickle.loads(pickle.dumps(event)) == event  # noqa: S301 - pickled here
+
+
+def test_a_stop_reason_reads_as_its_name() -> None:
+    """A reason is a plain lower-case word or more, in a log entry and in a comparison."""
+    assert [str(reason) for reason in StopReason] == [
+        "retries_exhausted",
+        "method_not_retried",
+        "body_cannot_replay",
+        "circuit_open",
+        "retry_after_too_long",
+        "budget_empty",
+        "deadline_too_close",
+    ]
+    assert [str(reason) for reason in RejectReason] == ["queue_full", "queue_timeout", "rate_limit"]

@@ -1,0 +1,297 @@
+import asyncio
+import copy
+import ssl
+from typing import Any
+
+import httpcore
+import httpx
+import pytest
+import trio
+
+from walltrack.core.exceptions import (
+    CircuitBreakerOpenError,
+    RequestRejectedError,
+    ResponseTooLargeError,
+)
+from walltrack.core.outcome import (
+    FAILURE_STATUSES,
+    Delivery,
+    Verdict,
+    delivery_of,
+    is_retryable,
+    valid_errors,
+    valid_statuses,
+    verdict_on,
+)
+
+FAILURE, NONE = Verdict.FAILURE, Verdict.NONE
+NOT_SENT, UNCERTAIN = Delivery.NOT_SENT, Delivery.UNCERTAIN
+
+# error, retried, what a breaker counts, the same for a probe, delivery
+TABLE: list[tuple[BaseException, bool, Verdict, Verdict, Delivery]] = [
+    (httpx.ConnectError("e"), True, FAILURE, FAILURE, NOT_SENT),
+    (httpx.ConnectTimeout("e"), True, FAILURE, FAILURE, NOT_SENT),
+    (httpx.ProxyError("e"), True, FAILURE, FAILURE, NOT_SENT),
+    (httpx.PoolTimeout("e"), True, FAILURE, NONE, NOT_SENT),
+    (httpx.ReadTimeout("e"), True, FAILURE, FAILURE, UNCERTAIN),
+    (httpx.WriteTimeout("e"), True, FAILURE, FAILURE, UNCERTAIN),
+    (httpx.ReadError("e"), True, FAILURE, FAILURE, UNCERTAIN),
+    (httpx.WriteError("e"), True, FAILURE, FAILURE, UNCERTAIN),
+    (httpx.CloseError("e"), True, FAILURE, FAILURE, UNCERTAIN),
+    (httpx.RemoteProtocolError("e"), True, FAILURE, FAILURE, UNCERTAIN),
+    (httpx.UnsupportedProtocol("e"), False, NONE, NONE, NOT_SENT),
+    (httpx.LocalProtocolError("e"), False, NONE, NONE, UNCERTAIN),
+    (CircuitBreakerOpenError("api"), False, NONE, NONE, NOT_SENT),
+    (RequestRejectedError("api"), False, NONE, NONE, NOT_SENT),
+    (asyncio.CancelledError(), False, NONE, NONE, UNCERTAIN),
+    (trio.Cancelled.__new__(trio.Cancelled), False, NONE, NONE, UNCERTAIN),
+    (KeyboardInterrupt(), False, NONE, NONE, UNCERTAIN),
+    (httpx.DecodingError("e"), False, NONE, NONE, UNCERTAIN),
+    (httpx.TooManyRedirects("e"), False, NONE, NONE, UNCERTAIN),
+    (httpx.InvalidURL("e"), False, NONE, NONE, UNCERTAIN),
+    (ValueError("e"), False, NONE, NONE, UNCERTAIN),
+    (OSError("e"), False, NONE, NONE, UNCERTAIN),
+]
+
+
+def by_httpcore(error: BaseException) -> BaseException:
+    """The same error as httpx makes it from one of httpcore's."""
+    twin = copy.copy(error) if type(error) is not trio.Cancelled else error
+    twin.__cause__ = httpcore.ConnectError()
+    return twin
+
+
+def name(row: object) -> str | None:
+    """An error's class, for the name of its test."""
+    return type(row).__name__ if isinstance(row, BaseException) else None
+
+
+@pytest.mark.parametrize(("error", "retried"), [row[:2] for row in TABLE], ids=name)
+def test_which_errors_are_retried(error: BaseException, retried: bool) -> None:  # noqa: FBT001 - a column
+    """An error is worth another attempt when another one may end better."""
+    assert is_retryable(error) is retried
+
+
+@pytest.mark.parametrize(("error", "verdict"), [(row[0], row[2]) for row in TABLE], ids=name)
+def test_what_a_breaker_counts(error: BaseException, verdict: Verdict) -> None:
+    """An error counts when it says something about the service."""
+    assert verdict_on(error) is verdict
+
+
+@pytest.mark.parametrize(("error", "verdict"), [(row[0], row[3]) for row in TABLE], ids=name)
+def test_what_a_breaker_counts_of_a_probe(error: BaseException, verdict: Verdict) -> None:
+    """Only a probe that got no connection from the pool differs: it has not met the service."""
+    assert verdict_on(error, probe=True) is verdict
+
+
+@pytest.mark.parametrize(("error", "delivery"), [(row[0], row[4]) for row in TABLE], ids=name)
+def test_whether_the_server_can_have_acted(error: BaseException, delivery: Delivery) -> None:
+    """Of httpcore's errors those that come before the first byte prove that nothing was sent."""
+    assert delivery_of(by_httpcore(error)) is delivery
+
+
+@pytest.mark.parametrize("error", [row[0] for row in TABLE], ids=name)
+def test_a_strangers_error_proves_nothing(error: BaseException) -> None:
+    """An inner transport that is not httpcore's may call a broken connection what it likes."""
+    expected = NOT_SENT if isinstance(error, RequestRejectedError) else UNCERTAIN
+    assert delivery_of(error) is expected
+
+
+@pytest.mark.parametrize(
+    ("module", "delivery"),
+    [
+        ("httpcore", NOT_SENT),
+        ("httpcore._async.connection", NOT_SENT),
+        ("httpcore_fork", UNCERTAIN),
+        ("fork.httpcore", UNCERTAIN),
+    ],
+)
+def test_an_error_is_httpcores_wherever_in_httpcore_it_stands(
+    module: str, delivery: Delivery
+) -> None:
+    """Its class may stand in any module of the package, but in no other package."""
+    error = httpx.ConnectError("e")
+    error.__cause__ = type("ConnectError", (Exception,), {"__module__": module})()
+
+    assert delivery_of(error) is delivery
+
+
+@pytest.mark.parametrize(
+    ("error", "began", "delivery"),
+    [
+        (httpx.ReadTimeout("e"), False, NOT_SENT),
+        (httpx.ReadTimeout("e"), True, UNCERTAIN),
+        (httpx.ConnectError("e"), False, NOT_SENT),
+        (httpx.ConnectError("e"), True, UNCERTAIN),
+        (ValueError("e"), False, NOT_SENT),
+        (CircuitBreakerOpenError("api"), True, NOT_SENT),
+        (ResponseTooLargeError("api", 1), True, Delivery.ANSWERED),
+    ],
+    ids=str,
+)
+def test_what_was_seen_goes_before_the_class(
+    error: Exception,
+    began: bool,  # noqa: FBT001 - a column
+    delivery: Delivery,
+) -> None:
+    """Where the sending was watched, the exception's class is not asked."""
+    assert delivery_of(by_httpcore(error), began_to_send=began) is delivery
+
+
+@pytest.mark.parametrize("status", range(100, 600))
+def test_which_statuses_fail(status: int) -> None:
+    """429 and every 5xx fail; every other status is the answer."""
+    assert (status in FAILURE_STATUSES) is (status == 429 or status >= 500)
+
+
+def certificate_error() -> ssl.SSLCertVerificationError:
+    """What the standard library raises for a certificate that is not to be trusted."""
+    return ssl.SSLCertVerificationError("certificate has expired")
+
+
+def with_cause() -> httpx.ConnectError:
+    """The certificate's failure as the cause, two steps away."""
+    error, between = httpx.ConnectError("e"), OSError("e")
+    error.__cause__, between.__cause__ = between, certificate_error()
+    return error
+
+
+def with_context() -> httpx.ConnectError:
+    """The certificate's failure as the context that `from None` hides, two steps away."""
+    try:
+        try:
+            try:
+                raise certificate_error()
+            except ssl.SSLError:
+                raise OSError("e") from None
+        except OSError:
+            raise httpx.ConnectError("e") from None
+    except httpx.ConnectError as error:
+        return error
+
+
+def with_cause_and_context() -> httpx.ConnectError:
+    """The one step by `from error`, the other one by `from None`."""
+    error, between = httpx.ConnectError("e"), OSError("e")
+    error.__cause__, between.__context__ = between, certificate_error()
+    between.__suppress_context__ = True
+    return error
+
+
+def in_a_circle() -> httpx.ConnectError:
+    """The certificate's failure in a chain that bites its tail."""
+    error = with_cause()
+    assert error.__cause__ is not None
+    assert error.__cause__.__cause__ is not None
+    error.__cause__.__cause__.__cause__ = error
+    return error
+
+
+@pytest.mark.parametrize("failed", [with_cause, with_context, with_cause_and_context, in_a_circle])
+def test_a_certificate_that_fails_verification(failed: Any) -> None:  # noqa: ANN401 - a maker of errors
+    """It is not retried, for it would fail again; and it counts."""
+    error = failed()
+
+    assert not is_retryable(error)
+    assert verdict_on(error) is FAILURE
+    assert verdict_on(error, probe=True) is FAILURE
+
+
+def test_another_failure_of_tls_is_retried() -> None:
+    """A handshake that breaks off may well succeed the next time."""
+    error = httpx.ConnectError("e")
+    error.__cause__ = ssl.SSLError("handshake failure")
+
+    assert is_retryable(error)
+
+
+@pytest.mark.parametrize("link", ["__cause__", "__context__"])
+def test_a_chain_that_bites_its_tail_comes_to_an_end(link: str) -> None:
+    """Errors that lead to each other in a circle do not hold the decision up."""
+    error, other = httpx.ConnectError("e"), OSError("e")
+    setattr(error, link, other)
+    setattr(other, link, error)
+
+    assert is_retryable(error)
+
+
+def test_other_errors_can_be_worth_a_retry() -> None:
+    """The caller's set replaces the default one."""
+    assert is_retryable(ValueError("e"), (ValueError,))
+    assert not is_retryable(httpx.ReadTimeout("e"), (ValueError,))
+
+
+def test_other_errors_can_count() -> None:
+    """The caller's set replaces the default one."""
+    assert verdict_on(ValueError("e"), failures=(ValueError,)) is FAILURE
+    assert verdict_on(httpx.ReadTimeout("e"), failures=(ValueError,)) is NONE
+
+
+def test_a_rejection_never_counts_and_is_never_retried() -> None:
+    """What was refused here says nothing of the service, whatever the caller's set."""
+    error = CircuitBreakerOpenError("api")
+
+    assert not is_retryable(error, (Exception,))
+    assert verdict_on(error, failures=(Exception,)) is NONE
+
+
+def test_a_bad_certificate_is_not_retried_whatever_the_set() -> None:
+    """A set that names the error does not make the certificate any better."""
+    assert not is_retryable(with_cause(), (httpx.ConnectError,))
+    assert not is_retryable(certificate_error(), (OSError,))
+
+
+@pytest.mark.parametrize("statuses", [{500, 404}, [404, 500, 500], (404, 500), range(100, 600), []])
+def test_statuses_become_a_frozen_set(statuses: Any) -> None:  # noqa: ANN401 - any collection
+    """Any collection of statuses is taken, from 100 to 599, an empty one too."""
+    assert valid_statuses("statuses", statuses) == frozenset(statuses)
+
+
+@pytest.mark.parametrize("statuses", ["503", b"503", ["503"], [503.0], [None]])
+def test_statuses_of_other_types_are_refused(statuses: Any) -> None:  # noqa: ANN401 - bad on purpose
+    """What holds no whole numbers is refused by name, text and bytes included."""
+    with pytest.raises(TypeError, match=r"^statuses must be a collection of whole numbers, got "):
+        valid_statuses("statuses", statuses)
+
+
+@pytest.mark.parametrize("strange", [99, 600, 0, -1, True])
+def test_numbers_that_are_no_status_are_refused(strange: int) -> None:
+    """The message tells which ones."""
+    message = rf"^statuses must be HTTP statuses from 100 to 599, got \[{strange}\]$"
+    with pytest.raises(ValueError, match=message):
+        valid_statuses("statuses", [503, strange])
+
+
+@pytest.mark.parametrize("errors", [[], [ValueError], (ValueError, httpx.HTTPError)])
+def test_errors_become_a_tuple(errors: Any) -> None:  # noqa: ANN401 - any collection
+    """Any collection of exception classes is taken, an empty one too."""
+    assert valid_errors("exceptions", errors) == tuple(errors)
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [BaseException, asyncio.CancelledError, KeyboardInterrupt, int, ValueError("e"), "ValueError"],
+    ids=repr,
+)
+def test_what_must_not_be_caught_is_refused(strange: Any) -> None:  # noqa: ANN401 - bad on purpose
+    """A cancellation, an instance or anything else that is no class of Exception is refused."""
+    with pytest.raises(TypeError, match=r"^exceptions must be subclasses of Exception, got "):
+        valid_errors("exceptions", [ValueError, strange])
+
+
+@pytest.mark.parametrize(
+    "given", [503, None, iter([503])], ids=["one number", "None", "an iterator"]
+)
+def test_statuses_that_are_no_collection_are_refused(given: Any) -> None:  # noqa: ANN401 - bad on purpose
+    """A single status, or an iterator that would be empty the next time, is refused by name."""
+    with pytest.raises(TypeError, match=r"^statuses must be a collection"):
+        valid_statuses("statuses", given)
+
+
+@pytest.mark.parametrize(
+    "given", [httpx.ReadError, None, iter([httpx.ReadError])], ids=["class", "None", "iterator"]
+)
+def test_errors_that_are_no_collection_are_refused(given: Any) -> None:  # noqa: ANN401 - bad on purpose
+    """A single class, or an iterator that would be empty the next time, is refused by name."""
+    with pytest.raises(TypeError, match=r"^exceptions must be a collection"):
+        valid_errors("exceptions", given)

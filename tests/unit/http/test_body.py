@@ -1,0 +1,250 @@
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from tests.support import Body, Endless, get
+from walltrack import ResponseTooLargeError
+from walltrack.http.body import SMALL_BODY_BYTES, content_length, reading_ahead, take_body
+
+asynchronous = pytest.mark.anyio
+
+ERRORS = [httpx.ReadError("reset"), httpx.RemoteProtocolError("short"), ZeroDivisionError("a bug")]
+
+
+class Silent(Body):
+    """A body that never goes on, and whose closing takes a moment."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"so"
+        await anyio.sleep_forever()
+
+    async def aclose(self) -> None:
+        await anyio.lowlevel.checkpoint()
+        await super().aclose()
+
+
+def whole() -> httpx.Request:
+    """A request whose caller wants the whole body."""
+    return get(extensions={"walltrack.whole_body": True})
+
+
+def response_with(body: Body | None = None, status: int = 200, **headers: str) -> httpx.Response:
+    """A response whose body has still to be read."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.Response(status, headers=named, stream=body or Body(b"so"))
+
+
+def belongs_to_attempt(request: httpx.Request, response: httpx.Response) -> bool:
+    """Whether the body would be read inside the attempt."""
+    reading = reading_ahead(request, response, 1)
+    if reading is not None:
+        reading.close()
+    return reading is not None
+
+
+async def raw(response: httpx.Response) -> list[bytes]:
+    """The chunks of a body as they come over the wire."""
+    stream: Any = response.stream
+    return [chunk async for chunk in stream]
+
+
+# How long it says it is
+
+
+@pytest.mark.parametrize(
+    ("value", "length"),
+    [
+        ("0", 0),
+        ("5", 5),
+        ("007", 7),
+        (str(10**14), 10**14),
+        ("", None),
+        ("-1", None),
+        ("+5", None),
+        ("1.5", None),
+        ("many", None),
+        ("00000000000104857600", 100 * 2**20),
+        ("5, 5", None),
+    ],
+)
+def test_a_length_is_what_its_header_says(value: str, length: int | None) -> None:
+    """A whole number of bytes, or nothing that could be believed."""
+    assert content_length(response_with(content_length=value)) == length
+
+
+def test_a_digit_that_is_no_decimal_is_no_length() -> None:
+    """A superscript two is a digit of its kind, and no number can be made of it."""
+    response = httpx.Response(200, headers=[(b"content-length", b"\xb2")], stream=Body())
+    assert content_length(response) is None
+
+
+def test_no_length_is_none() -> None:
+    """A body that ends when the connection does says nothing."""
+    assert content_length(response_with()) is None
+
+
+def test_an_absurd_length_is_a_long_one() -> None:
+    """Four hundred digits cost no time to read, and are no small body."""
+    length = content_length(response_with(content_length="9" * 400))
+    assert length is not None
+    assert length > SMALL_BODY_BYTES
+
+
+# Whom it belongs to
+
+
+@pytest.mark.parametrize(
+    ("length", "belongs"),
+    [("0", True), (str(SMALL_BODY_BYTES), True), (str(SMALL_BODY_BYTES + 1), False), ("", False)],
+    ids=["empty", "limit", "longer", "unknown"],
+)
+def test_a_small_body_belongs_to_the_attempt(length: str, *, belongs: bool) -> None:
+    """Up to 1 MiB by its own word; any other streams through."""
+    assert belongs_to_attempt(get(), response_with(content_length=length)) is belongs
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("length", ["", str(SMALL_BODY_BYTES + 1)])
+def test_a_caller_who_wants_the_whole_has_it_read(length: str, *, whole: bool) -> None:
+    """Whatever its length; a caller who says no is treated like one who says nothing."""
+    request = get(extensions={"walltrack.whole_body": whole})
+    assert belongs_to_attempt(request, response_with(content_length=length)) is whole
+
+
+@asynchronous
+async def test_a_body_that_was_read_belongs_to_nobody() -> None:
+    """There is nothing left to read."""
+    response = response_with(content_length="2")
+    await response.aread()
+    await take_body(whole(), response, 100)
+    assert response.content == b"so"
+
+
+def test_another_protocol_is_no_body() -> None:
+    """After 101 the connection speaks it until somebody hangs up."""
+    response = response_with(status=101, content_length="2")
+    assert not belongs_to_attempt(get(extensions={"walltrack.whole_body": True}), response)
+
+
+# Reading
+
+
+@asynchronous
+async def test_reading_changes_nothing_but_where_the_body_comes_from() -> None:
+    """Headers, extensions and raw chunks stay, and the caller has still to read."""
+    body = Body(b"one", b"two")
+    response = response_with(body, x="1", content_encoding="identity")
+    headers, extensions = response.headers.copy(), {"http_version": b"HTTP/2"}
+    response.extensions = extensions
+
+    await take_body(whole(), response, 100)
+
+    assert (body.read, body.closes) == (6, 0)
+    assert not response.is_closed
+    assert (response.headers, response.extensions) == (headers, {"http_version": b"HTTP/2"})
+    assert [chunk async for chunk in response.aiter_raw()] == [b"one", b"two"]
+    assert response.num_bytes_downloaded == 6
+    assert body.closes == 1
+
+
+@asynchronous
+async def test_a_body_of_just_the_limit_is_read() -> None:
+    """The limit is what may be read."""
+    response = response_with(Body(b"abc", b"de"))
+    await take_body(whole(), response, 5)
+    assert await raw(response) == [b"abc", b"de"]
+
+
+@asynchronous
+async def test_a_body_beyond_the_limit_is_refused_and_closed() -> None:
+    """No more of it is read, and the error says which limit it was and what to do."""
+    body, request = Endless(), whole()
+    with pytest.raises(ResponseTooLargeError) as raised:
+        await take_body(request, response_with(body), 5)
+    assert (body.read, body.closes) == (6, 1)
+    assert raised.value.request is request
+    assert str(raised.value) == (
+        "api.test: the response is longer than max_response_bytes=5; "
+        "raise the limit, or stream the response"
+    )
+    assert repr(raised.value) == "ResponseTooLargeError('api.test', max_bytes=5)"
+
+
+@asynchronous
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+async def test_a_body_that_breaks_off_is_closed(error: Exception) -> None:
+    """The very error comes out, and the connection is let go of."""
+    body = Body(b"so", error)
+    response = response_with(body)
+    with pytest.raises(type(error)) as raised:
+        await take_body(whole(), response, 100)
+    assert raised.value is error
+    assert body.closes == 1
+
+
+@asynchronous
+async def test_cancelling_stops_the_reading_but_never_the_closing() -> None:
+    """A caller who leaves is let go at once, and leaves no connection behind."""
+    body = Silent()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await take_body(whole(), response_with(body), 100)
+        pytest.fail("the cancellation was swallowed")  # pragma: no cover
+    assert scope.cancelled_caught
+    assert body.closes == 1
+
+
+@asynchronous
+async def test_a_body_that_turns_out_longer_than_it_said_streams_on() -> None:
+    """A length that lies costs a streaming caller nothing: every chunk comes out, once."""
+    chunks = [b"x" * SMALL_BODY_BYTES, b"more", b"and more"]
+    body = Body(*chunks)
+    response = response_with(body, content_length="5")
+
+    await take_body(get(), response, 1)
+
+    assert body.closes == 0
+    assert await raw(response) == chunks
+
+
+@asynchronous
+async def test_a_small_body_knows_no_limit_for_a_streaming_caller() -> None:
+    """`max_response_bytes` is for those who want the whole."""
+    response = response_with(Body(b"soso", b"soso"), content_length="8")
+    await take_body(get(), response, 4)
+    assert await raw(response) == [b"soso", b"soso"]
+
+
+@asynchronous
+async def test_a_body_that_belongs_to_its_reader_is_left_alone() -> None:
+    """It streams through, untouched."""
+    body = Body(b"so")
+    response = response_with(body)
+    await take_body(get(), response, 100)
+    assert response.stream is body
+
+
+@asynchronous
+async def test_closing_never_replaces_a_cancellation() -> None:
+    """The caller who leaves is told of leaving, not of what went wrong on the way out."""
+
+    class Stuck(Silent):
+        async def aclose(self) -> None:
+            raise httpx.CloseError("stuck")
+
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await take_body(whole(), response_with(Stuck()), 100)
+    assert scope.cancelled_caught
+
+
+@asynchronous
+async def test_a_body_beyond_the_limit_leaves_no_generator_behind() -> None:
+    """Its iteration ends where it stood, and not whenever it is collected."""
+    body = Silent()
+    with pytest.raises(ResponseTooLargeError):
+        await take_body(whole(), response_with(body), 1)
+    assert body.closes == 1

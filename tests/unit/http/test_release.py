@@ -1,0 +1,173 @@
+from collections.abc import AsyncIterator
+
+import anyio
+import httpx
+import pytest
+
+from tests.support import URL, Body, get
+from walltrack.http.release import MAX_DRAIN_BYTES, release
+
+pytestmark = pytest.mark.anyio
+
+LONG = b"x" * (MAX_DRAIN_BYTES + 1)
+CHUNK = b"x" * 1000
+
+
+class Silent(Body):
+    """A body that sends its chunks and then nothing more, without ending."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in super().__aiter__():
+            yield chunk
+        await anyio.sleep_forever()
+
+
+class Watched(Body):
+    """A body that knows whether it was read to its end."""
+
+    ended = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in super().__aiter__():
+            yield chunk
+        self.ended = True
+
+
+class Relentless(Body):
+    """A body of which more is there at once, for ever."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self.read += len(CHUNK)
+        return CHUNK
+
+
+class SlowToClose(Body):
+    """A body whose closing takes a moment, in which a cancellation could strike."""
+
+    async def aclose(self) -> None:
+        await anyio.lowlevel.checkpoint()
+        await super().aclose()
+
+
+def discarded(body: Body, **headers: str) -> httpx.Response:
+    """A response that nobody will read."""
+    return httpx.Response(
+        503, headers={k.replace("_", "-"): v for k, v in headers.items()}, stream=body
+    )
+
+
+async def test_a_short_body_is_read_to_its_end() -> None:
+    """A connection whose response was read whole is reused."""
+    body = Body(b"sorry", b"!")
+    await release(get(), discarded(body))
+    assert (body.read, body.closes) == (6, 1)
+
+
+@pytest.mark.parametrize(
+    "length", [str(MAX_DRAIN_BYTES), "", "-1", "many"], ids=["limit", "empty", "negative", "word"]
+)
+async def test_a_body_is_read_unless_its_length_forbids(length: str) -> None:
+    """The limit itself is short, and a length that cannot be read forbids nothing."""
+    body = Body(b"sorry")
+    await release(get(), discarded(body, content_length=length))
+    assert (body.read, body.closes) == (5, 1)
+
+
+async def test_a_body_known_to_be_long_is_closed_unread() -> None:
+    """A new connection costs less than the reading would."""
+    body = Body(LONG)
+    await release(get(), discarded(body, content_length=str(len(LONG))))
+    assert (body.read, body.closes) == (0, 1)
+
+
+async def test_a_body_of_just_the_limit_is_read_to_its_end() -> None:
+    """The limit is what may be read, without a length told beforehand, too."""
+    body = Watched(LONG[:-1])
+    await release(get(), discarded(body))
+    assert (body.ended, body.closes) == (True, 1)
+
+
+async def test_a_body_that_turns_out_long_is_read_no_further() -> None:
+    """An endless response without a length costs no more than the limit and one chunk."""
+    body = Body(LONG, b"more")
+    await release(get(), discarded(body))
+    assert (body.read, body.closes) == (len(LONG), 1)
+
+
+async def test_a_body_that_drips_holds_nobody_up() -> None:
+    """Reading ends by the clock as well as by the count."""
+    body = Silent(b"s")
+    with anyio.fail_after(5):
+        await release(get(), discarded(body), max_seconds=0.01)
+    assert (body.read, body.closes) == (1, 1)
+
+
+@pytest.mark.parametrize("length", [str(len(LONG)), str(10**12)])
+async def test_the_answer_to_a_head_is_read_whatever_length_it_tells(length: str) -> None:
+    """It is that of the body that a GET would have had; here there is none to wait for."""
+    body = Watched()
+    await release(httpx.Request("HEAD", URL), discarded(body, content_length=length))
+    assert (body.ended, body.closes) == (True, 1)
+
+
+# httpx's generator around a body that cannot be cancelled is dropped half-way.
+@pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
+async def test_a_body_that_never_waits_is_read_no_further() -> None:
+    """It hears of no cancellation, and of no clock; so it is left."""
+    body = Relentless()
+    await release(get(), discarded(body))
+    assert MAX_DRAIN_BYTES < body.read <= 2 * MAX_DRAIN_BYTES + len(CHUNK)
+    assert body.closes == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [httpx.ReadError("reset"), httpx.ReadTimeout("late"), OSError("gone"), KeyError("a bug")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_body_that_breaks_off_is_closed_without_a_word(error: Exception) -> None:
+    """What goes wrong with a response that nobody wants is of no interest."""
+    body = Body(b"so", error)
+    await release(get(), discarded(body))
+    assert (body.read, body.closes) == (2, 1)
+
+
+async def test_a_response_that_was_read_is_left_alone() -> None:
+    """There is nothing to drain, and closing it once more does not count twice."""
+    body = Body(b"sorry")
+    response = discarded(body)
+    await response.aread()
+    await release(get(), response)
+    assert body.closes == 1
+
+
+@pytest.mark.parametrize("chunks", [(b"so",), (b"so", httpx.ReadError("reset"))])
+@pytest.mark.parametrize("error", [httpx.CloseError("stuck"), OSError("gone"), KeyError("a bug")])
+async def test_what_goes_wrong_in_closing_is_of_no_interest(
+    chunks: tuple[bytes | Exception, ...], error: Exception
+) -> None:
+    """The call goes on, whatever became of the connection."""
+
+    class Stuck(Body):
+        async def aclose(self) -> None:
+            await super().aclose()
+            raise error
+
+    body = Stuck(*chunks)
+    await release(get(), discarded(body))
+    assert body.closes == 1
+
+
+@pytest.mark.parametrize("body_type", [Silent, SlowToClose])
+async def test_cancelling_stops_the_reading_but_never_the_closing(body_type: type[Body]) -> None:
+    """A caller who leaves is let go at once, and leaves no connection behind."""
+    body = body_type(b"s")
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await release(get(), discarded(body))
+        pytest.fail("the cancellation was swallowed")  # pragma: no cover
+    assert scope.cancelled_caught
+    assert body.closes == 1

@@ -1,0 +1,328 @@
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator
+from typing import cast
+
+import anyio
+import httpx
+import pytest
+
+from tests.support import Body
+from walltrack.http.watched_body import WatchedBody
+
+pytestmark = pytest.mark.anyio
+
+
+class Ends(list[BaseException | None]):
+    """What a stream told of its end."""
+
+    def watch(self, body: httpx.AsyncByteStream) -> WatchedBody:
+        return WatchedBody(body, self.append)
+
+
+class Endless(httpx.AsyncByteStream):
+    """A body of which the second chunk never comes."""
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        yield b"first"
+        await anyio.sleep_forever()
+
+
+class Abandonable(httpx.AsyncByteStream):
+    """A body that needs no clean-up of its own when its reader goes away in the middle."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return b"more"
+
+
+async def read(stream: httpx.AsyncByteStream) -> list[bytes]:
+    """The chunks of `stream`."""
+    return [chunk async for chunk in stream]
+
+
+async def test_the_body_passes_untouched() -> None:
+    """Chunks come through one for one, empty ones included, and the end is told at the end."""
+    ends = Ends()
+    stream = ends.watch(Body(b"one", b"", b"two"))
+
+    assert await read(stream) == [b"one", b"", b"two"]
+    assert ends == [None]
+
+
+async def test_chunks_come_as_they_are_sent() -> None:
+    """No chunk is read before it is asked for, and nothing is told before the end."""
+    ends, body = Ends(), Body(b"one", b"two")
+
+    async for chunk in ends.watch(body):
+        assert chunk == (b"one" if body.read == 3 else b"two")
+        assert ends == []
+
+
+async def test_a_body_that_breaks_off_is_told_with_the_error() -> None:
+    """The very error that reading raised is told, and reaches the reader."""
+    ends, error = Ends(), httpx.ReadError("broken")
+    stream = ends.watch(Body(b"one", error))
+
+    with pytest.raises(httpx.ReadError) as raised:
+        await read(stream)
+
+    assert raised.value is error
+    assert ends == [error]
+
+
+async def test_a_cancelled_reader_is_told_as_such() -> None:
+    """A cancellation that comes while reading is told as what it is, not as an early closing."""
+    ends = Ends()
+    stream = ends.watch(Endless())
+
+    with anyio.CancelScope() as scope:
+        async for _ in stream:
+            scope.cancel()
+    await stream.aclose()
+
+    (end,) = ends
+    assert isinstance(end, anyio.get_cancelled_exc_class())
+
+
+async def test_closing_early_is_an_end_without_error() -> None:
+    """A reader that closes before the end has had what it wanted."""
+    ends, body = Ends(), Body(b"one", b"two")
+    stream = ends.watch(body)
+
+    await stream.aclose()
+
+    assert ends == [None]
+    assert (body.read, body.closes) == (0, 1)
+
+
+async def test_a_reader_that_goes_away_tells_nothing_until_it_closes() -> None:
+    """A reader that stops in the middle has told nothing; its closing does."""
+    ends = Ends()
+    stream = ends.watch(Abandonable())
+
+    await anext(aiter(stream))
+    assert ends == []
+
+    await stream.aclose()
+    assert ends == [None]
+
+
+async def test_a_step_that_is_dropped_tells_nothing_until_the_body_is_closed() -> None:
+    """A task that is thrown away in the middle of a read is neither a success nor a failure."""
+
+    class Waiting(Abandonable):
+        async def __anext__(self) -> bytes:
+            await Pause()
+            raise AssertionError("nobody goes on")  # pragma: no cover
+
+    class Pause:
+        def __await__(self) -> Generator[None, None, None]:
+            yield
+
+    ends = Ends()
+    step = cast("Coroutine[None, None, bytes]", anext(aiter(ends.watch(Waiting()))))
+    step.send(None)
+    step.close()
+    assert ends == []
+
+
+@pytest.mark.parametrize("last", [b"end", httpx.ReadError("broken")], ids=["whole", "broken"])
+async def test_the_end_is_told_once(last: bytes | Exception) -> None:
+    """Closing or reading again after the end tells nothing; each closing is handed on."""
+    ends, body = Ends(), Body(last)
+    stream = ends.watch(body)
+
+    for _ in range(2):
+        if isinstance(last, Exception):
+            with pytest.raises(httpx.ReadError):
+                await read(stream)
+        else:
+            await read(stream)
+        await stream.aclose()
+
+    assert ends == [None if isinstance(last, bytes) else last]
+    assert body.closes == 2
+
+
+async def test_the_end_is_told_although_closing_fails() -> None:
+    """An inner stream that cannot be closed raises, after the end was told."""
+
+    class Stuck(Body):
+        async def aclose(self) -> None:
+            raise httpx.CloseError("stuck")
+
+    ends = Ends()
+    with pytest.raises(httpx.CloseError):
+        await ends.watch(Stuck(b"one")).aclose()
+
+    assert ends == [None]
+
+
+@pytest.mark.anyio
+async def test_a_body_that_was_read_ahead_comes_out_in_the_same_chunks() -> None:
+    """As often as it is asked for, and empty ones, too; closing it is its reader's business."""
+    body = Body(b"one", b"", b"two")
+    watched = WatchedBody(body)
+
+    assert await watched.read_ahead(100)
+
+    for _ in range(2):
+        assert [chunk async for chunk in watched] == [b"one", b"", b"two"]
+    assert (body.read, body.closes) == (6, 0)
+    await watched.aclose()
+    assert body.closes == 1
+
+
+@pytest.mark.anyio
+async def test_reading_ahead_tells_how_it_ended() -> None:
+    """Once, at the end, with the error if there was one; reading it again says nothing more."""
+    ends: list[tuple[str, BaseException | None]] = []
+    broken = httpx.ReadError("reset")
+    good = WatchedBody(Body(b"x"), lambda *end: ends.append(end), "good")
+    bad = WatchedBody(Body(b"x", broken), lambda *end: ends.append(end), "bad")
+
+    await good.read_ahead(100)
+    await good.aclose()
+    with pytest.raises(httpx.ReadError):
+        await bad.read_ahead(100)
+
+    assert ends == [("good", None), ("bad", broken)]
+
+
+@pytest.mark.anyio
+async def test_reading_ahead_no_further_than_it_may_leaves_the_rest() -> None:
+    """The body stays open, and nothing is told until its reader is done."""
+    ends: list[BaseException | None] = []
+    body = Body(b"one", b"two", b"three")
+    watched = WatchedBody(body, ends.append)
+
+    assert not await watched.read_ahead(4)
+    assert (body.closes, ends) == (0, [])
+
+    assert [chunk async for chunk in watched] == [b"one", b"two", b"three"]
+    assert ends == [None]
+
+
+@pytest.mark.anyio
+async def test_a_body_that_never_waits_is_let_go_of_all_the_same() -> None:
+    """It hears of no cancellation, so that ending its iteration is tried only so often."""
+
+    class Restless(Body):
+        """An iterator, which needs no clean-up when it is dropped."""
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return self
+
+        async def __anext__(self) -> bytes:
+            return b"x"
+
+    body = Restless()
+    watched = WatchedBody(body)
+    assert not await watched.read_ahead(1)
+
+    await watched.abandon()
+
+    assert body.closes == 1
+
+
+class Ending(httpx.AsyncByteStream):
+    """A body that notes when its iteration has ended, and waits for ever before its end."""
+
+    def __init__(self) -> None:
+        self.ended = 0
+        self.waits = anyio.Event()
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"one"
+            self.waits.set()
+            await anyio.sleep_forever()
+        finally:
+            self.ended += 1
+
+
+async def test_closing_early_ends_the_iteration() -> None:
+    """No generator is left half-way: trio complains of one that is, and httpx2 leaves none."""
+    body = Ending()
+    watched = WatchedBody(body)
+    await anext(aiter(watched))
+
+    for _ in range(2):
+        await watched.aclose()
+        assert body.ended == 1
+    with pytest.raises(StopAsyncIteration):
+        await anext(watched)
+
+
+async def test_closing_leaves_another_task_to_its_reading() -> None:
+    """A generator that runs cannot be ended from outside; whoever waits for it goes on waiting."""
+    body = Ending()
+    watched = WatchedBody(body)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read, watched)
+        await body.waits.wait()
+        await watched.aclose()
+        assert body.ended == 0
+        tasks.cancel_scope.cancel()
+    assert body.ended == 1
+
+
+async def test_an_iterator_that_is_the_body_itself_is_closed_once() -> None:
+    """It has an `aclose` of its own, which was called already."""
+
+    class Itself(Abandonable):
+        closes = 0
+
+        async def aclose(self) -> None:
+            self.closes += 1
+
+    body = Itself()
+    watched = WatchedBody(body)
+    await anext(aiter(watched))
+
+    await watched.aclose()
+
+    assert body.closes == 1
+
+
+async def test_closings_are_told_of_although_the_iteration_ends_badly() -> None:
+    """What a generator raises when it is ended comes out, after everybody was told."""
+
+    class Bad(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+            try:
+                yield b"one"
+            finally:
+                raise ZeroDivisionError
+
+    told: list[str] = []
+    watched = WatchedBody(Bad())
+    watched.when_closed(lambda: told.append("closed"))
+    await anext(aiter(watched))
+
+    with pytest.raises(ZeroDivisionError):
+        await watched.aclose()
+
+    assert told == ["closed"]
+
+
+async def test_closing_ends_what_was_read_ahead_in_part() -> None:
+    """Nobody read on, so that nobody else would end the iteration before it is collected."""
+    ended = []
+
+    class Long(Abandonable):
+        async def _chunks(self) -> AsyncGenerator[bytes, None]:
+            try:
+                while True:
+                    yield b"more"
+            finally:
+                ended.append("iteration")
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return self._chunks()
+
+    body = WatchedBody(Long())
+    assert not await body.read_ahead(4)
+    await body.aclose()
+    assert ended == ["iteration"]

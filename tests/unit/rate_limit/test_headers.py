@@ -1,0 +1,311 @@
+from email.utils import formatdate
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from walltrack.rate_limit.headers import (
+    MAX_HOLD_BACK,
+    TELLING,
+    TELLING_LENGTHS,
+    Ask,
+    asked_to_wait,
+)
+
+NOW = 1_700_000_000.0
+DAY = 86_400.0
+
+
+def asked(*headers: tuple[str, str], refused: bool = False) -> Ask | None:
+    """What these headers ask for, at a moment in 2023."""
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+    return asked_to_wait(raw, NOW, refused=refused)
+
+
+def seconds(*headers: tuple[str, str], refused: bool = False) -> float:
+    """For how long they do; 0.0 for nothing."""
+    ask = asked(*headers, refused=refused)
+    return ask.seconds if ask else 0.0
+
+
+@pytest.mark.parametrize(
+    ("value", "wait"),
+    [
+        ("30", 30.0),
+        ("0.5", 0.5),
+        ("0", 0.0),
+        ("-5", 0.0),
+        ("soon", 0.0),
+        ("", 0.0),
+        ("nan", 0.0),
+        ("inf", 0.0),
+        ("9" * 400, DAY),
+        ("9" * 10_000, DAY),
+        ("100000000", DAY),
+        (formatdate(NOW + 90, usegmt=True), 90.0),
+        (formatdate(NOW - 90, usegmt=True), 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", DAY),
+    ],
+)
+def test_retry_after(value: str, wait: float) -> None:
+    """Seconds or a date, a day at most; what is past or cannot be read asks for nothing."""
+    assert seconds(("Retry-After", value), refused=True) == wait
+
+
+def test_retry_after_counts_when_the_server_refused() -> None:
+    """With a redirect, say, it means something else."""
+    assert asked(("retry-after", "30"), refused=True) == Ask(30.0, "Retry-After")
+    assert asked(("retry-after", "30")) is None
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "wait"), [("5", 5.0), ("0", 0.0), ("soon", 30.0), ("-1", 30.0)]
+)
+def test_retry_after_goes_before_all_others(retry_after: str, wait: float) -> None:
+    """As the draft has it, where it can be read."""
+    others = (("RateLimit", '"default";r=0;t=30'), ("X-RateLimit-Remaining", "0"))
+    headers = (("Retry-After", retry_after), *others, ("X-RateLimit-Reset", "20"))
+    assert seconds(*headers, refused=True) == wait
+
+
+@pytest.mark.parametrize(
+    ("value", "wait"),
+    [
+        ('"default";r=0;t=30', 30.0),
+        ('"default";t=30;r=0', 30.0),
+        ('"default"; r=0; t=30', 30.0),
+        ("default;r=0;t=30", 30.0),
+        ('"default";r=1;t=30', 0.0),
+        ('"default";r=0;t=0', 0.0),
+        ('"default";r=0', 0.0),
+        ('"default";t=30', 0.0),
+        ('"default"', 0.0),
+        ('"a";r=0;t=30, "b";r=0;t=60', 60.0),
+        ('"a";r=0;t=30 ,\t"b";r=5;t=60', 30.0),
+        ('"a,b;r=0;t=9";r=3;t=1, "c";r=0;t=2', 2.0),
+        (r'"quo\"ted";r=0;t=30', 30.0),
+        ('"user";r=0;t=7;pk=:cHsdsRa894==:', 7.0),
+        ('"x";r=0;t=7;a;b=?1;c=tok/en;d=1.5;e=-3;f=@1659578233;g=%"f%c3%bc";h="s"', 7.0),
+        ('"x";r=0;t=7;t=9', 9.0),
+        ('"x";r=0;t=999999999999999', DAY),
+    ],
+)
+def test_rate_limit(value: str, wait: float) -> None:
+    """An item with nothing left asks for its window; of several items, the longest."""
+    assert seconds(("RateLimit", value)) == wait
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        " ",
+        ",",
+        '"default";r=0;t=30,',
+        '"default";r=0;t=30 junk',
+        '"default;r=0;t=30',
+        '"default";r=0;t=30;',
+        '"default";r=0;t=30;=1',
+        '"default";r=0;t=',
+        '"default";R=0;T=30',
+        '("default");r=0;t=30',
+        '"default";r=0;t=-30',
+        '"default";r=0;t=3.5',
+        '"default";r=0;t="30"',
+        '"default";r=0;t=nan',
+        '"default";r=0;t',
+        '"default";r=-1;t=30',
+        '"default";r=0.0;t=30',
+        '"default";r=0;t=' + "9" * 400,
+        '"d\xe9faut";r=0;t=30',
+        '"a";r=0;t=30, "b";r=0;t=!',
+        "0;r=0 0;t=30",
+    ],
+)
+def test_a_malformed_rate_limit_asks_for_nothing(value: str) -> None:
+    """The draft would have it ignored."""
+    assert asked(("RateLimit", value)) is None
+
+
+def test_rate_limit_may_be_spread_over_several_lines() -> None:
+    """As any structured list."""
+    headers = ("RateLimit", '"a";r=0;t=3'), ("ratelimit", '"b";r=0;t=4')
+    assert asked(*headers) == Ask(4.0, "RateLimit")
+
+
+@pytest.mark.parametrize(
+    ("policy", "wait"),
+    [
+        ('"default";q=100;w=60', 60.0),
+        ('"other";q=100;w=60', 0.0),
+        ('"other";q=1;w=9, "default";q=100;w=60', 60.0),
+        ("default;q=100;w=60", 60.0),
+        ('"default";q=100', 0.0),
+        ('"default";q=100;w=x', 0.0),
+        ("100;w=60", 0.0),
+        ('"default";q=100;w=60,,', 0.0),
+    ],
+)
+def test_the_window_of_the_policy_stands_in(policy: str, wait: float) -> None:
+    """For an item that has no time of its own, when it is the same policy's."""
+    assert seconds(("RateLimit", '"default";r=0'), ("RateLimit-Policy", policy)) == wait
+
+
+def test_an_items_own_time_goes_before_its_policys_window() -> None:
+    """It tells what is left of the window."""
+    headers = ("RateLimit", '"default";r=0;t=7'), ("RateLimit-Policy", '"default";q=1;w=60')
+    assert seconds(*headers) == 7.0
+
+
+def test_a_policy_alone_asks_for_nothing() -> None:
+    """It does not tell what is left."""
+    assert asked(("RateLimit-Policy", '"default";q=0;w=60')) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "wait"),
+    [
+        ("limit=100, remaining=0, reset=30", 30.0),
+        ("limit=100, remaining=1, reset=30", 0.0),
+        ("limit=100, remaining=0", 0.0),
+        ("limit=100, remaining=0, reset=soon", 0.0),
+    ],
+)
+def test_the_older_form_of_rate_limit(value: str, wait: float) -> None:
+    """A dictionary, in the seventh draft."""
+    assert seconds(("RateLimit", value)) == wait
+
+
+@pytest.mark.parametrize("prefix", ["RateLimit", "X-RateLimit", "X-Rate-Limit", "x-ratelimit"])
+@pytest.mark.parametrize(
+    ("remaining", "reset", "wait"),
+    [
+        ("0", "30", 30.0),
+        (" 0 ", " 30 ", 30.0),
+        ("0", "1.5", 1.5),
+        ("0.0", "30", 30.0),
+        ("1", "30", 0.0),
+        ("0", "0", 0.0),
+        ("0", str(int(NOW + 60)), 60.0),
+        ("0", f"{NOW + 0.5:.3f}", 0.5),
+        ("0", str(int(NOW - 60)), 0.0),
+        ("0", str(int((NOW + 60) * 1000)), 60.0),
+        ("0", str(int((NOW - 60) * 1000)), 0.0),
+        ("0", str(int(30 * DAY)), DAY),
+        ("0", str(int(NOW + 30 * DAY)), DAY),
+        ("0", "400000000", 0.0),  # 13 years from now, or a moment in 1982
+        ("0", "100000000000", 0.0),  # the year 5138, or a moment in 1973
+        ("0", "1700000000000000", 0.0),  # microseconds?
+    ],
+)
+def test_remaining_and_reset(prefix: str, remaining: str, reset: str, wait: float) -> None:
+    """Seconds from now, or a moment in seconds or milliseconds; nothing that may be either."""
+    headers = (f"{prefix}-Remaining", remaining), (f"{prefix}-Reset", reset)
+    assert seconds(*headers) == pytest.approx(wait)
+
+
+@pytest.mark.parametrize(
+    ("remaining", "reset"),
+    [
+        ("", "30"),
+        ("none", "30"),
+        ("-1", "30"),
+        ("-0", "30"),
+        ("0, 0", "30"),
+        ("0;w=60", "30"),
+        ("nan", "30"),
+        ("0", ""),
+        ("0", "-30"),
+        ("0", "nan"),
+        ("0", "inf"),
+        ("0", "1e9"),
+        ("0", "12ms"),
+        ("0", "6m0s"),
+        ("0", "2030-01-01T00:00:00Z"),
+        ("0", "9" * 400),
+        ("0" * 400, "30"),
+        ("0", "\u00b2"),
+    ],
+)
+def test_figures_that_are_none_ask_for_nothing(remaining: str, reset: str) -> None:
+    """However plausible a guess at them may be."""
+    assert asked(("X-RateLimit-Remaining", remaining), ("X-RateLimit-Reset", reset)) is None
+
+
+def test_half_a_pair_asks_for_nothing() -> None:
+    """Nor does one of each of two pairs, or more than one."""
+    remaining, reset = ("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "30")
+    assert asked(remaining) is None
+    assert asked(reset) is None
+    assert asked(remaining, ("RateLimit-Reset", "30")) is None
+    assert asked(remaining, remaining, reset) is None
+    assert asked(remaining, reset, reset) is None
+
+
+def test_of_several_headers_the_longest_wait_is_asked_for() -> None:
+    """The name of the one that tells goes with it, as it is commonly spelt."""
+    draft = ("RateLimit", '"default";r=0;t=5')
+    pair = ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "30")
+    assert asked(draft, *pair) == Ask(30.0, "X-RateLimit-Reset")
+    assert asked(("RateLimit", '"default";r=0;t=50'), *pair) == Ask(50.0, "RateLimit")
+
+
+@pytest.mark.parametrize(
+    ("age", "wait"), [("60", 0.0), ("0.5", 0.0), ("0", 30.0), ("old", 30.0), ("", 30.0)]
+)
+def test_what_comes_from_a_cache_asks_for_nothing(age: str, wait: float) -> None:
+    """What was left then is not what is left now."""
+    assert seconds(("RateLimit", '"default";r=0;t=30'), ("Age", age)) == wait
+    pair = ("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "30")
+    assert seconds(*pair, ("age", age)) == wait
+    assert seconds(("Retry-After", "30"), ("Age", age), refused=True) == 30.0
+
+
+def test_a_response_without_any_asks_for_nothing() -> None:
+    """As nearly all do, those that refuse included."""
+    assert asked(("Content-Type", "text/plain")) is None
+    assert asked(("Content-Type", "text/plain"), refused=True) is None
+
+
+def test_every_name_that_can_tell_is_looked_for() -> None:
+    """What is asked of every response misses none that this module would understand."""
+    assert {
+        b"ratelimit",
+        b"ratelimit-remaining",
+        b"x-ratelimit-remaining",
+        b"x-rate-limit-remaining",
+    } == TELLING
+    assert {len(name) for name in TELLING} == TELLING_LENGTHS
+
+
+NAMES = ["Age", "Retry-After", "RateLimit", "RateLimit-Policy"]
+NAMES += [f"{p}-{s}" for p in ("RateLimit", "X-RateLimit") for s in ("Remaining", "Reset")]
+PIECES = ['"a"', ";r=0", ";t=5", ";", ",", " ", "=", '"', "\\", "0", "9" * 20, ":", "(", "\t", "-1"]
+VALUES = st.one_of(
+    st.binary(max_size=60).map(lambda value: value.decode("latin-1")),
+    st.lists(st.sampled_from(PIECES), max_size=20).map("".join),
+    st.floats().map(str),
+    st.integers().map(str),
+    st.datetimes().map(str),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(NAMES), VALUES), max_size=6), st.booleans())
+@example([("Retry-After", "Mon, 99 Foo 99999 99:99:99 GMT")], True)
+@example([("Retry-After", "\x00")], True)
+def test_nothing_that_a_server_can_send_breaks_anything(
+    headers: list[tuple[str, str]],
+    refused: bool,  # noqa: FBT001 - Hypothesis gives it by position
+) -> None:
+    """Any bytes come to a wait between nothing and a day."""
+    ask = asked(*headers, refused=refused)
+    assert ask is None or 0.0 < ask.seconds <= MAX_HOLD_BACK
+
+
+@pytest.mark.parametrize(
+    "piece", ['"', '"a', ";r=0", "a,", ";a=1", "\\", " ", "a=", "0", "::", "t"]
+)
+def test_a_long_header_takes_one_pass(piece: str) -> None:
+    """One that took two or more for each character would keep everybody waiting."""
+    for start in ("", '"a"', '"a";r=0', "a=", '"'):
+        asked(("RateLimit", start + piece * (100_000 // len(piece)) + "\x7f"))

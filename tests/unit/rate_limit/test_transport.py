@@ -1,0 +1,559 @@
+import copy
+import math
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import httpx
+import pytest
+
+from tests.support import Clock, Events, Scripted, get, post
+from tests.virtual_time import VirtualTime, settle
+from walltrack import RetryTransport
+from walltrack.core.events import OriginHeldBack, RejectReason, RequestRejected
+from walltrack.core.exceptions import RateLimitError, WallTrackError
+from walltrack.core.extensions import DEADLINE, GATE
+from walltrack.core.naming import origin_of
+from walltrack.rate_limit.transport import RateLimitTransport
+
+pytestmark = pytest.mark.anyio
+
+HERE = "https://api.test/things"
+ELSEWHERE = "https://other.test/things"
+WALL = 1_700_000_000.0
+
+
+class Left:
+    """A deadline that is always so far away."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def left(self) -> float:
+        return self.seconds
+
+
+def layer(
+    inner: httpx.AsyncBaseTransport,
+    time: Clock | VirtualTime,
+    rate: float | None = None,
+    **options: Any,  # noqa: ANN401 - handed on
+) -> RateLimitTransport:
+    """The transport under test; silent unless it is given a listener."""
+    defaults = {"clock": time, "sleep": time.sleep, "wall_clock": lambda: WALL, "listener": None}
+    return RateLimitTransport(inner, rate, **{**defaults, **options})
+
+
+def not_to_be_called(_: object) -> str:
+    """A function that nobody has a reason to call."""
+    raise AssertionError
+
+
+async def ask(
+    transport: httpx.AsyncBaseTransport, url: str = HERE, deadline: Left | None = None
+) -> Any:  # noqa: ANN401 - a status or an exception
+    """Send one request, and hand back the status, or the exception."""
+    extensions = {} if deadline is None else {DEADLINE: deadline}
+    try:
+        response = await transport.handle_async_request(get(url, extensions=extensions))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+        return error
+    return response.status_code
+
+
+def told(status: int, *headers: tuple[str, str]) -> httpx.Response:
+    """A response with these headers."""
+    return httpx.Response(status, headers=list(headers))
+
+
+def told_to_wait(seconds: float) -> httpx.Response:
+    """A refusal that names a time."""
+    return told(429, ("Retry-After", str(seconds)))
+
+
+async def test_requests_are_paced(clock: Clock) -> None:
+    """A burst goes at once, and then one in each interval."""
+    inner = Scripted(200)
+    transport = layer(inner, clock, 10, per=2.0, burst=3)
+    assert [await ask(transport) for _ in range(6)] == [200] * 6
+    assert clock.sleeps == pytest.approx([0.2, 0.2, 0.2])
+
+
+async def test_each_origin_has_a_pace_of_its_own(clock: Clock) -> None:
+    """As one service's limit says nothing of another's."""
+    transport = layer(Scripted(200), clock, 1)
+    assert [await ask(transport, url) for url in (HERE, ELSEWHERE, HERE)] == [200] * 3
+    assert clock.sleeps == [1.0]
+
+
+async def test_a_key_shares_or_splits_a_pace(clock: Clock) -> None:
+    """Where a limit holds for more than an origin, or for less."""
+    transport = layer(Scripted(200), clock, 1, key=lambda request: request.method)
+    await ask(transport, HERE)
+    await ask(transport, ELSEWHERE)
+    await transport.handle_async_request(post(HERE))
+    assert clock.sleeps == [1.0]
+
+
+async def test_without_a_rate_nothing_waits(clock: Clock) -> None:
+    """And no key is built, while nobody was told to wait."""
+    transport = layer(Scripted(200), clock, key=not_to_be_called)
+    assert [await ask(transport) for _ in range(100)] == [200] * 100
+    assert clock.sleeps == []
+
+
+async def test_asked_to_refuse_it_does_not_wait(clock: Clock, events: Events) -> None:
+    """The error tells in how many seconds there is room, and then there is."""
+    inner = Scripted(200)
+    transport = layer(inner, clock, 2, refuse=True, listener=events)
+    assert await ask(transport) == 200
+
+    request = get(HERE + "?api-key=hunter2")
+    with pytest.raises(RateLimitError) as caught:
+        await transport.handle_async_request(request)
+
+    assert caught.value.retry_after == 0.5
+    assert caught.value.request is request
+    assert len(inner.requests) == 1
+    assert events == [RequestRejected("api.test", "GET", "/things", RejectReason.RATE_LIMIT)]
+    assert clock.sleeps == []
+    clock.advance(0.5)
+    assert await ask(transport) == 200
+
+
+async def test_a_refusal_is_an_error_of_ours_and_of_httpx(clock: Clock) -> None:
+    """Whoever knows one of them only handles it, and retries do not repeat it."""
+    transport = RetryTransport(layer(Scripted(200), clock, 1, refuse=True), listener=None)
+    await ask(transport)
+    error = await ask(transport)
+    assert isinstance(error, RateLimitError)
+    assert isinstance(error, WallTrackError)
+    assert isinstance(error, httpx.TransportError)
+    assert "hunter2" not in f"{error} {error!r} {copy.copy(error)!r}"
+
+
+async def test_a_wait_beyond_the_longest_is_refused_at_once() -> None:
+    """With those counted who wait before it."""
+    time = VirtualTime()
+    transport = layer(Scripted(200), time, 1, max_wait=2.0)
+    answers: list[Any] = []
+
+    async def one() -> None:
+        answers.append(await ask(transport))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(one)
+        await settle()
+        errors = [answer for answer in answers if isinstance(answer, RateLimitError)]
+        assert [error.retry_after for error in errors] == [3.0, 3.0]
+        await time.advance(2)
+    assert answers.count(200) == 3
+
+
+@pytest.mark.parametrize(("left", "answered"), [(1.5, True), (1.0, False), (0.5, False)])
+async def test_the_deadline_is_seen(clock: Clock, left: float, answered: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """Who would have its turn no sooner than its time is up is refused at once."""
+    transport = layer(Scripted(200), clock, 1)
+    await ask(transport, deadline=Left(0.0))
+    answer = await ask(transport, deadline=Left(left))
+    assert (answer == 200) is answered
+    assert isinstance(answer, RateLimitError) is not answered
+    assert bool(clock.sleeps) is answered
+
+
+HEADERS = [
+    (429, [("Retry-After", "30")], "Retry-After"),
+    (503, [("retry-after", "30")], "Retry-After"),
+    (503, [("Retry-After", "Tue, 14 Nov 2023 22:13:50 GMT")], "Retry-After"),
+    (200, [("RateLimit", '"default";r=0;t=30')], "RateLimit"),
+    (
+        200,
+        [("ratelimit", '"default";r=0'), ("RateLimit-Policy", '"default";q=9;w=30')],
+        "RateLimit",
+    ),
+    (404, [("RateLimit-Remaining", "0"), ("RateLimit-Reset", "30")], "RateLimit-Reset"),
+    (301, [("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "30")], "X-RateLimit-Reset"),
+    (
+        200,
+        [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", str(int(WALL) + 30))],
+        "X-RateLimit-Reset",
+    ),
+    (429, [("X-Rate-Limit-Remaining", "0"), ("X-Rate-Limit-Reset", "30")], "X-Rate-Limit-Reset"),
+]
+
+
+@pytest.mark.parametrize("rate", [None, 1000.0])
+@pytest.mark.parametrize("told_by", HEADERS)
+async def test_one_who_is_told_holds_back_all(
+    clock: Clock,
+    events: Events,
+    told_by: tuple[int, list[tuple[str, str]], str],
+    rate: float | None,
+) -> None:
+    """Each header, on any status that it may come with, until the time that it names."""
+    status, headers, name = told_by
+    transport = layer(Scripted(told(status, *headers), 200), clock, rate, listener=events)
+    assert await ask(transport) == status
+    assert events == [OriginHeldBack("api.test", 30.0, name)]
+    clock.advance(10.0)
+    assert [await ask(transport) for _ in range(2)] == [200, 200]
+    assert clock.sleeps[0] == pytest.approx(20.0)
+    assert sum(clock.sleeps) < 20.1
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (200, [("Retry-After", "30")]),
+        (500, [("Retry-After", "30")]),
+        (429, []),
+        (429, [("Retry-After", "yesterday")]),
+        (200, [("RateLimit", '"default";r=1;t=30')]),
+        (200, [("X-RateLimit-Remaining", "1"), ("X-RateLimit-Reset", "30")]),
+        (200, [("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "-30")]),
+    ],
+)
+async def test_what_asks_for_nothing_holds_nobody_back(
+    clock: Clock, status: int, headers: list[tuple[str, str]]
+) -> None:
+    """Nor is anything told of it."""
+    transport = layer(Scripted(told(status, *headers), 200), clock)
+    assert [await ask(transport) for _ in range(3)] == [status, 200, 200]
+    assert clock.sleeps == []
+
+
+async def test_other_statuses_may_refuse(clock: Clock) -> None:
+    """Those whose Retry-After is heeded can be named."""
+    answers = [told(500, ("Retry-After", "3")), told(429, ("Retry-After", "3"))]
+    transport = layer(Scripted(*answers, 200), clock, statuses={500})
+    assert [await ask(transport) for _ in range(3)] == [500, 429, 200]
+    assert clock.sleeps == [3.0]
+
+
+async def test_asked_not_to_learn_it_does_not(clock: Clock) -> None:
+    """It keeps its own pace only."""
+    transport = layer(Scripted(told_to_wait(30), 200), clock, learn=False)
+    assert [await ask(transport) for _ in range(2)] == [429, 200]
+    assert clock.sleeps == []
+
+
+async def test_other_origins_are_not_held_back(clock: Clock) -> None:
+    """They did not ask for it."""
+    transport = layer(Scripted(told_to_wait(30), 200), clock)
+    assert await ask(transport) == 429
+    assert await ask(transport, ELSEWHERE) == 200
+    assert clock.sleeps == []
+    assert await ask(transport) == 200
+    assert clock.sleeps == [30.0]
+
+
+async def test_those_who_wait_already_are_held_back_as_well() -> None:
+    """What is under way ends as it ends; what has not gone yet does not go."""
+    time = VirtualTime()
+    go = anyio.Event()
+    went: list[float] = []
+
+    async def first(_: httpx.Request) -> httpx.Response:
+        await go.wait()
+        return told_to_wait(10)
+
+    def later(_: httpx.Request) -> httpx.Response:
+        went.append(time.now - 1000.0)
+        return httpx.Response(200)
+
+    transport = layer(Scripted(first, later), time, 1)
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(ask, transport)
+        await time.advance(0.5)
+        go.set()
+        await time.advance(20)
+    assert went == [10.5, 11.5]
+
+
+async def test_whoever_cannot_wait_so_long_is_refused_at_once(events: Events) -> None:
+    """Also when it waited already; the error tells when there is room."""
+    time = VirtualTime()
+    inner = Scripted(told_to_wait(10), told_to_wait(3600), 200)
+    transport = layer(inner, time, max_wait=60.0, listener=events)
+    assert await ask(transport) == 429
+    answers: list[Any] = []
+
+    async def one() -> None:
+        answers.append(await ask(transport))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(one)
+        await time.advance(10)
+    # The first one who went after the hold-back was told to wait for an hour; the others, released
+    # with it, are either gone already or refused.
+    assert isinstance(await ask(transport), RateLimitError)
+    assert answers[0] == 429
+    refused = [answer for answer in answers if isinstance(answer, RateLimitError)]
+    assert [error.retry_after for error in refused] == [3600.0] * 2
+    assert [event.seconds for event in events if isinstance(event, OriginHeldBack)] == [10, 3600]
+    assert len(inner.requests) == 2
+
+
+@pytest.mark.parametrize("seconds", ["86400000", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
+async def test_a_day_is_the_longest_that_is_heeded(
+    clock: Clock, events: Events, seconds: str
+) -> None:
+    """Nobody sleeps so long, and nonsense does not silence a client for ever."""
+    answers = told(503, ("Retry-After", seconds)), 200
+    transport = layer(Scripted(*answers), clock, listener=events)
+    await ask(transport)
+    error = await ask(transport)
+    assert isinstance(error, RateLimitError)
+    assert error.retry_after == 86_400.0
+    assert events[0] == OriginHeldBack("api.test", 86_400.0, "Retry-After")
+    assert clock.sleeps == []
+    clock.advance(86_400.0)
+    assert await ask(transport) == 200
+
+
+async def test_a_hold_back_that_grows_is_told_again(clock: Clock, events: Events) -> None:
+    """A hundred answers that tell of the same moment are not."""
+    answers = iter([told_to_wait(5), told_to_wait(5), told_to_wait(9), httpx.Response(200)])
+    go = anyio.Event()
+
+    async def together(_: httpx.Request) -> httpx.Response:
+        await go.wait()
+        return next(answers)
+
+    transport = layer(Scripted(together), clock, listener=events)
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(ask, transport)
+        await settle()
+        go.set()
+
+    assert [event.seconds for event in events if isinstance(event, OriginHeldBack)] == [5, 9]
+    assert await ask(transport) == 200
+    assert clock.sleeps == [9]
+
+
+async def test_nobody_has_to_hear_of_it(clock: Clock) -> None:
+    """Without a listener everything happens in silence."""
+    transport = layer(Scripted(told_to_wait(100), 200), clock)
+    await ask(transport)
+    assert isinstance(await ask(transport), RateLimitError)
+
+
+async def test_a_listener_that_raises_breaks_no_call(clock: Clock) -> None:
+    """What it was told of happens all the same."""
+
+    def broken(_: object) -> None:
+        raise ValueError("no")
+
+    transport = layer(Scripted(told_to_wait(100), 200), clock, listener=broken)
+    assert await ask(transport) == 429
+    assert isinstance(await ask(transport), RateLimitError)
+
+
+async def test_a_key_that_cannot_be_made_closes_the_response(clock: Clock) -> None:
+    """The caller gets the error of its own function, and no connection is lost."""
+    response = told_to_wait(10)
+    closed: list[bool] = []
+
+    async def aclose() -> None:
+        await anyio.lowlevel.checkpoint()
+        closed.append(True)
+
+    response.aclose = aclose  # type: ignore[method-assign]  # to see that it is called
+
+    def key(_: httpx.Request) -> str:
+        raise LookupError("no such tenant")
+
+    transport = layer(Scripted(response), clock, key=key)
+    with pytest.raises(LookupError):
+        await transport.handle_async_request(get(HERE))
+    assert closed == [True]
+
+
+async def test_after_a_hold_back_it_is_as_quick_as_before(clock: Clock) -> None:
+    """Without a rate of its own it stops looking at keys again, when nobody waits any more."""
+    keys: list[str] = []
+
+    def key(request: httpx.Request) -> str:
+        keys.append(request.url.host)
+        return request.url.host
+
+    transport = layer(Scripted(told_to_wait(10), 200), clock, key=key)
+    await ask(transport)
+    assert len(keys) == 1
+    await ask(transport, ELSEWHERE)
+    assert len(keys) == 2
+    await ask(transport)
+    await ask(transport)
+    asked = len(keys)
+    for _ in range(5):
+        await ask(transport)
+    assert len(keys) == asked
+
+
+async def test_nobody_overtakes_those_who_are_let_go_one_after_the_other() -> None:
+    """When the hold-back is over, whoever comes now stands behind those who waited."""
+    time = VirtualTime()
+    went: list[str] = []
+
+    def note(request: httpx.Request) -> httpx.Response:
+        went.append(request.url.path)
+        return httpx.Response(200)
+
+    transport = layer(Scripted(told_to_wait(10), note), time)
+    await ask(transport)
+    async with anyio.create_task_group() as group:
+        for number in range(10):
+            group.start_soon(ask, transport, f"https://api.test/{number}")
+            await settle()
+        time.now += 10.0
+        await ask(transport, ELSEWHERE)
+        group.start_soon(ask, transport, "https://api.test/late")
+        await settle()
+        await time.advance(0)
+    assert went == ["/things", *(f"/{number}" for number in range(10)), "/late"]
+
+
+async def test_what_becomes_of_a_request_does_not_matter_to_its_token(clock: Clock) -> None:
+    """Taken is taken: nobody knows whether the server counted it."""
+    transport = layer(Scripted(httpx.ConnectError, 500, 200), clock, 1)
+    assert isinstance(await ask(transport), httpx.ConnectError)
+    assert await ask(transport) == 500
+    assert await ask(transport) == 200
+    assert clock.sleeps == [1.0, 1.0]
+
+
+async def test_a_request_that_is_cancelled_under_way_has_taken_its_token(clock: Clock) -> None:
+    """The server may have seen it."""
+
+    async def never(_: httpx.Request) -> httpx.Response:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    transport = layer(Scripted(never, 200), clock, 1)
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask, transport)
+            await settle()
+            scope.cancel()
+    assert await ask(transport) == 200
+    assert clock.sleeps == [1.0]
+
+
+async def test_each_attempt_takes_a_token(clock: Clock) -> None:
+    """A retry is a request like any other to the server's counter."""
+    inner = Scripted(503, 503, 200)
+    transport = RetryTransport(layer(inner, clock, 0.1), listener=None, sleep=clock.sleep)
+    assert await ask(transport) == 200
+    assert clock.sleeps == pytest.approx([1.0, 9.0, 2.0, 8.0])
+
+
+async def test_hundreds_go_at_the_rate(clock: Clock) -> None:
+    """However many race for the tokens, and whoever is cancelled among them; none is left over."""
+    went: list[tuple[int, float]] = []
+
+    def note(request: httpx.Request) -> httpx.Response:
+        went.append((int(request.url.path[1:]), clock.now))
+        return httpx.Response(200)
+
+    transport = layer(Scripted(note), clock, 100, burst=10, max_wait=math.inf)
+    scopes: dict[int, anyio.CancelScope] = {}
+
+    async def one(number: int) -> None:
+        with anyio.CancelScope() as scopes[number]:
+            await transport.handle_async_request(get(f"https://api.test/{number}"))
+
+    async with anyio.create_task_group() as group:
+        for number in range(500):
+            group.start_soon(one, number)
+            if number == 300:
+                await settle()
+                for victim in range(20, 300, 7):
+                    scopes[victim].cancel()
+    gone = {number for number, _ in went}
+    assert {number for number in range(500) if number not in range(20, 300, 7)} <= gone
+    assert len(gone) == len(went)
+    for (_, earlier), (_, later) in zip(went, went[10:], strict=False):
+        assert later >= earlier + 0.01 - 1e-9
+    assert clock.now - 1000.0 == pytest.approx((len(went) - 10) / 100)
+
+
+async def test_origins_at_rest_are_forgotten(clock: Clock) -> None:
+    """Ten thousand of them take no memory for ever; one that was told to wait is remembered."""
+    transport = layer(Scripted(told_to_wait(50), 200), clock, 1, max_keys=3, max_wait=100)
+    await ask(transport)
+    for number in range(20):
+        clock.advance(1.0)
+        await ask(transport, f"https://host{number}.test/")
+    assert clock.sleeps == []
+    await ask(transport)
+    assert clock.sleeps == [30.0]
+
+
+async def test_the_request_is_handed_on_as_it_is(clock: Clock) -> None:
+    """Nothing is added to it, and the response is the inner one's own."""
+    response = httpx.Response(200)
+    inner = Scripted(response)
+    request = get(HERE)
+    assert await layer(inner, clock, 1).handle_async_request(request) is response
+    assert inner.requests == [request]
+    assert GATE not in request.extensions
+
+
+async def test_it_opens_and_closes_what_is_inside(clock: Clock) -> None:
+    """Once each."""
+    inner = Scripted(200)
+    async with layer(inner, clock):
+        pass
+    assert (inner.entered, inner.exited) == (1, 1)
+
+
+async def test_by_default_it_waits_in_earnest() -> None:
+    """On asyncio and on trio."""
+    transport = RateLimitTransport(Scripted(200), 100.0)
+    began = anyio.current_time()
+    for _ in range(3):
+        await transport.handle_async_request(get(HERE))
+    assert anyio.current_time() - began >= 0.02 - 1e-6
+
+
+def test_its_repr_tells_the_pace_and_no_secret() -> None:
+    """As every layer's does: the inner one first."""
+    inner = httpx.AsyncHTTPTransport()
+    paced = RateLimitTransport(inner, 10, per=2.0, burst=5, learn=False)
+    assert repr(paced) == f"RateLimitTransport({inner!r}, 10 in 2 s, burst of 5)"
+    assert repr(RateLimitTransport(inner)) == f"RateLimitTransport({inner!r}, no pace, learning)"
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "text"),
+    [
+        ({"rate": 0}, ValueError, "rate must be a finite number above 0"),
+        ({"rate": "10/s"}, TypeError, "rate must be a number"),
+        ({"per": 0}, ValueError, "per must be"),
+        ({"burst": 0}, ValueError, "burst must be at least 1"),
+        ({"refuse": "yes"}, TypeError, "refuse must be a bool"),
+        ({"max_wait": -1}, ValueError, "max_wait must be a number of at least 0"),
+        ({"max_wait": math.nan}, ValueError, "max_wait must be a number"),
+        ({"learn": None}, TypeError, "learn must be a bool"),
+        ({"statuses": {42}}, ValueError, "statuses must be HTTP statuses"),
+        ({"statuses": "429"}, TypeError, "statuses must be a collection"),
+        ({"key": "host"}, TypeError, "key must be a function"),
+        ({"max_keys": 0}, ValueError, "max_keys must be at least 1"),
+        ({"clock": 1.0}, TypeError, "clock must be a function"),
+        ({"wall_clock": 1.0}, TypeError, "wall_clock must be a function"),
+        ({"sleep": 1.0}, TypeError, "sleep must be a function"),
+    ],
+)
+def test_bad_arguments_are_refused(bad: dict[str, Any], error: type[Exception], text: str) -> None:
+    """Where they are given, by a message that names them."""
+    with pytest.raises(error, match=text):
+        RateLimitTransport(Scripted(200), **bad)
+
+
+def test_the_key_is_the_origin() -> None:
+    """Scheme, host and port, as for the circuit breakers."""
+    assert origin_of(get("https://a.test/x")) == origin_of(get("https://a.test/y?z"))

@@ -1,0 +1,269 @@
+import dataclasses
+import math
+import random
+from typing import Any
+
+import httpx
+import pytest
+
+from walltrack.core.backoff import Backoff
+from walltrack.core.delivery import Delivery
+from walltrack.core.events import StopReason
+from walltrack.core.outcome import FAILURE_STATUSES, TRANSIENT_ERRORS
+from walltrack.retry.policy import Attempt, NonIdempotent, RetryPolicy, Wait
+
+RNG = random.Random(7)  # noqa: S311 - jitter is no secret
+REPEATABLE = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]
+UNREPEATABLE = ["POST", "PATCH", "CONNECT", "PURGE", "get"]
+SETTINGS: list[NonIdempotent] = ["keyed", "proven", "always", "never"]
+DEFAULT = RetryPolicy()
+
+NOT_SENT, UNCERTAIN, ANSWERED = Delivery.NOT_SENT, Delivery.UNCERTAIN, Delivery.ANSWERED
+
+
+def attempt(**known: Any) -> Attempt:  # noqa: ANN401 - fields of Attempt
+    """A first GET that was answered 503, unless told otherwise."""
+    return Attempt(**{"number": 1, "method": "GET", "delivery": ANSWERED, "status": 503, **known})
+
+
+def test_defaults() -> None:
+    """What a policy does unless it is told otherwise is what the documentation promises."""
+    promised = RetryPolicy(
+        max_retries=3,
+        backoff=Backoff(base=1.0, factor=2.0, cap=4.0, jitter="none"),
+        statuses=FAILURE_STATUSES,
+        exceptions=TRANSIENT_ERRORS,
+        max_retry_after=60.0,
+        non_idempotent="keyed",
+    )
+
+    assert promised == DEFAULT
+
+
+def test_four_attempts_at_most() -> None:
+    """By default the waits are 1, 2 and 4 seconds, and the fourth failure is the last."""
+    assert [DEFAULT.decide(attempt(number=n), RNG) for n in (1, 2, 3, 4)] == [
+        Wait(1.0, 1.0),
+        Wait(2.0, 2.0),
+        Wait(4.0, 4.0),
+        StopReason.RETRIES_EXHAUSTED,
+    ]
+
+
+def test_no_retries_means_a_single_attempt() -> None:
+    """`max_retries=0` turns retries off."""
+    policy = RetryPolicy(max_retries=0)
+
+    assert policy.decide(attempt(), RNG) is StopReason.RETRIES_EXHAUSTED
+
+
+STOPS: list[tuple[StopReason, dict[str, Any]]] = [
+    (StopReason.RETRIES_EXHAUSTED, {"number": 4}),
+    (StopReason.METHOD_NOT_RETRIED, {"method": "POST"}),
+    (StopReason.BODY_CANNOT_REPLAY, {"replayable": False}),
+    (StopReason.CIRCUIT_OPEN, {"shut": True}),
+    (StopReason.RETRY_AFTER_TOO_LONG, {"retry_after": 60.5}),
+    (StopReason.DEADLINE_TOO_CLOSE, {"time_left": 0.5}),
+]
+
+
+@pytest.mark.parametrize(("reason", "known"), STOPS)
+def test_each_reason_to_stop(reason: StopReason, known: dict[str, Any]) -> None:
+    """Each reason alone ends the call."""
+    assert RetryPolicy(non_idempotent="never").decide(attempt(**known), RNG) is reason
+
+
+@pytest.mark.parametrize("first", range(len(STOPS)))
+def test_of_several_reasons_the_lasting_one_is_told(first: int) -> None:
+    """What would hold at any time goes before what may pass."""
+    known = {field: value for _, k in STOPS[first:] for field, value in k.items()}
+
+    decision = RetryPolicy(non_idempotent="never").decide(attempt(**known), RNG)
+
+    assert decision is STOPS[first][0]
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "wait"),
+    [
+        (None, Wait(1.0, 1.0)),
+        (0.0, Wait(1.0, 1.0)),
+        (0.5, Wait(1.0, 1.0)),
+        (2.5, Wait(2.5, 1.0)),
+        (60.0, Wait(60.0, 1.0)),
+    ],
+)
+def test_retry_after_is_obeyed_where_it_is_longer(asked_for: float | None, wait: Wait) -> None:
+    """The wait is the longer one of backoff and Retry-After, up to the longest that is allowed."""
+    assert DEFAULT.decide(attempt(retry_after=asked_for), RNG) == wait
+
+
+@pytest.mark.parametrize("asked_for", [60.001, 3600.0, 1e14, math.inf])
+def test_a_retry_after_that_is_too_long_ends_the_call(asked_for: float) -> None:
+    """It is neither slept nor cut short."""
+    decision = DEFAULT.decide(attempt(retry_after=asked_for), RNG)
+
+    assert decision is StopReason.RETRY_AFTER_TOO_LONG
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "left", "decision"),
+    [
+        (None, 1.001, Wait(1.0, 1.0)),
+        (None, 1.0, StopReason.DEADLINE_TOO_CLOSE),
+        (5.0, 5.001, Wait(5.0, 1.0)),
+        (5.0, 5.0, StopReason.DEADLINE_TOO_CLOSE),
+        (None, 0.0, StopReason.DEADLINE_TOO_CLOSE),
+    ],
+)
+def test_a_wait_that_the_deadline_would_cut_short_is_not_begun(
+    asked_for: float | None, left: float, decision: Wait | StopReason
+) -> None:
+    """There has to be time left after it, whether the backoff asks for it or the server."""
+    asked = attempt(retry_after=asked_for, time_left=left)
+
+    assert DEFAULT.decide(asked, RNG) == decision
+
+
+def test_without_any_wait_there_has_to_be_time_for_the_attempt() -> None:
+    """A deadline that has passed ends the call, also where retries are made at once."""
+    policy = RetryPolicy(backoff=Backoff(base=0.0))
+
+    assert policy.decide(attempt(time_left=0.001), RNG) == Wait(0.0, 0.0)
+    assert policy.decide(attempt(time_left=0.0), RNG) is StopReason.DEADLINE_TOO_CLOSE
+
+
+def test_the_longest_retry_after_can_be_set() -> None:
+    """`max_retry_after` moves the limit, up to none at all."""
+    asked = attempt(retry_after=3600.0)
+
+    assert RetryPolicy(max_retry_after=math.inf).decide(asked, RNG) == Wait(3600.0, 1.0)
+    assert RetryPolicy(max_retry_after=0.0).decide(attempt(retry_after=0.1), RNG) is (
+        StopReason.RETRY_AFTER_TOO_LONG
+    )
+
+
+def test_the_backoff_does_not_grow_from_a_retry_after() -> None:
+    """The share of the backoff is told apart, and is what the next one grows from."""
+    policy = RetryPolicy(backoff=Backoff(cap=100.0, jitter="decorrelated"))
+
+    class Highest:
+        def uniform(self, _: float, b: float, /) -> float:
+            return b
+
+    assert policy.decide(attempt(retry_after=50.0), Highest()) == Wait(50.0, 3.0)
+    assert policy.decide(attempt(number=2, previous_delay=3.0), Highest()) == Wait(9.0, 9.0)
+
+
+def test_jitter_comes_from_the_source_given() -> None:
+    """A seed decides the delays."""
+    policy = RetryPolicy(backoff=Backoff(jitter="full"))
+
+    def decide(seed: int) -> object:
+        return policy.decide(attempt(), random.Random(seed))  # noqa: S311 - jitter is no secret
+
+    assert decide(1) == decide(1) != decide(2)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("method", REPEATABLE)
+def test_a_method_that_may_be_repeated_is(method: str, setting: NonIdempotent) -> None:
+    """The setting for the others does not touch it, also when the server may have acted."""
+    policy = RetryPolicy(non_idempotent=setting)
+    failed = attempt(method=method, delivery=UNCERTAIN, status=None)
+
+    assert isinstance(policy.decide(failed, RNG), Wait)
+
+
+@pytest.mark.parametrize("method", UNREPEATABLE)
+@pytest.mark.parametrize(
+    ("delivery", "status", "proven"),
+    [
+        (NOT_SENT, None, True),
+        (ANSWERED, 429, True),
+        (ANSWERED, 503, True),
+        (ANSWERED, 500, False),
+        (ANSWERED, 502, False),
+        (ANSWERED, 504, False),
+        (UNCERTAIN, None, False),
+    ],
+)
+def test_a_method_that_may_act_twice(
+    method: str,
+    delivery: Delivery,
+    status: int | None,
+    proven: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    """It is repeated where the server cannot have acted ("proven"), nowhere, or everywhere."""
+    failed = attempt(method=method, delivery=delivery, status=status)
+
+    def repeated(setting: NonIdempotent) -> bool:
+        decision = RetryPolicy(non_idempotent=setting).decide(failed, RNG)
+        assert isinstance(decision, Wait) or decision is StopReason.METHOD_NOT_RETRIED
+        return isinstance(decision, Wait)
+
+    assert {setting: repeated(setting) for setting in SETTINGS} == {
+        "keyed": True,
+        "proven": proven,
+        "always": True,
+        "never": False,
+    }
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("method", [*REPEATABLE, *UNREPEATABLE])
+def test_which_requests_carry_a_key(method: str, setting: NonIdempotent) -> None:
+    """Under "keyed" those that may act twice do, and under no other setting any."""
+    wanted = setting == "keyed" and method in UNREPEATABLE
+
+    assert RetryPolicy(non_idempotent=setting).wants_key(method) is wanted
+
+
+def test_a_request_that_is_never_repeated_carries_no_key() -> None:
+    """Without retries there is nothing that a key would tell apart."""
+    assert not RetryPolicy(max_retries=0).wants_key("POST")
+    assert RetryPolicy(max_retries=1).wants_key("POST")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "named"),
+    [
+        ({"max_retries": -1}, ValueError, "max_retries"),
+        ({"max_retries": 1.0}, TypeError, "max_retries"),
+        ({"max_retries": True}, TypeError, "max_retries"),
+        ({"max_retries": "3"}, TypeError, "max_retries"),
+        ({"max_retry_after": -0.1}, ValueError, "max_retry_after"),
+        ({"max_retry_after": float("nan")}, ValueError, "max_retry_after"),
+        ({"max_retry_after": None}, TypeError, "max_retry_after"),
+        ({"non_idempotent": "sometimes"}, ValueError, "non_idempotent"),
+        ({"non_idempotent": None}, ValueError, "non_idempotent"),
+        ({"statuses": {999}}, ValueError, "statuses"),
+        ({"statuses": "503"}, TypeError, "statuses"),
+        ({"exceptions": (KeyboardInterrupt,)}, TypeError, "exceptions"),
+    ],
+)
+def test_bad_arguments_are_refused(
+    arguments: dict[str, Any], error: type[Exception], named: str
+) -> None:
+    """What cannot be meant is refused where it is given, by its name."""
+    with pytest.raises(error, match=f"^{named} must be"):
+        RetryPolicy(**arguments)
+
+
+def test_a_policy_is_a_value() -> None:
+    """Given lists it keeps sets and tuples of its own, so that it stays frozen and hashable."""
+    statuses, exceptions = [503], [httpx.ReadTimeout]
+    loose: dict[str, Any] = {"statuses": statuses, "exceptions": exceptions}
+    policy = RetryPolicy(**loose)
+    statuses.append(404)
+
+    assert policy == RetryPolicy(statuses=frozenset({503}), exceptions=(httpx.ReadTimeout,))
+    assert hash(policy) == hash(dataclasses.replace(policy))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        policy.max_retries = 1  # type: ignore[misc]
+
+
+def test_a_backoff_of_another_type_is_refused() -> None:
+    """A number is no backoff; the policy says so before the first failure does."""
+    with pytest.raises(TypeError, match=r"^backoff must be a Backoff, got 2\.0$"):
+        RetryPolicy(backoff=2.0)  # type: ignore[arg-type]

@@ -1,0 +1,702 @@
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from tests.support import Body, Clock, Events, Scripted, get
+from walltrack import (
+    Backoff,
+    CircuitBreaker,
+    CircuitBreakerOpenError,
+    CircuitState,
+    RateLimitError,
+    RetryBudget,
+    RetryPolicy,
+    RetryStopped,
+    StopReason,
+    TimeLimitExceededError,
+)
+from walltrack.concurrency_limit.adaptive import AdaptiveLimit
+from walltrack.concurrency_limit.transport import ConcurrencyLimitTransport
+from walltrack.core import family
+from walltrack.hedging.transport import HedgingTransport
+from walltrack.http.wrapper import WrappingTransport
+from walltrack.rate_limit.transport import RateLimitTransport
+from walltrack.stack import resilient_transport
+from walltrack.testing import VirtualTime
+
+asynchronous = pytest.mark.anyio
+
+A, B = "https://a.test/", "https://b.test/"
+
+# From the outside in.
+ORDER: dict[str, tuple[str, Any]] = {
+    "deadline": ("TimeoutTransport", 10.0),
+    "retry": ("RetryTransport", RetryPolicy(max_retries=5)),
+    "hedge": ("HedgingTransport", "p95"),
+    "rate_limit": ("RateLimitTransport", 10),
+    "concurrency_limit": ("ConcurrencyLimitTransport", 20),
+    "breaker": ("CircuitBreakerTransport", CircuitBreaker()),
+    "attempt_timeout": ("TimeoutTransport", 2.0),
+}
+EVERYTHING = {name: value for name, (_, value) in ORDER.items()}
+NOTHING: dict[str, Any] = dict.fromkeys(ORDER)
+
+
+class Marked(WrappingTransport):
+    """A layer that somebody else wrote."""
+
+
+class AtWork(Scripted):
+    """Knows how many requests were under way at once."""
+
+    under_way = 0
+    most = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            return await super().handle_async_request(request)
+        finally:
+            self.under_way -= 1
+
+
+def layers(transport: httpx.AsyncBaseTransport) -> list[str]:
+    """The names of the layers as `repr` shows them, from the outside in."""
+    return re.findall(r"(\w+)\(", repr(transport).partition("Scripted")[0])
+
+
+def open_response(*_: object) -> httpx.Response:
+    """An answer whose body is still to come."""
+    return httpx.Response(200, stream=Body(b"so"))
+
+
+def waiting_for(
+    event: anyio.Event, then: int = 200
+) -> Callable[[object], Awaitable[httpx.Response]]:
+    """An answer that does not come before the event."""
+
+    async def answer(_: object) -> httpx.Response:
+        await event.wait()
+        return httpx.Response(then)
+
+    return answer
+
+
+async def slow(_: object) -> httpx.Response:
+    """An answer that others overtake."""
+    await anyio.sleep(0.01)
+    return httpx.Response(200)
+
+
+async def never(_: object) -> httpx.Response:
+    """No answer at all."""
+    await anyio.sleep_forever()
+    raise AssertionError  # pragma: no cover - it sleeps for ever
+
+
+# The order
+
+
+def test_the_repr_shows_the_standard_order() -> None:
+    """From the outside in."""
+    transport = resilient_transport(Scripted(200), **EVERYTHING)
+    assert layers(transport)[: len(ORDER)] == [layer for layer, _ in ORDER.values()]
+
+
+def test_the_repr_tells_the_two_time_limits_apart() -> None:
+    """By what they are called in errors, too."""
+    shown = repr(resilient_transport(Scripted(200), **EVERYTHING))
+    assert re.findall(r"([\d.]+), name='([\w ]+)'", shown) == [
+        ("2.0", "attempt timeout"),
+        ("10.0", "deadline"),
+    ]
+
+
+def test_retry_and_breakers_are_what_there_is_by_default() -> None:
+    """What needs to know the service is left to who knows it."""
+    transport = resilient_transport(Scripted(200))
+    assert layers(transport) == ["RetryTransport", "CircuitBreakerTransport"]
+
+
+@pytest.mark.parametrize("missing", list(ORDER))
+def test_a_layer_that_is_left_out_is_not_there(missing: str) -> None:
+    """The others stand as before."""
+    transport = resilient_transport(Scripted(200), **{**EVERYTHING, missing: None})
+    expected = [layer for name, (layer, _) in ORDER.items() if name != missing]
+    assert layers(transport)[: len(expected)] == expected
+
+
+def test_without_any_layer_it_is_the_transport_itself() -> None:
+    """Nothing around it costs anything."""
+    inner = Scripted(200)
+    assert resilient_transport(inner, **NOTHING) is inner
+
+
+@pytest.mark.parametrize("name", list(ORDER))
+def test_a_function_puts_a_layer_of_its_own_in_the_place(name: str) -> None:
+    """It is given all that stands inside, and what stands outside is put around it."""
+    transport = resilient_transport(Scripted(200), **{**EVERYTHING, name: Marked})
+    assert isinstance(transport, WrappingTransport)
+    place = list(ORDER).index(name)
+    found: Any = transport
+    for _ in range(place):
+        found = found._inner  # noqa: SLF001 - to see what stands where
+    assert type(found) is Marked
+
+
+@asynchronous
+async def test_a_function_gives_a_layer_any_option(clock: Clock) -> None:
+    """Those that the one call does not know."""
+    inner = Scripted(200)
+    rate = partial(RateLimitTransport, rate=1, per=60, burst=2, clock=clock, sleep=clock.sleep)
+    transport = resilient_transport(inner, rate_limit=rate)
+    for _ in range(3):
+        await transport.handle_async_request(get())
+    assert clock.sleeps == [pytest.approx(60.0)]
+
+
+@pytest.mark.parametrize("name", list(ORDER))
+def test_a_function_that_returns_nothing_is_refused(name: str) -> None:
+    """Or what it was given would be lost without a word."""
+    options: dict[str, Any] = {**EVERYTHING, name: lambda _: None}
+    with pytest.raises(TypeError, match=f"^{name} must return a transport, got None"):
+        resilient_transport(Scripted(200), **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("deadline", 0, ValueError),
+        ("deadline", "10", TypeError),
+        ("retry", 3, TypeError),
+        ("budget", 3, TypeError),
+        ("hedge", -1.0, ValueError),
+        ("hedge", "p99", ValueError),
+        ("hedge", [], TypeError),
+        ("rate_limit", 0, ValueError),
+        ("rate_limit", True, TypeError),
+        ("concurrency_limit", 0, ValueError),
+        ("concurrency_limit", 2.5, TypeError),
+        ("concurrency_limit", "plenty", ValueError),
+        ("breaker", True, TypeError),
+        ("attempt_timeout", float("inf"), ValueError),
+        ("attempt_timeout", False, TypeError),
+        ("clock", 5, TypeError),
+        ("timer", 5, TypeError),
+        ("sleep", 5, TypeError),
+    ],
+)
+def test_bad_input_is_refused_by_name(name: str, value: Any, error: type[Exception]) -> None:  # noqa: ANN401 - bad on purpose
+    """By the name that it has here, not by the one that the layer knows."""
+    options: dict[str, Any] = {name: value}
+    with pytest.raises(error, match=f"^{name} must be"):
+        resilient_transport(Scripted(200), **options)
+
+
+def test_what_names_no_transport_sends_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its proxies, or plainly where it names none."""
+    assert type(resilient_transport(**NOTHING)) is type(family.default_transport())
+    monkeypatch.setenv("ALL_PROXY", "http://me:hunter2@proxy.test:3128")
+    shown = repr(resilient_transport())
+    assert "ProxiedTransport(ProxyRules(all: http://proxy.test:3128))" in shown
+    assert "hunter2" not in shown
+
+
+@pytest.mark.parametrize("limit", ["adaptive", AdaptiveLimit()])
+def test_the_limit_may_adapt(limit: Any) -> None:  # noqa: ANN401 - a name or an object
+    """By its name, or with bounds of one's own."""
+    transport = resilient_transport(Scripted(200), concurrency_limit=limit)
+    assert "ConcurrencyLimitTransport" in layers(transport)
+
+
+# Why each stands where it stands
+
+
+@asynchronous
+async def test_an_open_circuit_ends_the_call_since_each_attempt_is_counted(clock: Clock) -> None:
+    """Retry stands outside the breaker."""
+    inner = Scripted(503)
+    breaker = CircuitBreaker(2)
+    transport = resilient_transport(inner, breaker=breaker, sleep=clock.sleep, listener=None)
+    response = await transport.handle_async_request(get())
+    assert (response.status_code, len(inner.requests)) == (503, 2)
+    assert clock.sleeps == [1.0]
+    assert breaker.state is CircuitState.OPEN
+
+
+@asynchronous
+async def test_no_place_is_held_in_a_backoff() -> None:
+    """The concurrency limit stands inside the retry."""
+    others: list[int] = []
+
+    async def sleep(_: float) -> None:
+        with anyio.fail_after(5):
+            others.append((await transport.handle_async_request(get())).status_code)
+
+    transport = resilient_transport(
+        Scripted(503, 200), concurrency_limit=1, sleep=sleep, listener=None
+    )
+    response = await transport.handle_async_request(get())
+    assert (response.status_code, others) == (200, [200])
+
+
+@asynchronous
+async def test_each_attempt_takes_its_turn(clock: Clock) -> None:
+    """The rate limit stands inside the retry: another attempt is another request."""
+    transport = resilient_transport(
+        Scripted(503, 200),
+        retry=RetryPolicy(backoff=Backoff(base=1.0)),
+        rate_limit=0.1,
+        clock=clock,
+        sleep=clock.sleep,
+        listener=None,
+    )
+    await transport.handle_async_request(get())
+    assert clock.sleeps == [1.0, pytest.approx(9.0)]
+
+
+@asynchronous
+async def test_who_waits_for_his_turn_holds_no_place(clock: Clock) -> None:
+    """The rate limit stands outside the concurrency limit."""
+    others: list[int] = []
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+        with anyio.fail_after(5):
+            others.append((await transport.handle_async_request(get(B))).status_code)
+
+    transport = resilient_transport(
+        Scripted(200),
+        rate_limit=1,
+        concurrency_limit=partial(ConcurrencyLimitTransport, limit=1, key=lambda _: "all"),
+        clock=clock,
+        sleep=sleep,
+    )
+    for _ in range(2):
+        await transport.handle_async_request(get(A))
+    assert others == [200]
+
+
+@asynchronous
+async def test_who_waits_in_the_queue_spends_no_probe(clock: Clock) -> None:
+    """The breaker's permit is taken last, so that meanwhile somebody else may probe."""
+    breaker = CircuitBreaker(1, clock=clock)
+    inner = Scripted(open_response, 200)
+    shared: dict[str, Any] = {"retry": None, "breaker": breaker, "listener": None}
+    transport = resilient_transport(inner, concurrency_limit=1, **shared)
+    other = resilient_transport(Scripted(200), **shared)
+    first = await transport.handle_async_request(get())
+    breaker.record_failure()
+    clock.advance(breaker.cooldown_seconds)
+    async with anyio.create_task_group() as group:
+        group.start_soon(transport.handle_async_request, get())
+        await anyio.wait_all_tasks_blocked()
+        assert len(inner.requests) == 1
+        await other.handle_async_request(get())
+        assert breaker.state is CircuitState.CLOSED
+        await first.aclose()
+    assert len(inner.requests) == 2
+
+
+@asynchronous
+async def test_who_leaves_the_queue_meets_the_circuit_as_it_is_then() -> None:
+    """The breaker stands inside the limits: one that opened meanwhile spares a request."""
+    breaker = CircuitBreaker(1)
+    inner = Scripted(open_response, 200)
+    transport = resilient_transport(inner, concurrency_limit=1, breaker=breaker, listener=None)
+    first = await transport.handle_async_request(get())
+    refused: list[Exception] = []
+
+    async def wait_for_a_place() -> None:
+        with pytest.raises(CircuitBreakerOpenError) as raised:
+            await transport.handle_async_request(get())
+        refused.append(raised.value)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait_for_a_place)
+        await anyio.wait_all_tasks_blocked()
+        breaker.record_failure()
+        await first.aclose()
+    assert (len(refused), len(inner.requests)) == (1, 1)
+
+
+@asynchronous
+async def test_backoffs_count_for_the_deadline(clock: Clock, events: Events) -> None:
+    """It stands outermost, and what is left of it is seen inside."""
+    transport = resilient_transport(
+        Scripted(503), deadline=5, clock=clock, sleep=clock.sleep, listener=events
+    )
+    response = await transport.handle_async_request(get())
+    assert response.status_code == 503
+    assert clock.sleeps == [1.0, 2.0]
+    assert isinstance(events[-1], RetryStopped)
+    assert events[-1].because is StopReason.DEADLINE_TOO_CLOSE
+
+
+@asynchronous
+async def test_a_turn_that_comes_too_late_is_not_waited_for(clock: Clock) -> None:
+    """The deadline stands outside the rate limit."""
+    inner = Scripted(200)
+    transport = resilient_transport(
+        inner, deadline=5, rate_limit=0.1, clock=clock, sleep=clock.sleep, listener=None
+    )
+    await transport.handle_async_request(get())
+    with pytest.raises(RateLimitError):
+        await transport.handle_async_request(get())
+    assert (len(inner.requests), clock.sleeps) == (1, [])
+
+
+@asynchronous
+async def test_a_queue_counts_for_the_deadline() -> None:
+    """The deadline stands outside the concurrency limit."""
+    transport = resilient_transport(
+        Scripted(open_response), deadline=0.02, concurrency_limit=1, listener=None
+    )
+    await transport.handle_async_request(get())
+    with anyio.fail_after(5), pytest.raises(httpx.TransportError) as raised:
+        await transport.handle_async_request(get())
+    assert type(raised.value).__name__ in {"TimeLimitExceededError", "ConcurrencyLimitError"}
+
+
+@asynchronous
+async def test_time_in_a_queue_is_not_held_against_the_service() -> None:
+    """The limit of an attempt stands inside the concurrency limit."""
+    breaker = CircuitBreaker()
+    transport = resilient_transport(
+        Scripted(open_response, 200), concurrency_limit=1, breaker=breaker, attempt_timeout=0.05
+    )
+    first = await transport.handle_async_request(get())
+    answered: list[httpx.Response] = []
+
+    async def wait_for_a_place() -> None:
+        answered.append(await transport.handle_async_request(get()))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait_for_a_place)
+        await anyio.sleep(0.07)
+        await first.aclose()
+    assert answered[0].extensions["walltrack.attempts"] == 1
+    assert breaker.failure_count == 0
+
+
+@asynchronous
+async def test_an_attempt_that_takes_too_long_is_counted_and_retried() -> None:
+    """The limit of an attempt stands inside the breaker and the retry."""
+    breaker = CircuitBreaker()
+    failures: list[int] = []
+
+    async def sleep(_: float) -> None:
+        failures.append(breaker.failure_count)
+
+    transport = resilient_transport(
+        Scripted(never, 200), breaker=breaker, attempt_timeout=0.01, sleep=sleep, listener=None
+    )
+    response = await transport.handle_async_request(get())
+    assert response.extensions["walltrack.attempts"] == 2
+    assert failures == [1]
+
+
+@asynchronous
+async def test_the_last_attempt_that_takes_too_long_says_which_limit_it_was() -> None:
+    """By its name."""
+    transport = resilient_transport(Scripted(never), retry=None, deadline=60, attempt_timeout=0.01)
+    with pytest.raises(TimeLimitExceededError) as raised:
+        await transport.handle_async_request(get())
+    assert raised.value.limit == "attempt timeout"
+
+
+@asynchronous
+@pytest.mark.parametrize(("limit", "most"), [(None, 2), (1, 1)])
+async def test_a_second_attempt_needs_a_place_of_its_own(limit: int | None, most: int) -> None:
+    """Hedging stands outside the limits, so that the service never sees more than they say."""
+    go = anyio.Event()
+    inner = AtWork(waiting_for(go))
+
+    async def sleep(_: float) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    transport = resilient_transport(
+        inner, hedge=0.5, concurrency_limit=limit, sleep=sleep, listener=None
+    )
+    async with anyio.create_task_group() as group:
+        group.start_soon(transport.handle_async_request, get())
+        await anyio.wait_all_tasks_blocked()
+        assert inner.under_way == most
+        go.set()
+    assert inner.most == most
+
+
+@asynchronous
+async def test_what_the_second_attempt_mends_is_not_retried(clock: Clock, events: Events) -> None:
+    """Hedging stands inside the retry, which hears of a failure only if both attempts failed."""
+    go = anyio.Event()
+
+    async def good(_: object) -> httpx.Response:
+        go.set()
+        await anyio.wait_all_tasks_blocked()
+        return httpx.Response(200)
+
+    inner = Scripted(waiting_for(go, 503), good)
+    transport = resilient_transport(inner, hedge=0.5, sleep=clock.sleep, listener=events)
+    response = await transport.handle_async_request(get())
+    assert response.extensions["walltrack.attempts"] == 1
+    assert events.names == ["request_hedged"]
+
+
+@asynchronous
+async def test_retry_asks_again_when_both_attempts_failed(clock: Clock) -> None:
+    """Hedging stands inside the retry."""
+    go = anyio.Event()
+
+    async def failing(_: object) -> httpx.Response:
+        go.set()
+        return httpx.Response(503)
+
+    inner = Scripted(waiting_for(go, 503), failing, 200)
+    transport = resilient_transport(inner, hedge=0.5, sleep=clock.sleep, listener=None)
+    response = await transport.handle_async_request(get())
+    assert response.extensions["walltrack.attempts"] == 2
+    assert len(inner.requests) == 3
+
+
+@asynchronous
+async def test_each_origin_has_places_of_its_own() -> None:
+    """As it has a rate and a breaker of its own: a slow one takes nothing from another."""
+    transport = resilient_transport(Scripted(open_response), concurrency_limit=1)
+    with anyio.fail_after(5):
+        first = await transport.handle_async_request(get(A))
+        second = await transport.handle_async_request(get(B))
+    assert first.status_code == second.status_code == 200
+
+
+@asynchronous
+async def test_a_failed_attempt_holds_no_place_that_the_second_waits_for() -> None:
+    """Each would wait for the other, until the deadline or for ever."""
+    go = anyio.Event()
+    body = Body(b"down")
+
+    async def fail(_: object) -> httpx.Response:
+        await go.wait()
+        return httpx.Response(503, stream=body)
+
+    async def sleep(_: float) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    inner = Scripted(fail, 200)
+    transport = resilient_transport(
+        inner, hedge=0.5, concurrency_limit=1, sleep=sleep, listener=None
+    )
+    answered: list[httpx.Response] = []
+
+    async def ask() -> None:
+        answered.append(await transport.handle_async_request(get()))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            go.set()
+    assert [response.status_code for response in answered] == [200]
+    assert body.closes == 1
+
+
+# What the layers share
+
+
+@asynchronous
+async def test_each_stack_has_a_budget_of_its_own() -> None:
+    """Of a hundred retries, and one is not the other's."""
+    policy = RetryPolicy(max_retries=200, backoff=Backoff(base=0.0))
+    for _ in range(2):
+        inner = Scripted(503)
+        transport = resilient_transport(inner, retry=policy, breaker=None, listener=None)
+        await transport.handle_async_request(get())
+        assert len(inner.requests) == 101
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("budget", "attempts"),
+    [(lambda: RetryBudget(1), 2), (None, 4)],
+    ids=["made", "none"],
+)
+async def test_a_budget_can_be_made_or_left_out(
+    clock: Clock, budget: Callable[[], RetryBudget] | None, attempts: int
+) -> None:
+    """By a function, as by default; without one retries are free."""
+    inner = Scripted(503)
+    transport = resilient_transport(inner, budget=budget, sleep=clock.sleep, listener=None)
+    await transport.handle_async_request(get())
+    assert len(inner.requests) == attempts
+
+
+@asynchronous
+async def test_stacks_can_share_a_budget(clock: Clock) -> None:
+    """What one of them spent is not there for the other."""
+    budget = RetryBudget(4)
+    for attempts in (4, 2):
+        inner = Scripted(503)
+        transport = resilient_transport(inner, budget=budget, sleep=clock.sleep, listener=None)
+        await transport.handle_async_request(get())
+        assert len(inner.requests) == attempts
+
+
+@asynchronous
+async def test_hedges_and_retries_are_paid_from_one_budget(clock: Clock) -> None:
+    """What a hedge took is not there for a retry."""
+    go = anyio.Event()
+
+    async def failing(_: object) -> httpx.Response:
+        go.set()
+        return httpx.Response(503)
+
+    inner = Scripted(waiting_for(go, 503), failing)
+    transport = resilient_transport(
+        inner, hedge=0.5, budget=RetryBudget(1), sleep=clock.sleep, listener=None
+    )
+    response = await transport.handle_async_request(get())
+    assert (response.status_code, len(inner.requests)) == (503, 2)
+
+
+def test_without_retries_hedges_have_a_budget_of_their_own() -> None:
+    """Which they fund: the one that is there for retries would never be filled again."""
+    by_itself: Any = HedgingTransport(Scripted(200))
+    transport: Any = resilient_transport(Scripted(200), retry=None, breaker=None, hedge="p95")
+    with_retries: Any = resilient_transport(Scripted(200), breaker=None, hedge="p95")
+    budgets = [t._budget for t in (by_itself, transport, with_retries._inner)]  # noqa: SLF001 - no other way to see them
+    assert repr(budgets[1]) == repr(budgets[0])
+    assert budgets[2] is with_retries._budget  # noqa: SLF001 - likewise
+
+
+@asynchronous
+async def test_breakers_are_one_for_each_origin_unless_one_is_given(
+    clock: Clock, events: Events
+) -> None:
+    """Their cooldown is measured by the clock that is given, and their events are heard."""
+    inner = Scripted(503)
+    transport = resilient_transport(inner, retry=None, clock=clock, listener=events)
+    for _ in range(5):
+        await transport.handle_async_request(get(A))
+    with pytest.raises(CircuitBreakerOpenError):
+        await transport.handle_async_request(get(A))
+    await transport.handle_async_request(get(B))
+    clock.advance(30)
+    await transport.handle_async_request(get(A))
+    assert events.names == ["circuit_opened", "circuit_half_opened", "circuit_opened"]
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("options", "script", "name"),
+    [
+        ({}, [503, 200], "retry_scheduled"),
+        ({"hedge": 0.0}, [slow, 200], "request_hedged"),
+        (
+            {"rate_limit": 9},
+            [httpx.Response(429, headers={"Retry-After": "1"})],
+            "origin_held_back",
+        ),
+        ({"rate_limit": 0.1, "deadline": 5}, [503], "request_rejected"),
+        ({"retry": RetryPolicy(max_retries=4)}, [503], "circuit_opened"),
+    ],
+    ids=["retry", "hedge", "rate limit", "rate limit and deadline", "breakers"],
+)
+async def test_every_layer_tells_the_listener(
+    clock: Clock, events: Events, options: dict[str, Any], script: list[Any], name: str
+) -> None:
+    """And nobody else."""
+    transport = resilient_transport(
+        Scripted(*script), **options, clock=clock, sleep=clock.sleep, listener=events
+    )
+    with capture_logs() as logs, suppress(RateLimitError):
+        await transport.handle_async_request(get())
+    assert name in events.names
+    assert logs == []
+
+
+@asynchronous
+async def test_a_breaker_that_is_shared_tells_the_listener(events: Events) -> None:
+    """That of the stack through which it was opened."""
+    transport = resilient_transport(Scripted(503), breaker=CircuitBreaker(1), listener=events)
+    await transport.handle_async_request(get())
+    assert events.names[0] == "circuit_opened"
+
+
+@asynchronous
+async def test_the_log_is_the_listener_unless_another_is_given(clock: Clock) -> None:
+    """A structlog entry for each event; with None there is none."""
+    for options, names in (({}, ["retry_scheduled"]), ({"listener": None}, [])):
+        given: dict[str, Any] = dict(options)
+        with capture_logs() as logs:
+            transport = resilient_transport(Scripted(503, 200), sleep=clock.sleep, **given)
+            await transport.handle_async_request(get())
+        assert [entry["event"] for entry in logs] == names
+
+
+@asynchronous
+async def test_closing_reaches_the_bottom_once() -> None:
+    """Through all the layers."""
+    inner = Scripted(200)
+    async with resilient_transport(inner, **EVERYTHING) as transport:
+        await transport.handle_async_request(get())
+    assert (inner.entered, inner.exited) == (1, 1)
+    await transport.aclose()
+    assert inner.closed == 1
+
+
+@asynchronous
+async def test_a_whole_stack_lives_in_virtual_time() -> None:
+    """Clock, sleep and timer of the testing kit drive every limit of it, so that nothing waits."""
+
+    async def hang(_: httpx.Request) -> httpx.Response:
+        await time.sleep(3600)
+        return httpx.Response(200)  # pragma: no cover
+
+    async with VirtualTime() as time:
+        transport = resilient_transport(
+            Scripted(hang),
+            deadline=20,
+            concurrency_limit=1,
+            attempt_timeout=8,
+            listener=None,
+            clock=time.monotonic,
+            sleep=time.sleep,
+            timer=time.move_on_after,
+        )
+        began = time.monotonic()
+        with pytest.raises(TimeLimitExceededError, match=r"within 20 s \(deadline\)"):
+            await transport.handle_async_request(get())
+        assert time.monotonic() - began == 20.0  # attempts of 8 and 8 seconds, 1 between, and 3
+
+
+@asynchronous
+@pytest.mark.parametrize("hedge", [None, 5.0])
+async def test_a_body_that_breaks_off_does_not_lead_into_a_wait_for_an_open_circuit(
+    hedge: float | None,
+) -> None:
+    """The breaker tells of it on the request that the retry asks, also through a hedge."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        if seconds == hedge:
+            await anyio.sleep_forever()
+        slept.append(seconds)  # pragma: no cover - by a call that waits in vain
+
+    def cut(_: httpx.Request) -> httpx.Response:
+        body = Body(b"12", httpx.ReadError("cut"))
+        return httpx.Response(200, headers={"content-length": "10"}, stream=body)
+
+    transport = resilient_transport(
+        httpx.MockTransport(cut), hedge=hedge, breaker=CircuitBreaker(1), sleep=sleep, listener=None
+    )
+    with pytest.raises(httpx.ReadError, match="cut"):
+        await transport.handle_async_request(get())
+    assert slept == []
