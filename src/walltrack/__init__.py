@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         RequestRejectedError,
         ResponseTooLargeError,
         TimeLimitExceededError,
+        TransportClosedError,
         WallTrackError,
     )
     from walltrack.core.extensions import Deadline, Gate
@@ -92,6 +93,7 @@ __all__ = [
     "TimeLimitExceededError",
     "TimeWindow",
     "TimeoutTransport",
+    "TransportClosedError",
     "WallTrackError",
     "get_settings",
     "log_event",
@@ -144,6 +146,7 @@ if not TYPE_CHECKING:  # pragma: no branch
         "TimeLimitExceededError": "walltrack.core.exceptions",
         "TimeWindow": "walltrack.circuit_breaker.windows",
         "TimeoutTransport": "walltrack.timeout.transport",
+        "TransportClosedError": "walltrack.core.exceptions",
         "WallTrackError": "walltrack.core.exceptions",
         "get_settings": "walltrack.config.settings",
         "log_event": "walltrack.telemetry.log",

@@ -7,8 +7,9 @@
     │                                   httpx.TimeoutException
     └── RequestRejectedError            a layer here refused it; also an httpx.TransportError
         ├── CircuitBreakerOpenError     ... because the service's circuit is open
-        ├── ConcurrencyLimitError       ... because too many requests are under way
-        └── RateLimitError              ... because too many were sent of late
+        ├── ConcurrencyLimitError       ... because too many requests are in flight
+        ├── RateLimitError              ... because too many were sent recently
+        └── TransportClosedError        ... because the transport was closed while it waited
 
 Where httpx2 is installed, what is of httpx's classes is of httpx2's as well.
 
@@ -244,3 +245,14 @@ class RateLimitError(RequestRejectedError):
             f"{self.service}: rate limit reached, request not sent; "
             f"try again in {self.retry_after:.1f} s"
         )
+
+
+class TransportClosedError(RequestRejectedError):
+    """The transport was closed while the request waited in it, so the request was not sent.
+
+    It waited for a retry, a turn or a connection. The transport may be used again; the calls that
+    the closing ended stay ended.
+    """
+
+    def __str__(self) -> str:
+        return f"{self.service}: the transport was closed while the request waited; it was not sent"

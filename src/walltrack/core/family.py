@@ -63,8 +63,29 @@ def default_transport(**options: Any) -> httpx.AsyncBaseTransport:  # noqa: ANN4
 
 
 def typed(transport: Transport) -> httpx.AsyncBaseTransport:
-    """A transport of either family, for type checkers: here all is typed by httpx."""
-    return cast("httpx.AsyncBaseTransport", transport)
+    """Return an asynchronous transport of either family; here all is typed by httpx.
+
+    Raises:
+        TypeError: `transport` is something else: a synchronous transport, a client, a string.
+    """
+    sends = getattr(transport, "handle_async_request", None)
+    if callable(sends) and not isinstance(transport, type):
+        return cast("httpx.AsyncBaseTransport", transport)
+    raise TypeError(
+        "transport must be an asynchronous httpx transport, such as httpx.AsyncHTTPTransport(), "
+        f"got {_described(transport)}"
+    )
+
+
+def _described(wrong: object) -> str:
+    kind = type(wrong)
+    if isinstance(wrong, type):
+        return f"the class {wrong.__name__}: give an instance of it"
+    if hasattr(wrong, "handle_request"):
+        return f"the synchronous {kind.__name__}"
+    if hasattr(wrong, "build_request"):
+        return f"the client {kind.__name__}: give this transport to the client, by transport="
+    return f"a {kind.__name__}"  # not its repr: a URL in it may hold a password
 
 
 class HTTPTransport(AsyncBaseTransport):

@@ -1,20 +1,28 @@
-"""What every transport here has in common: the one inside, and its opening and closing."""
+"""What all layers have in common: the inner transport, and its opening and closing."""
 
 from types import TracebackType
 from typing import Self
 
 from walltrack.core import family
+from walltrack.http.waits import Waits
 
 
 class WrappingTransport(family.AsyncBaseTransport):
-    """Holds the inner transport, and forwards its opening and closing exactly once.
+    """Hold the inner transport, and forward its opening and closing exactly once.
+
+    Closing ends the calls that wait inside: they send nothing more, and raise a
+    TransportClosedError. The transport may be used again afterwards, if the inner one may.
 
     Args:
         transport: The inner transport, of any class; None makes an `AsyncHTTPTransport()`.
+
+    Raises:
+        TypeError: `transport` is not an asynchronous transport.
     """
 
     def __init__(self, transport: family.Transport | None = None) -> None:
         self._inner = family.default_transport() if transport is None else family.typed(transport)
+        self._waits = Waits()
 
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()
@@ -26,8 +34,10 @@ class WrappingTransport(family.AsyncBaseTransport):
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
+        self._waits.end_all()
         await self._inner.__aexit__(exc_type, exc_value, traceback)
 
     async def aclose(self) -> None:
-        """Close the inner transport."""
+        """End the calls that wait inside, and close the inner transport."""
+        self._waits.end_all()
         await self._inner.aclose()

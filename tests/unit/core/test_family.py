@@ -10,6 +10,7 @@ import httpx
 import httpx2
 import pytest
 
+from walltrack import RetryTransport
 from walltrack.core import family
 from walltrack.core.family import HTTPTransport, default_transport, each
 
@@ -237,3 +238,20 @@ def test_where_httpx2_stands_in_for_httpx_there_is_one_family() -> None:
     ran = run("import httpx2\nhttpx2.alias_httpx()\n" + ONE_CALL)
     assert ran.stderr == ""
     assert ran.stdout == "httpx2\n"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (httpx.HTTPTransport(), "the synchronous HTTPTransport"),
+        (httpx.AsyncClient(), "the client AsyncClient: give this transport to the client"),
+        (httpx.AsyncHTTPTransport, "the class AsyncHTTPTransport: give an instance of it"),
+        ("https://user:swordfish@api.test", "a str"),
+    ],
+)
+def test_what_is_no_transport_is_refused_where_it_is_given(wrong: object, said: str) -> None:
+    """The message says what was given and what is wanted, and shows no secret."""
+    with pytest.raises(TypeError, match=r"asynchronous httpx transport, such as .*, got ") as info:
+        RetryTransport(wrong)  # type: ignore[arg-type]
+    assert said in str(info.value)
+    assert "swordfish" not in str(info.value)

@@ -1,0 +1,56 @@
+"""The waits of calls inside one transport, which its closing ends.
+
+Awaits: callers wait inside the scopes that are opened here.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import anyio
+import httpx
+
+from walltrack.core.exceptions import TransportClosedError
+
+
+class Waits:
+    """The waits of calls inside one transport: for a retry, for a turn.
+
+    `closings` counts how often the transport was closed. A call that began before the latest
+    closing is over, also when the transport is used again.
+    """
+
+    __slots__ = ("_scopes", "closings")
+
+    def __init__(self) -> None:
+        self.closings = 0
+        self._scopes: dict[anyio.CancelScope, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._scopes)
+
+    @contextmanager
+    def ended_by_closing(self, request: httpx.Request) -> Iterator[None]:
+        """Run a block that waits, and end it when the transport is closed.
+
+        Raises:
+            TransportClosedError: The transport was closed meanwhile.
+        """
+        closings = self.closings
+        with anyio.CancelScope() as scope:
+            self._scopes[scope] = threading.get_ident()
+            try:
+                yield
+            finally:
+                del self._scopes[scope]
+        if self.closings != closings:
+            raise TransportClosedError(request=request)
+
+    def end_all(self) -> None:
+        """End every wait: the transport is closed."""
+        self.closings += 1
+        here = threading.get_ident()
+        for scope, thread in tuple(self._scopes.items()):
+            if thread == here:  # a wait in another thread finds out when it is over
+                with suppress(RuntimeError):  # of an event loop that was closed meanwhile
+                    scope.cancel()
