@@ -17,6 +17,7 @@ from walltrack.core.budget import RetryBudget
 from walltrack.core.events import Listener
 from walltrack.core.naming import origin_of
 from walltrack.hedging.transport import HedgingTransport
+from walltrack.http.body import ReadAhead
 from walltrack.http.environment_proxies import transport_by_environment
 from walltrack.rate_limit.transport import RateLimitTransport
 from walltrack.retry.policy import RetryPolicy
@@ -36,6 +37,7 @@ def resilient_transport(
     deadline: float | Layer | None = None,
     retry: RetryPolicy | Layer | None = RetryPolicy(),
     budget: RetryBudget | Callable[[], RetryBudget] | None = RetryBudget,
+    body: ReadAhead = "small",
     hedge: float | Literal["p95"] | Layer | None = None,
     rate_limit: float | Layer | None = None,
     concurrency_limit: Limit | Layer | None = None,
@@ -78,6 +80,8 @@ def resilient_transport(
         retry: What is retried. Default: `RetryPolicy()`.
         budget: What retries and hedges are paid from, or what makes that. Default: a new
             `RetryBudget()`. None: retries are free, and hedges have a budget of their own.
+        body: Which response bodies are read inside the attempt, and so retried: "small", "whole"
+            or "stream"; see `RetryTransport`.
         hedge: After how many seconds without an answer a second attempt is sent, or "p95". Default:
             there is none.
         rate_limit: How many requests a second each origin gets. Default: no limit.
@@ -100,7 +104,7 @@ def resilient_transport(
         budget = budget() if isinstance(retry, RetryPolicy) else None
     validation.instance("budget", budget, RetryBudget | None)
     validation.function("timer", timer)
-    standard = _Standard(budget, listener, clock, sleep, timer)
+    standard = _Standard(budget, body, listener, clock, sleep, timer)
     if breaker is CircuitBreakerTransport:
         breaker = standard.breakers
     layers: tuple[tuple[str, Any, Callable[..., Transport]], ...] = (
@@ -126,6 +130,7 @@ class _Standard:
     """Puts each layer around a transport, by a value that stands for it."""
 
     budget: RetryBudget | None
+    body: ReadAhead
     listener: Listener | None
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
@@ -181,7 +186,13 @@ class _Standard:
     def retry(self, inner: Transport, policy: RetryPolicy) -> Transport:
         validation.instance("retry", policy, RetryPolicy)
         return RetryTransport(
-            inner, policy=policy, budget=self.budget, listener=self.listener, sleep=self.sleep
+            inner,
+            policy=policy,
+            budget=self.budget,
+            body=self.body,
+            listener=self.listener,
+            clock=self.clock,
+            sleep=self.sleep,
         )
 
     def deadline(self, inner: Transport, seconds: float) -> Transport:

@@ -15,6 +15,7 @@ from walltrack import (
     ExternalServiceError,
     RetryPolicy,
     Settings,
+    TransportClosedError,
 )
 
 pytestmark = pytest.mark.anyio
@@ -133,24 +134,31 @@ async def test_settings_are_what_counts_where_nothing_is_given(server: FaultServ
     assert 6.0 < refused.value.retry_after <= 7.0
 
 
-async def test_what_a_call_opens_after_the_closing_is_closed_by_the_next(
-    server: FaultServer,
-) -> None:
-    """A call in its backoff outlives `close()`; closing once more closes what it opened."""
+async def test_closing_ends_a_call_in_its_backoff(server: FaultServer) -> None:
+    """It sends nothing more, and says why; a call that begins afterwards opens a new connection."""
     server.will(answer(503))
-    waits, go = anyio.Event(), anyio.Event()
+    waits = anyio.Event()
 
     async def sleep(_: float) -> None:
         waits.set()
-        await go.wait()
+        await anyio.sleep_forever()
+
+    ended: list[TransportClosedError] = []
+
+    async def call() -> None:
+        try:
+            await things.thing(7)
+        except TransportClosedError as error:
+            ended.append(error)
 
     things = Things(server.url, listener=None, sleep=sleep)
     async with anyio.create_task_group() as group:
-        group.start_soon(things.thing, 7)
+        group.start_soon(call)
         await waits.wait()
         await things.close()
-        go.set()
-    assert server.open_connections == 1
+    assert len(ended) == len(server.seen) == 1
+    await until(lambda: server.open_connections == 0)
 
+    assert await things.thing(7)
     await things.close()
     await until(lambda: server.open_connections == 0)

@@ -105,8 +105,6 @@ class Circuit:
         While probes are under way this is the longest it can take: their verdicts may come sooner.
         Infinite while it is forced open.
         """
-        if self._state is _CLOSED:
-            return 0.0
         left = self._shut_until - self._clock()
         return left if left > 0.0 else 0.0  # noqa: FURB136 - a refusal is to be quick
 
@@ -211,6 +209,7 @@ class Circuit:
         if was is not _CLOSED:
             self._probation = None
             self._cooldown.reset()
+            self._shut(-math.inf)
         if not self._is_clean:
             self._failures = 0
             self._tell_ledger()

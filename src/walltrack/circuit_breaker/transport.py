@@ -33,6 +33,7 @@ from walltrack.core.outcome import (
     valid_statuses,
     verdict_on,
 )
+from walltrack.http.release import guarded
 from walltrack.http.watched_body import WatchedBody
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.telemetry.emit import emit
@@ -140,28 +141,29 @@ class CircuitBreakerTransport(WrappingTransport):
         # While no breaker is on the alert, a request would be let through and its success would
         # change nothing: only the epoch is noted, and no key is built.
         ledger = self._ledger
+        ticket = ledger.epoch
         breaker = None
         if ledger.alert:
             breaker = self._shared or self._look_up(self._key(request))
-        ticket = ledger.epoch if breaker is None else self._admit(request, breaker)
+            if breaker is not None:
+                ticket = self._admit(request, breaker)
         try:
             response = await self._inner.handle_async_request(request)
         except BaseException as error:
             self._settle_by_error(request, ticket, error)
             raise
-        try:
-            if response.status_code in self._statuses:
-                self._settle(request, ticket, Verdict.FAILURE)
-            elif not response.is_closed:
-                if breaker is not None:
-                    breaker.answered(ticket)
-                body: Any = response.stream  # typed for clients of both kinds; this is the one
+        if response.status_code in self._statuses:
+            await guarded(response, self._settle, request, ticket, Verdict.FAILURE)
+        elif not response.is_closed:
+            if breaker is not None:
+                await guarded(response, breaker.answered, ticket)
+            body: Any = response.stream  # typed for clients of both kinds; this is the one
+            if isinstance(body, WatchedBody):
+                body.when_ended(self._body_ended, request, ticket)
+            else:
                 response.stream = WatchedBody(body, self._body_ended, request, ticket)
-            elif breaker is not None or ledger.epoch != ticket:
-                self._settle(request, ticket, Verdict.SUCCESS, breaker)
-        except Exception:  # of the caller's key function; nobody else would close the response
-            await response.aclose()
-            raise
+        elif breaker is not None or ledger.epoch != ticket:
+            await guarded(response, self._settle, request, ticket, Verdict.SUCCESS, breaker)
         return response
 
     def _obtain(self, request: httpx.Request) -> CircuitBreaker:
@@ -173,9 +175,13 @@ class CircuitBreakerTransport(WrappingTransport):
     def _admit(self, request: httpx.Request, breaker: CircuitBreaker) -> int:
         admission = breaker.admit()
         if admission is None:
-            raise CircuitBreakerOpenError(None, breaker.shut_for(), request=request)
+            raise CircuitBreakerOpenError(retry_after=breaker.shut_for(), request=request)
         if admission.became is not None:
-            self._tell(request, breaker, admission.became)
+            try:
+                self._tell(request, breaker, admission.became)
+            except BaseException:  # of a listener that ends the program
+                breaker.settle(admission.ticket, Verdict.NONE)
+                raise
         return admission.ticket
 
     def _body_ended(self, request: httpx.Request, ticket: int, error: BaseException | None) -> None:

@@ -18,6 +18,7 @@ class StopReason(enum.StrEnum):
     RETRY_AFTER_TOO_LONG = "retry_after_too_long"
     BUDGET_EMPTY = "budget_empty"
     DEADLINE_TOO_CLOSE = "deadline_too_close"
+    TRANSPORT_CLOSED = "transport_closed"
 
 
 class RejectReason(enum.StrEnum):

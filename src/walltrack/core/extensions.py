@@ -1,10 +1,12 @@
 """The keys under which this library reads and writes the `extensions` of httpx's messages."""
 
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from walltrack.core import validation
 from walltrack.core.delivery import Delivery
 
 RETRY: Final = "walltrack.retry"
@@ -17,7 +19,7 @@ ATTEMPTS: Final = "walltrack.attempts"
 """On a response: how many attempts it took, 1 or more."""
 
 WHOLE_BODY: Final = "walltrack.whole_body"
-"""On a request: True when the caller wants the whole body, read as a part of the attempt."""
+"""On a request: True has the whole body read as a part of the attempt, False none of it."""
 
 DELIVERY: Final = "walltrack.delivery"
 """On a request, by an inner transport about to raise: the `Delivery` that it knows of."""
@@ -31,24 +33,77 @@ GATE: Final = "walltrack.gate"
 REPORT: Final = "walltrack.report"
 """On a request: a `CallReport` that is filled in while the call runs."""
 
+ATTEMPT: Final = "walltrack.attempt"
+"""On the request of each attempt, before it is sent: its number, from 1."""
 
 DEADLINE: Final = "walltrack.deadline"
-"""On a request below a time limit: the `Deadline` by which the call has to be done."""
+"""On a request: the `Deadline` by which the call has to be done, or the seconds that it has."""
 
 
 class Deadline(Protocol):
     """A moment by which a call has to be done."""
 
-    def left(self) -> float:
-        """How many seconds are left; 0.0 when it has passed."""
+    def remaining(self) -> float:
+        """Return the seconds that are left; 0.0 when the moment has passed."""
         ...
 
 
-def time_left(extensions: Mapping[str, object]) -> float:
-    """How many seconds a call with these `extensions` has left; infinite without a deadline."""
-    deadline: Any = extensions.get(DEADLINE)
-    left: float = math.inf if deadline is None else deadline.left()
-    return left
+class DeadlineIn:
+    """The `Deadline` that is some seconds away when it is made.
+
+    Args:
+        seconds: How long the call may take, in seconds; at least 0.
+        clock: Monotonic seconds.
+    """
+
+    __slots__ = ("_clock", "_until")
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._until = clock() + seconds
+
+    def remaining(self) -> float:
+        """Return the seconds that are left; 0.0 when the moment has passed."""
+        return max(self._until - self._clock(), 0.0)
+
+
+def deadline_of(
+    extensions: MutableMapping[str, Any], clock: Callable[[], float] = time.monotonic
+) -> Deadline | None:
+    """Return the deadline of a call; None if it has none.
+
+    Seconds are taken from now, and replaced by the moment that they end at: every layer further
+    inside, and every later attempt, then reads the same moment.
+
+    Raises:
+        TypeError: The value is neither a number nor a `Deadline`.
+        ValueError: The number is negative or NaN.
+    """
+    given = extensions.get(DEADLINE)
+    if given is None or callable(getattr(given, "remaining", None)):
+        deadline: Deadline | None = given
+        return deadline
+    name = f"extensions[{DEADLINE!r}]"
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise TypeError(
+            f"{name} must be the seconds that the call may take, or an object with remaining(), "
+            f"got a {type(given).__name__}"
+        )
+    validation.number(name, given, finite=False)
+    pinned = extensions[DEADLINE] = DeadlineIn(given, clock)
+    return pinned
+
+
+def time_left(
+    extensions: MutableMapping[str, Any], clock: Callable[[], float] = time.monotonic
+) -> float:
+    """Return the seconds that a call has left; infinite without a deadline.
+
+    Raises:
+        TypeError, ValueError: As `deadline_of`.
+    """
+    deadline = deadline_of(extensions, clock)
+    return math.inf if deadline is None else deadline.remaining()
 
 
 class Gate(Protocol):

@@ -3,7 +3,6 @@
 Awaits: an attempt is sent, kept and released here.
 """
 
-import contextlib
 from collections.abc import Set as AbstractSet
 from typing import Final
 
@@ -13,8 +12,9 @@ import httpx
 from walltrack.core.exceptions import RequestRejectedError
 from walltrack.core.extensions import DELIVERY, GATE
 from walltrack.core.outcome import Delivery
+from walltrack.http.cancellation import OwnCancellation
 from walltrack.http.evidence import delivery_after
-from walltrack.http.release import MAX_DRAIN_BYTES, release
+from walltrack.http.release import MAX_DRAIN_BYTES, discard, release
 from walltrack.http.requests import copy_of
 from walltrack.http.watched_body import watched
 
@@ -39,13 +39,29 @@ class Attempt:
         self.good = False
         self._let_go = False
 
-    async def make(self, inner: httpx.AsyncBaseTransport, bad: AbstractSet[int]) -> None:
-        """Send the request through `inner`; a status in `bad` is not good."""
+    async def make(
+        self,
+        inner: httpx.AsyncBaseTransport,
+        bad: AbstractSet[int],
+        both: anyio.CancelScope,
+        own: OwnCancellation,
+    ) -> None:
+        """Send the request through `inner`.
+
+        Args:
+            inner: What sends it.
+            bad: Statuses that are not good.
+            both: The scope of both attempts, which is cancelled when the other one has won.
+            own: Tells that cancellation from one by the caller.
+        """
         try:
             self.ended = response = await inner.handle_async_request(self.request)
             self.good = response.status_code not in bad
         except Exception as error:  # noqa: BLE001 - an outcome, which `Pair.outcome` raises again
             self.ended = error
+        except BaseException as error:
+            if not own.explains(error, both):
+                raise
 
     @property
     def response(self) -> httpx.Response | None:
@@ -90,8 +106,7 @@ class Attempt:
     async def close(self) -> None:
         """Close its response, if there is one."""
         if self.response is not None and not self._let_go:
-            with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
-                await self.response.aclose()
+            await discard(self.response)
 
 
 class Pair:
@@ -99,18 +114,20 @@ class Pair:
 
     Args:
         request: The request as it came.
+        began: When the first attempt began, by the clock of the transport.
     """
 
-    __slots__ = ("_request", "first", "second")
+    __slots__ = ("began", "first", "request", "second")
 
-    def __init__(self, request: httpx.Request) -> None:
-        self._request = request
+    def __init__(self, request: httpx.Request, began: float) -> None:
+        self.request = request
+        self.began = began
         self.first = Attempt(request)
         self.second: Attempt | None = None
 
     def add_second(self) -> Attempt:
         """Begin the second attempt."""
-        self.second = Attempt(self._request)
+        self.second = Attempt(self.request)
         return self.second
 
     @property
@@ -141,7 +158,7 @@ class Pair:
         """
         winner = self._winner
         told = winner.request.extensions
-        self._request.extensions.update((key, told[key]) for key in _TOLD if key in told)
+        self.request.extensions.update((key, told[key]) for key in _TOLD if key in told)
         self._tell_delivery()
         ended = winner.ended
         self._forget()
@@ -150,7 +167,7 @@ class Pair:
             if isinstance(ended, Exception):
                 raise ended
             if not ended.is_closed:  # its body may break off, and the layers inside tell then
-                winner.request.extensions = self._request.extensions
+                winner.request.extensions = self.request.extensions
             return ended
         finally:
             del ended  # or its traceback and this frame would hold each other
@@ -169,7 +186,7 @@ class Pair:
         if isinstance(first.ended, RequestRejectedError):  # is not asked
             return
         if first.delivery is Delivery.NOT_SENT and second.delivery is not Delivery.NOT_SENT:
-            self._request.extensions[DELIVERY] = Delivery.UNCERTAIN
+            self.request.extensions[DELIVERY] = Delivery.UNCERTAIN
 
     def _forget(self) -> None:
         # An exception and a frame in its traceback that hold each other wait for the collector.

@@ -18,6 +18,9 @@ from walltrack.core.naming import origin_of, path_of, service_of
 from walltrack.core.outcome import FAILURE_STATUSES, valid_statuses
 from walltrack.hedging.latency import MovingPercentile
 from walltrack.hedging.pair import Pair
+from walltrack.http.cancellation import OwnCancellation
+from walltrack.http.release import guarded
+from walltrack.http.waits import Waits
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.telemetry.emit import emit
 from walltrack.telemetry.log import log_event
@@ -39,7 +42,7 @@ class HedgingTransport(WrappingTransport):
     belong inside, where they see each attempt.
 
     Only requests whose body is in memory are sent twice, as two may be read at once. All others,
-    and methods not in `methods`, pass straight through.
+    requests for an upgrade (a WebSocket), and methods not in `methods` pass straight through.
 
     Args:
         transport: What sends the requests; None makes an `AsyncHTTPTransport()`.
@@ -102,43 +105,69 @@ class HedgingTransport(WrappingTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`, and once more if the answer takes long."""
-        if request.method not in self._methods or type(request.stream) not in BYTES_IN_MEMORY:
+        if (
+            request.method not in self._methods
+            or type(request.stream) not in BYTES_IN_MEMORY
+            or "upgrade" in request.headers
+        ):
             return await self._inner.handle_async_request(request)
         delay, latencies = self._delay, None
         if delay is None:
             latencies = self._latencies.obtain(self._key(request))
             delay = latencies.value
-        good = False
         began = self._clock()
         try:
             # A task for the second attempt costs more than all the rest: none is made in vain.
             if (
                 delay is None
                 or self._budget.balance < 1.0
-                or time_left(request.extensions) <= delay
+                or time_left(request.extensions, self._clock) <= delay
             ):
                 response = await self._inner.handle_async_request(request)
             else:
                 response = await self._race(request, delay, began)
-            good = response.status_code not in self._statuses
-        finally:
-            took = self._clock() - began
-            # If the second attempt won, the first would have taken at least as long.
-            if latencies is not None:
-                (latencies.note if good else latencies.note_at_least)(took)
-        if good and self._own_budget and (delay is None or took <= delay):
-            self._budget.deposit()
+        except BaseException:
+            self._note(latencies, delay, began, good=False)
+            raise
+        await guarded(response, self._note_answer, response, latencies, delay, began)
         return response
 
+    def _note_answer(
+        self,
+        response: httpx.Response,
+        latencies: MovingPercentile | None,
+        delay: float | None,
+        began: float,
+    ) -> None:
+        good = response.status_code not in self._statuses
+        self._note(latencies, delay, began, good=good)
+
+    def _note(
+        self,
+        latencies: MovingPercentile | None,
+        delay: float | None,
+        began: float,
+        *,
+        good: bool,
+    ) -> None:
+        took = self._clock() - began
+        # If the second attempt won, the first would have taken at least as long.
+        if latencies is not None:
+            (latencies.note if good else latencies.note_at_least)(took)
+        if good and self._own_budget and (delay is None or took <= delay):
+            self._budget.deposit()
+
     async def _race(self, request: httpx.Request, delay: float, began: float) -> httpx.Response:
-        pair = Pair(request)
+        pair, own = Pair(request, began), OwnCancellation()
         try:
             async with anyio.create_task_group() as tasks:
+                both = tasks.cancel_scope
                 # The first attempt takes no task of its own: it runs in the caller's.
-                tasks.start_soon(self._second, request, pair, delay, began, tasks.cancel_scope)
-                await pair.first.make(self._inner, self._statuses)
+                tasks.start_soon(self._second, pair, delay, both, self._waits)
+                await pair.first.make(self._inner, self._statuses, both, own)
                 if pair.decided or not await pair.first.keep():
-                    tasks.cancel_scope.cancel()
+                    both.cancel()
+            await own.check()
             await pair.release_loser()
         except BaseExceptionGroup as group:
             await pair.close()
@@ -149,22 +178,17 @@ class HedgingTransport(WrappingTransport):
         return pair.outcome()
 
     async def _second(
-        self,
-        request: httpx.Request,
-        pair: Pair,
-        delay: float,
-        began: float,
-        both: anyio.CancelScope,
+        self, pair: Pair, delay: float, both: anyio.CancelScope, waits: Waits
     ) -> None:
         await self._sleep(delay)
-        if pair.first.ended is not None or not self._budget.withdraw():
+        if pair.first.ended is not None or waits.over or not self._budget.withdraw():
             return
         if self._listener is not None:
-            after = self._clock() - began
+            request, after = pair.request, self._clock() - pair.began
             names = service_of(request), request.method, path_of(request)
             emit(self._listener, RequestHedged(*names, after))
         second = pair.add_second()
-        await second.make(self._inner, self._statuses)
+        await second.make(self._inner, self._statuses, both, OwnCancellation())
         if second.good:
             both.cancel()
         elif pair.first.ended is None:

@@ -1,55 +1,100 @@
-"""Response bodies: how long they say they are, and reading one inside the attempt."""
+"""Response bodies: their announced length, and which of them are read inside the attempt."""
 
-from collections.abc import Coroutine
-from typing import Final
+from collections.abc import AsyncIterator, Coroutine
+from typing import Final, Literal, NamedTuple
 
 import httpx
 
+from walltrack.core import family
 from walltrack.core.exceptions import ResponseTooLargeError
-from walltrack.core.extensions import WHOLE_BODY
+from walltrack.core.extensions import RETRY, WHOLE_BODY
 from walltrack.core.naming import service_of
 from walltrack.http.watched_body import WatchedBody, watched
 
-SMALL_BODY_BYTES: Final = 1024 * 1024
-"""A body that says it is no longer than this belongs to the attempt."""
+ReadAhead = Literal["small", "whole", "stream"]
+"""Which bodies are a part of the attempt."""
 
-_SWITCHING: Final = 101  # protocols: what follows is no body, and has no end
+SMALL_BODY_BYTES: Final = 64 * 1024
+"""A body whose Content-Length is at most this is small."""
+
+_SWITCHING: Final = 101  # protocols: what follows is not a body, and has no end
 _PLAUSIBLE_DIGITS: Final = 15
+_SIZE_OF_LENGTH: Final = len("content-length")
+_SIZE_OF_TYPE: Final = len("content-type")
+
+
+class Framing(NamedTuple):
+    """What the headers of a response say of its body.
+
+    Args:
+        length: Its Content-Length in bytes; None without a plausible one.
+        is_event_stream: Whether it is a `text/event-stream`.
+    """
+
+    length: int | None
+    is_event_stream: bool
+
+
+def framing_of(response: httpx.Response) -> Framing:
+    """Return what the headers of `response` say of its body."""
+    length, is_event_stream = None, False
+    for name, value in response.headers.raw:  # one pass: a look-up by name takes one for each
+        size = len(name)
+        if size == _SIZE_OF_LENGTH and name.lower() == b"content-length":
+            length = _parsed(value)
+        elif size == _SIZE_OF_TYPE and name.lower() == b"content-type":
+            is_event_stream = value.partition(b";")[0].strip().lower() == b"text/event-stream"
+    return Framing(length, is_event_stream)
 
 
 def content_length(response: httpx.Response) -> int | None:
-    """How long the body says it is, in bytes; None when it does not say, or nothing sensible."""
-    try:
-        value = response.headers["content-length"]  # `get` would cost a call more
-    except KeyError:
-        return None
-    if not value.isdecimal():
-        return None
-    if len(value) > _PLAUSIBLE_DIGITS:  # Python refuses to read thousands of digits
-        value = value.lstrip("0")[:_PLAUSIBLE_DIGITS] or "0"
-    return int(value)
+    """Return the announced length of the body in bytes; None without a plausible one."""
+    return framing_of(response).length
 
 
-async def take_body(request: httpx.Request, response: httpx.Response, max_bytes: int) -> None:
+def _parsed(length: bytes) -> int | None:
+    if not length.isdigit():
+        return None
+    if len(length) > _PLAUSIBLE_DIGITS:  # Python refuses to read thousands of digits
+        length = length.lstrip(b"0")[:_PLAUSIBLE_DIGITS] or b"0"
+    return int(length)
+
+
+async def take_body(
+    request: httpx.Request, response: httpx.Response, mode: ReadAhead, max_bytes: int
+) -> None:
     """Read the body inside the attempt, if it is open and belongs there: see `reading_ahead`."""
-    if not response.is_closed and (reading := reading_ahead(request, response, max_bytes)):
+    if not response.is_closed and (reading := reading_ahead(request, response, mode, max_bytes)):
         await reading
 
 
 def reading_ahead(
-    request: httpx.Request, response: httpx.Response, max_bytes: int
+    request: httpx.Request, response: httpx.Response, mode: ReadAhead, max_bytes: int
 ) -> Coroutine[None, None, object] | None:
-    """What reads an open body inside the attempt, to be awaited; None if it does not belong there.
+    """Return what reads an open body inside the attempt, to be awaited; None to let it stream.
 
-    1. One that follows a switch of protocols is none, and has no end.
-    2. One that the caller wants whole belongs there, and must not be longer than `max_bytes`.
-    3. So does one that says that it is small; one that turns out longer than it said streams on.
+    A body that is read inside the attempt is repeated with it when it breaks off. It is read again
+    from memory; nothing else of the response changes.
 
-    A break in it is retried then. It can be read again from memory; nothing else of the response
-    changes. Awaiting it raises ResponseTooLargeError in case 2.
+    1. `walltrack.whole_body` of the request decides first: True is "whole", False is "stream".
+    2. In mode "small", a body is read if its Content-Length is at most 64 KiB. One that turns out
+       to be longer than announced streams on.
+    3. In mode "whole", every body is read, and must not be longer than `max_bytes`: awaiting raises
+       ResponseTooLargeError otherwise.
+    4. Streams of events, switched protocols and requests that are not retried are never read: the
+       caller gets each part when it comes. Where the whole was wanted, `max_bytes` still holds.
     """
     whole = request.extensions.get(WHOLE_BODY)
-    if response.status_code == _SWITCHING or not (whole or _is_small(response)):
+    if whole is None and mode != "small":
+        whole = mode == "whole"
+    if whole is False or response.status_code == _SWITCHING:
+        return None
+    length, is_event_stream = framing_of(response)
+    if not whole and (length is None or length > SMALL_BODY_BYTES):
+        return None
+    if is_event_stream or request.extensions.get(RETRY) is False:
+        if whole:
+            response.stream = _CappedBody(watched(response), request, max_bytes)
         return None
     body = watched(response)
     return _read_whole(request, body, max_bytes) if whole else body.read_ahead(SMALL_BODY_BYTES)
@@ -61,6 +106,28 @@ async def _read_whole(request: httpx.Request, body: WatchedBody, max_bytes: int)
         raise ResponseTooLargeError(service_of(request), max_bytes, request=request)
 
 
-def _is_small(response: httpx.Response) -> bool:
-    length = content_length(response)
-    return length is not None and length <= SMALL_BODY_BYTES
+class _CappedBody(family.AsyncByteStream):
+    """Pass a body through, and end it when it is longer than allowed."""
+
+    def __init__(self, body: WatchedBody, request: httpx.Request, max_bytes: int) -> None:
+        self._body = body
+        self._request = request
+        self._max_bytes = max_bytes
+        self._left = max_bytes
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        aiter(self._body)
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await self._body.__anext__()
+        self._left -= len(chunk)
+        if self._left < 0:
+            await self._body.abandon()
+            service = service_of(self._request)
+            raise ResponseTooLargeError(service, self._max_bytes, request=self._request)
+        return chunk
+
+    async def aclose(self) -> None:
+        """Close the body."""
+        await self._body.aclose()

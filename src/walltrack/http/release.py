@@ -1,12 +1,17 @@
-"""Let go of a response that nobody will read, so that its connection serves again."""
+"""Discard a response that is not handed on, so that its connection serves again.
+
+Awaits: bodies are drained and closed here.
+"""
 
 import contextlib
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import anyio
 import httpx
 
 from walltrack.http.body import content_length
+from walltrack.http.watched_body import WatchedBody, watched
 
 MAX_DRAIN_BYTES: Final = 64 * 1024
 """A body longer than this costs more to read than a new connection does."""
@@ -15,27 +20,48 @@ MAX_DRAIN_SECONDS: Final = 0.25
 """A body that has not ended by then is not worth waiting for."""
 
 
+async def discard(response: httpx.Response) -> None:
+    """Close a response that is not handed on, whatever that raises, also when cancelled."""
+    if not response.is_closed:
+        with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
+            await response.aclose()
+
+
+async def guarded(
+    response: httpx.Response, function: Callable[..., object], *arguments: object
+) -> None:
+    """Call a function once a response has arrived; if it raises, close the response.
+
+    Whatever a layer calls then may raise: the caller's key, clock or listener, an interrupt. The
+    exception propagates, and no connection is left open.
+    """
+    try:
+        function(*arguments)
+    except BaseException:
+        await discard(response)
+        raise
+
+
 async def release(
     request: httpx.Request, response: httpx.Response, *, max_seconds: float = MAX_DRAIN_SECONDS
 ) -> None:
-    """Read what is left of the body when it is short and quick, then close the response.
+    """Read what is left of the body if it is short and quick, then close the response.
 
-    A connection whose body was read to its end is reused; one that is closed before is lost. What
-    goes wrong is of no interest any more. Cancelling stops the reading, never the closing.
+    A connection whose body was read to its end is reused; one that is closed before is lost.
+    Exceptions are of no interest any more. Cancelling stops the reading, never the closing.
 
     Args:
-        request: What `response` is the answer to.
+        request: The request that `response` answers.
         response: The response to discard.
-        max_seconds: How long to go on reading.
+        max_seconds: How long to go on reading, in seconds.
     """
     if response.is_closed:
         return
     try:
         if _may_be_short(request, response):
-            await _drain(response, max_seconds)
+            await _drain(watched(response), max_seconds)
     finally:
-        with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
-            await response.aclose()
+        await discard(response)
 
 
 def _may_be_short(request: httpx.Request, response: httpx.Response) -> bool:
@@ -43,15 +69,7 @@ def _may_be_short(request: httpx.Request, response: httpx.Response) -> bool:
     return length is None or length <= MAX_DRAIN_BYTES
 
 
-async def _drain(response: httpx.Response, max_seconds: float) -> None:
-    left = MAX_DRAIN_BYTES
-    body: Any = response.stream  # not by aiter_raw, which would close it too, and not shielded
-    with anyio.move_on_after(max_seconds) as scope, contextlib.suppress(Exception):
-        async for chunk in body:
-            left -= len(chunk)
-            if left < -MAX_DRAIN_BYTES:  # a body that never waits hears of no cancellation
-                return
-            if left < 0:
-                # Not by leaving the loop: iterators that are dropped half-way finish only when they
-                # are collected, one that is cancelled finishes here.
-                scope.cancel()
+async def _drain(body: WatchedBody, max_seconds: float) -> None:
+    with anyio.move_on_after(max_seconds), contextlib.suppress(Exception):
+        if not await body.read_ahead(MAX_DRAIN_BYTES):
+            await body.abandon()

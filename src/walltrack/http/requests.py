@@ -9,7 +9,7 @@ from walltrack.core import family
 
 
 class OneShotStream(family.AsyncByteStream):
-    """A request body that can be read only once, and tells whether anybody began to."""
+    """A request body that can be read only once, and knows whether its reading began."""
 
     def __init__(self, stream: httpx.AsyncByteStream) -> None:
         self._stream = stream
@@ -25,21 +25,23 @@ class OneShotStream(family.AsyncByteStream):
 
 
 def can_replay(request: httpx.Request) -> bool:
-    """Whether the body can be sent, or sent again, from its beginning.
+    """Return whether the body can be sent, or sent again, from its beginning.
 
-    httpx gives bodies that it holds (bytes, JSON, forms, multipart) a stream of both kinds, and one
-    of a single kind to an iterator that it was handed. A multipart body is only as good as its
-    files: a pipe cannot be read twice.
+    httpx holds bytes, JSON, forms and multipart in memory, in classes of its own that are
+    synchronous and asynchronous streams at once. Any other class may be readable once only,
+    whatever it derives from. A multipart body is only as good as its files: a pipe cannot be read
+    twice.
     """
     stream = request.stream
     if type(stream) in family.BYTES_IN_MEMORY:
         return True
     if isinstance(stream, OneShotStream):
         return not stream.touched
+    own = type(stream).__module__.partition(".")[0] in family.LOGGERS
     both_kinds = isinstance(stream, family.SYNC_STREAMS) and isinstance(
         stream, family.ASYNC_STREAMS
     )
-    return both_kinds and all(map(_can_rewind, getattr(stream, "fields", ())))
+    return own and both_kinds and all(map(_can_rewind, getattr(stream, "fields", ())))
 
 
 def _can_rewind(field: object) -> bool:
@@ -57,7 +59,7 @@ def _can_rewind(field: object) -> bool:
 
 
 def copy_of(request: httpx.Request) -> httpx.Request:
-    """A copy to change: headers and extensions are its own, the body is shared."""
+    """Return a copy to change: headers and extensions are its own, the body is shared."""
     clone = copy.copy(request)  # keeps all but the stream and the extensions
     clone.stream = request.stream
     clone.extensions = dict(request.extensions)

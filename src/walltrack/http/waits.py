@@ -14,16 +14,17 @@ from walltrack.core.exceptions import TransportClosedError
 
 
 class Waits:
-    """The waits of calls inside one transport: for a retry, for a turn.
+    """The waits of calls inside one transport, from its opening to its closing.
 
-    `closings` counts how often the transport was closed. A call that began before the latest
-    closing is over, also when the transport is used again.
+    Every closing ends its `Waits`, and the transport goes on with new ones: a call that began
+    before is over, also when the transport is used again.
     """
 
-    __slots__ = ("_scopes", "closings")
+    __slots__ = ("_scopes", "over")
 
     def __init__(self) -> None:
-        self.closings = 0
+        self.over = False
+        """Whether the transport was closed."""
         self._scopes: dict[anyio.CancelScope, int] = {}
 
     def __len__(self) -> int:
@@ -34,21 +35,22 @@ class Waits:
         """Run a block that waits, and end it when the transport is closed.
 
         Raises:
-            TransportClosedError: The transport was closed meanwhile.
+            TransportClosedError: The transport was closed, meanwhile or before.
         """
-        closings = self.closings
         with anyio.CancelScope() as scope:
             self._scopes[scope] = threading.get_ident()
+            if self.over:
+                scope.cancel()
             try:
                 yield
             finally:
                 del self._scopes[scope]
-        if self.closings != closings:
+        if self.over:
             raise TransportClosedError(request=request)
 
-    def end_all(self) -> None:
+    def end(self) -> None:
         """End every wait: the transport is closed."""
-        self.closings += 1
+        self.over = True
         here = threading.get_ident()
         for scope, thread in tuple(self._scopes.items()):
             if thread == here:  # a wait in another thread finds out when it is over

@@ -34,10 +34,14 @@ class WrappingTransport(family.AsyncBaseTransport):
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        self._waits.end_all()
+        self._end_waits()
         await self._inner.__aexit__(exc_type, exc_value, traceback)
 
     async def aclose(self) -> None:
         """End the calls that wait inside, and close the inner transport."""
-        self._waits.end_all()
+        self._end_waits()
         await self._inner.aclose()
+
+    def _end_waits(self) -> None:
+        waits, self._waits = self._waits, Waits()
+        waits.end()

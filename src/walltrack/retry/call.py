@@ -8,11 +8,12 @@ import httpx
 from walltrack.core import family
 from walltrack.core.backoff import parse_retry_after
 from walltrack.core.events import RetryScheduled, RetryStopped, StopReason
-from walltrack.core.extensions import REPORT, TRACE, CallReport, Gate, time_left
+from walltrack.core.extensions import ATTEMPT, REPORT, TRACE, CallReport, Gate, time_left
 from walltrack.core.naming import path_of, service_of
 from walltrack.core.outcome import Delivery
 from walltrack.http.evidence import SendTrace, delivery_after
 from walltrack.http.requests import OneShotStream, can_replay, copy_of
+from walltrack.http.waits import Waits
 from walltrack.retry.policy import IDEMPOTENT_METHODS, Attempt, RetryPolicy, Wait
 
 KEY_HEADER: Final = "Idempotency-Key"
@@ -43,12 +44,27 @@ class Call:
         request: What is sent, on every attempt.
         policy: What the call is retried by.
         ended: How the first attempt ended.
+        waits: Those of the transport when the call began; the call waits among them.
     """
 
-    __slots__ = ("_report", "attempts", "backoff", "delivery", "ended", "gate", "policy", "request")
+    __slots__ = (
+        "_report",
+        "attempts",
+        "backoff",
+        "delivery",
+        "ended",
+        "gate",
+        "policy",
+        "request",
+        "waits",
+    )
 
     def __init__(
-        self, request: httpx.Request, policy: RetryPolicy, ended: httpx.Response | Exception
+        self,
+        request: httpx.Request,
+        policy: RetryPolicy,
+        ended: httpx.Response | Exception,
+        waits: Waits,
     ) -> None:
         report = request.extensions.get(REPORT)
         self._report = report if isinstance(report, CallReport) else None
@@ -56,6 +72,7 @@ class Call:
             self._report.delivery = None  # a redirect is a request of its own
         self.request = request
         self.policy = policy
+        self.waits = waits
         self.attempts = 1
         self.backoff = 0.0
         self.gate: Gate | None = None
@@ -66,6 +83,7 @@ class Call:
         self.ended: httpx.Response | Exception | None = None
         self.backoff = backoff
         self.attempts += 1
+        self.request.extensions[ATTEMPT] = self.attempts
         if self._report is not None:
             self._report.attempts = self.attempts  # also if it succeeds, and httpx fails after it
         trace = self.request.extensions.get(TRACE)

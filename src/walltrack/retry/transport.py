@@ -1,10 +1,10 @@
-"""A transport that asks again when it helps, and only then."""
+"""A transport that repeats requests when a repetition is safe and likely to help."""
 
 import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, get_args
 
 import httpx
 
@@ -13,11 +13,11 @@ from walltrack.core.backoff import Random
 from walltrack.core.budget import RetryBudget
 from walltrack.core.events import Listener, StopReason
 from walltrack.core.exceptions import RequestRejectedError
-from walltrack.core.extensions import ATTEMPTS, GATE, RETRY
+from walltrack.core.extensions import ATTEMPT, ATTEMPTS, DEADLINE, GATE, RETRY, deadline_of
 from walltrack.core.family import BYTES_IN_MEMORY
 from walltrack.core.outcome import FAILURE_STATUSES, is_retryable
-from walltrack.http.body import reading_ahead, take_body
-from walltrack.http.release import release
+from walltrack.http.body import ReadAhead, reading_ahead, take_body
+from walltrack.http.release import discard, release
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.retry.call import Call, outgoing
 from walltrack.retry.policy import IDEMPOTENT_METHODS, RetryPolicy, Wait
@@ -26,6 +26,7 @@ from walltrack.telemetry.log import log_event
 
 MAX_RESPONSE_BYTES: Final = 100 * 1024 * 1024
 
+_PER_CALL: Final = frozenset({RETRY, GATE, DEADLINE})
 _NO_RETRIES: Final = RetryPolicy(max_retries=0)
 
 
@@ -36,33 +37,37 @@ def _new_key() -> str:
 
 
 class RetryTransport(WrappingTransport):
-    """Sends a request again when it failed in a way that another attempt may mend.
+    """Repeat a request that failed in a way that another attempt may mend.
 
-    At the end of the line the caller gets exactly what came last, the response as it is or the
-    exception; `response.extensions["walltrack.attempts"]` tells how many attempts it took. A
-    request's `extensions={"walltrack.retry": RetryPolicy(...)}` is its own policy, and False a
-    single attempt.
-
-    A body of up to 1 MiB by its Content-Length is read inside the attempt, so that a connection
-    that dies in the middle of it is retried like any other; so is one of any length for a caller
-    who wants the whole, by `extensions={"walltrack.whole_body": True}`. Others stream through.
+    When retries end, the caller gets exactly what came last: the response as it is, or the
+    exception. `response.extensions["walltrack.attempts"]` is the number of attempts, and
+    `extensions["walltrack.attempt"]` of each attempt's request its own. A request may bring its own
+    policy, by `extensions={"walltrack.retry": RetryPolicy(...)}`; False asks for a single attempt.
 
     Args:
-        transport: What sends the requests; None makes an `AsyncHTTPTransport()`.
+        transport: What sends the requests. Default: an `AsyncHTTPTransport()`.
         policy: What is retried, how often, and after how long.
         budget: What all retries through this transport are paid from; None: they are free.
-        max_response_bytes: The longest body that is read whole for a caller who wants it so, in
-            bytes as they come over the wire; decompressed it may be much longer. Default: 100 MiB.
-        listener: Hears of `RetryScheduled` and `RetryStopped`; None: nobody does. Default: a
-            structlog entry each.
-        sleep: Waits for so many seconds; replace it to test without waiting.
+        body: Which response bodies are read inside the attempt, so that a connection that breaks in
+            the middle of one is retried like any other. "small": those with a Content-Length of at
+            most 64 KiB. "whole": all, so that also a chunked body that breaks off is retried, and
+            nothing is streamed. "stream": none. A request's
+            `extensions={"walltrack.whole_body": True}` stands for "whole", False for "stream".
+            Never read ahead are `text/event-stream`, switched protocols, and requests with
+            `"walltrack.retry": False`.
+        max_response_bytes: The longest body that is read whole, in bytes as they come over the
+            wire; decompressed it may be much longer. Default: 100 MiB.
+        listener: Called with `RetryScheduled` and `RetryStopped`; None for no events. Default: log
+            them.
+        clock: Monotonic seconds, to measure a deadline given as a number by.
+        sleep: Waits for the given seconds; replace it to test without waiting.
         rng: Source of the backoff's jitter: the `random` module, or a `random.Random`.
         wall_clock: Seconds since the epoch, to measure a Retry-After date from.
         new_key: Makes the value of an Idempotency-Key. Default: a random UUID.
 
     Raises:
-        TypeError: `policy` is no RetryPolicy, or `max_response_bytes` no whole number.
-        ValueError: `max_response_bytes` is below 1.
+        TypeError: An argument is of another type.
+        ValueError: `max_response_bytes` is below 1, or `body` is another word.
     """
 
     def __init__(
@@ -71,8 +76,10 @@ class RetryTransport(WrappingTransport):
         *,
         policy: RetryPolicy = RetryPolicy(),
         budget: RetryBudget | None = None,
+        body: ReadAhead = "small",
         max_response_bytes: int = MAX_RESPONSE_BYTES,
         listener: Listener | None = log_event,
+        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
         rng: Random = random,
         wall_clock: Callable[[], float] = time.time,
@@ -80,13 +87,18 @@ class RetryTransport(WrappingTransport):
     ) -> None:
         validation.instance("policy", policy, RetryPolicy)
         validation.instance("budget", budget, RetryBudget | None)
-        validation.function("sleep", sleep)
+        validation.choice("body", body, get_args(ReadAhead))
         validation.integer("max_response_bytes", max_response_bytes, minimum=1)
+        for name, function in (("clock", clock), ("sleep", sleep), ("wall_clock", wall_clock)):
+            validation.function(name, function)
+        validation.function("new_key", new_key)
         super().__init__(transport)
         self._policy = policy
-        self._max_response_bytes = max_response_bytes
         self._budget = budget
+        self._body: ReadAhead = body
+        self._max_response_bytes = max_response_bytes
         self._listener = listener
+        self._clock = clock
         self._sleep = sleep
         self._rng = rng
         self._wall_clock = wall_clock
@@ -99,63 +111,87 @@ class RetryTransport(WrappingTransport):
         """Send `request`, and again where the policy says so.
 
         Raises:
-            TypeError: The request's "walltrack.retry" is neither a RetryPolicy nor False.
+            TypeError: The request's "walltrack.retry" is neither a RetryPolicy nor False, or its
+                "walltrack.deadline" is not a deadline; nothing was sent.
             ResponseTooLargeError: The body is to be read whole, and is too long.
+            TransportClosedError: The transport was closed while the call waited for a retry.
         """
         policy = self._policy
-        extensions = request.extensions
-        if RETRY in extensions:
-            policy = _policy_of_call(request, policy)
-        if GATE in extensions:  # of another call: the same request was sent before
-            del extensions[GATE]
+        if not _PER_CALL.isdisjoint(request.extensions):
+            policy = self._prepare(request)
         # Plain: it acts once however often it is sent, and its body is in memory.
-        if request.method not in IDEMPOTENT_METHODS or type(request.stream) not in BYTES_IN_MEMORY:
+        if (
+            request.method not in IDEMPOTENT_METHODS
+            or request.stream.__class__ not in BYTES_IN_MEMORY
+        ):
             request = outgoing(request, policy, self._new_key)
+        request.extensions[ATTEMPT] = 1
+        waits = self._waits
+        response = None
         try:
             response = await self._inner.handle_async_request(request)
             if response.status_code not in policy.statuses:
                 if not response.is_closed and (
-                    reading := reading_ahead(request, response, self._max_response_bytes)
+                    reading := reading_ahead(
+                        request, response, self._body, self._max_response_bytes
+                    )
                 ):
                     await reading
                 response.extensions[ATTEMPTS] = 1
                 if self._budget is not None:
                     _fund(self._budget, response)
                 return response
+            call = Call(request, policy, response, waits)
         except RequestRejectedError:
             raise
-        except Exception as error:  # noqa: BLE001 - what is not retried is raised again, as it came
-            call = Call(request, policy, error)
-        else:
-            call = Call(request, policy, response)
+        except BaseException as error:
+            if response is not None:
+                await discard(response)
+            if not isinstance(error, Exception):
+                raise
+            call = Call(request, policy, error, waits)
         return await self._retry(call)
 
     async def _retry(self, call: Call) -> httpx.Response:
-        while wait := self._decide(call):
+        try:
+            while wait := self._decide(call):
+                if call.response is not None:
+                    await release(call.request, call.response)
+                if self._listener is not None:
+                    emit(self._listener, call.scheduled(wait))
+                call.begin(wait.backoff)  # before the wait: what ended the last attempt is dropped
+                # Another caller may have opened the circuit meanwhile; then the attempt is rejected
+                # now.
+                if wait.delay > 0.0 and not call.is_shut():
+                    with call.waits.ended_by_closing(call.request):
+                        await self._sleep(wait.delay)
+                if await self._succeeds(call):
+                    break
+            return await self._deliver(call)
+        except BaseException:
             if call.response is not None:
-                await release(call.request, call.response)
-            if self._listener is not None:
-                emit(self._listener, call.scheduled(wait))
-            call.begin(wait.backoff)  # before the wait: what ended the last attempt is let go of
-            # Another caller may have opened the circuit meanwhile; then the attempt is refused now.
-            if wait.delay > 0.0 and not call.is_shut():
-                await self._sleep(wait.delay)
-            try:
-                response = await self._inner.handle_async_request(call.request)
-                if response.status_code not in call.policy.statuses:
-                    await take_body(call.request, response, self._max_response_bytes)
-                    response.extensions[ATTEMPTS] = call.attempts
-                    if self._budget is not None:
-                        _fund(self._budget, response)
-                    return response
-            except Exception as error:  # noqa: BLE001 - as above
-                call.end(error)
-            except BaseException:
-                call.cancel()
-                raise
-            else:
-                call.end(response)
-        return await self._deliver(call)
+                await discard(call.response)
+            raise
+
+    async def _succeeds(self, call: Call) -> bool:
+        """Make one more attempt."""
+        try:
+            response = await self._inner.handle_async_request(call.request)
+            call.end(response)
+            if response.status_code in call.policy.statuses:
+                return False
+            await self._take_body(call, response)
+        except Exception as error:  # noqa: BLE001 - what is not retried is raised again, as it came
+            if call.response is not None:
+                await discard(call.response)
+            call.end(error)
+            return False
+        except BaseException:
+            call.cancel()
+            raise
+        if self._budget is not None:
+            _fund(self._budget, response)
+        return True
 
     def _decide(self, call: Call) -> Wait | None:
         call.gate = call.request.extensions.pop(GATE, None)
@@ -163,6 +199,8 @@ class RetryTransport(WrappingTransport):
             return None
         last = call.last_attempt(self._wall_clock, shut=call.is_shut())
         decision = call.policy.decide(last, self._rng)
+        if isinstance(decision, Wait) and call.waits.over:
+            decision = StopReason.TRANSPORT_CLOSED
         if isinstance(decision, Wait) and self._budget is not None and not self._budget.withdraw():
             decision = StopReason.BUDGET_EMPTY
         if isinstance(decision, Wait):
@@ -175,18 +213,27 @@ class RetryTransport(WrappingTransport):
     async def _deliver(self, call: Call) -> httpx.Response:
         """Hand over exactly what came last."""
         ended = call.ended
-        call.ended = None  # see below
         try:
             if ended is not None and not isinstance(ended, Exception):
-                await take_body(call.request, ended, self._max_response_bytes)
+                await self._take_body(call, ended)
                 ended.extensions[ATTEMPTS] = call.attempts
                 return ended
             assert ended is not None  # noqa: S101 - for the type checker: an attempt has ended
+            call.ended = None  # see below
             raise ended
         finally:
             # An exception and a frame in its own traceback that hold each other would wait for the
             # garbage collector, request and all.
             del ended
+
+    async def _take_body(self, call: Call, response: httpx.Response) -> None:
+        await take_body(call.request, response, self._body, self._max_response_bytes)
+
+    def _prepare(self, request: httpx.Request) -> RetryPolicy:
+        """Read what the request says of its own call, before anything is sent."""
+        request.extensions.pop(GATE, None)  # of another call: the same request was sent before
+        deadline_of(request.extensions, self._clock)
+        return _policy_of_call(request, self._policy)
 
 
 def _fund(budget: RetryBudget, response: httpx.Response) -> None:
@@ -195,7 +242,7 @@ def _fund(budget: RetryBudget, response: httpx.Response) -> None:
 
 
 def _policy_of_call(request: httpx.Request, default: RetryPolicy) -> RetryPolicy:
-    given: object = request.extensions[RETRY]
+    given: object = request.extensions.get(RETRY)
     if given is None:
         return default
     if given is False:

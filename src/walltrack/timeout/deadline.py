@@ -28,7 +28,7 @@ class TimeLimit:
         #    own name, however much longer this one is.
         # 2. Nobody is known to enforce any other deadline: this limit is no longer than that.
         if outer is not None and not isinstance(outer, TimeLimit):
-            seconds = min(seconds, max(outer.left(), 0.0))
+            seconds = min(seconds, max(outer.remaining(), 0.0))
         self.seconds = seconds
         self.name = name
         self._clock = clock
@@ -38,12 +38,12 @@ class TimeLimit:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.seconds!r}, {self.name!r})"
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         """How many seconds are left, of this limit and those around it; 0.0 when one has passed."""
-        left = self.own_left()
-        return left if self._outer is None else max(min(left, self._outer.left()), 0.0)
+        left = self.own_remaining()
+        return left if self._outer is None else max(min(left, self._outer.remaining()), 0.0)
 
-    def own_left(self) -> float:
+    def own_remaining(self) -> float:
         """How many seconds are left of this limit alone; 0.0 when it has passed."""
         return max(self._until - self._clock(), 0.0)
 
@@ -52,4 +52,4 @@ class TimeLimit:
         outer = self._outer
         if isinstance(outer, TimeLimit) and (passed := outer.passed()) is not None:
             return passed
-        return self if self.left() <= 0.0 else None
+        return self if self.remaining() <= 0.0 else None

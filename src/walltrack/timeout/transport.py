@@ -1,26 +1,23 @@
 """A transport that limits how long everything inside it may take, to the end of the body."""
 
-import contextlib
 import time
 from collections.abc import Callable
-from typing import Final, Self
+from typing import Self
 
 import anyio
 import httpx
 
 from walltrack.core import family, validation
 from walltrack.core.exceptions import TimeLimitExceededError
-from walltrack.core.extensions import DEADLINE, DELIVERY, GATE
+from walltrack.core.extensions import DEADLINE, DELIVERY, GATE, deadline_of
 from walltrack.core.naming import service_of
 from walltrack.core.outcome import Delivery
+from walltrack.http.cancellation import OwnCancellation
 from walltrack.http.watched_body import WatchedBody, watched
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.timeout.deadline import TimeLimit
 
 Timer = Callable[[float], anyio.CancelScope]
-
-_MAX_BUFFERED_CHUNKS: Final = 64 * 1024
-"""What httpcore reads at once holds fewer."""
 
 
 class TimeoutTransport(WrappingTransport):
@@ -41,9 +38,9 @@ class TimeoutTransport(WrappingTransport):
 
     Args:
         transport: What sends the requests; None makes an `AsyncHTTPTransport()`.
-        seconds: How long a request may take; above 0. A request whose own
-            `extensions={"walltrack.deadline": ...}`, any object with a `left()`, leaves less time
-            has no more than that.
+        seconds: How long a request may take, in seconds; above 0. A request has less time if its
+            own `extensions={"walltrack.deadline": ...}` says so: seconds from now, or an object
+            with `remaining()`.
         name: What the limit is called in errors: "deadline" for that of a whole call, "attempt
             timeout" for that of one attempt.
         clock: Monotonic seconds; what is left is measured by it.
@@ -84,20 +81,25 @@ class TimeoutTransport(WrappingTransport):
             TimeLimitExceededError: There was no response in time, or no time to begin with;
                 nothing was sent then. Reading the body raises it as well.
         """
-        outer = request.extensions.get(DEADLINE)
+        outer = deadline_of(request.extensions, self._clock)
         limit = TimeLimit(self._seconds, self._name, self._clock, outer)
         if outer is not None and (passed := limit.passed()) is not None:
             if passed is not limit:  # below another of ours: the request is none of the caller's
                 request.extensions[DELIVERY] = Delivery.NOT_SENT
             raise _exceeded(passed, request)
         below = _seen_below(request, limit)
-        response = None
+        own, response = OwnCancellation(), None
         try:
-            with self._timer(limit.seconds):
-                response = await self._inner.handle_async_request(below)
+            with self._timer(limit.seconds) as scope:
+                try:
+                    response = await self._inner.handle_async_request(below)
+                except BaseException as error:
+                    if not own.explains(error, scope):
+                        raise
+            await own.check()
         finally:
             _hand_up(below, request)
-        if response is None:  # the scope swallows its own cancellation, and nothing else
+        if response is None:  # the limit ended it
             raise _exceeded(limit, request)
         if not response.is_closed:
             body = watched(response)
@@ -129,32 +131,26 @@ class _LimitedBody(family.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        left = self._limit.own_left()
+        left = self._limit.own_remaining()
+        own = OwnCancellation()
         try:
             if left > 0.0:
-                with self._timer(left):
-                    return await self._body.__anext__()
+                with self._timer(left) as scope:
+                    try:
+                        return await self._body.__anext__()
+                    except BaseException as error:
+                        if not own.explains(error, scope):
+                            raise
+                await own.check()
         except Exception:  # the end of the body is one, too
             _hand_up(self._below, self._request)
             raise
-        await self._let_go()
+        await self._body.abandon()
         raise _exceeded(self._limit, self._request)
 
     async def aclose(self) -> None:
         """Close the body, however long that takes."""
         await self._body.aclose()
-
-    async def _let_go(self) -> None:
-        try:
-            # Closing alone would leave generators behind generators to be collected; a read that is
-            # cancelled ends all of them here. After one that the limit struck none is left.
-            with anyio.CancelScope() as scope, contextlib.suppress(Exception):
-                scope.cancel()
-                for _ in range(_MAX_BUFFERED_CHUNKS):  # one that never waits is not to be cancelled
-                    await self._body.__anext__()
-        finally:
-            with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
-                await self._body.aclose()
 
 
 def _exceeded(limit: TimeLimit, request: httpx.Request) -> TimeLimitExceededError:

@@ -122,7 +122,7 @@ class Left:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         return self.seconds
 
 

@@ -71,5 +71,6 @@ def test_a_stop_reason_reads_as_its_name() -> None:
         "retry_after_too_long",
         "budget_empty",
         "deadline_too_close",
+        "transport_closed",
     ]
     assert [str(reason) for reason in RejectReason] == ["queue_full", "queue_timeout", "rate_limit"]

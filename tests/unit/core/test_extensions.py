@@ -21,7 +21,7 @@ def test_a_call_report_starts_at_the_first_attempt() -> None:
 class InTwoSeconds:
     """A deadline."""
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         return 2.0
 
 

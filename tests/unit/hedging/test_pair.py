@@ -1,5 +1,6 @@
 import weakref
 
+import anyio
 import httpx
 import pytest
 
@@ -8,6 +9,7 @@ from walltrack import CircuitBreakerOpenError, Delivery
 from walltrack.core.extensions import DELIVERY, GATE, TRACE
 from walltrack.core.outcome import FAILURE_STATUSES
 from walltrack.hedging.pair import Pair
+from walltrack.http.cancellation import OwnCancellation
 from walltrack.http.evidence import SendTrace
 
 pytestmark = pytest.mark.anyio
@@ -27,10 +29,11 @@ def answer(status: int) -> httpx.Response:
 
 async def make(pair: Pair, first: Step | None, second: Step | None = None) -> Pair:
     """The pair with its attempts made, the first one last: as if it took longer."""
+    both, own = anyio.CancelScope(), OwnCancellation()
     if second is not None:
-        await pair.add_second().make(Scripted(second), FAILURE_STATUSES)
+        await pair.add_second().make(Scripted(second), FAILURE_STATUSES, both, own)
     if first is not None:
-        await pair.first.make(Scripted(first), FAILURE_STATUSES)
+        await pair.first.make(Scripted(first), FAILURE_STATUSES, both, own)
     return pair
 
 
@@ -59,12 +62,12 @@ async def test_when_it_is_decided(
     first: Step | None, second: Step | None, *, decided: bool
 ) -> None:
     """By a good answer, or when nothing is under way that might become one."""
-    assert (await make(Pair(get()), first, second)).decided is decided
+    assert (await make(Pair(get(), 0.0), first, second)).decided is decided
 
 
 async def test_a_first_attempt_that_failed_waits_for_a_second_under_way() -> None:
     """The second may still be good."""
-    pair = Pair(get())
+    pair = Pair(get(), 0.0)
     pair.add_second()
     assert not (await make(pair, 503)).decided
 
@@ -72,7 +75,7 @@ async def test_a_first_attempt_that_failed_waits_for_a_second_under_way() -> Non
 async def test_each_attempt_has_a_request_of_its_own() -> None:
     """What a layer notes on one is seen neither on the other nor, before the end, outside."""
     request = get(headers={"a": "b"}, extensions={"c": "d"})
-    pair = Pair(request)
+    pair = Pair(request, 0.0)
     second = pair.add_second()
     assert len({id(r.extensions) for r in (request, pair.first.request, second.request)}) == 3
     assert len({id(r.headers) for r in (request, pair.first.request, second.request)}) == 3
@@ -85,7 +88,7 @@ async def test_each_attempt_has_a_request_of_its_own() -> None:
 async def test_the_response_that_lost_is_released(first: int, second: int) -> None:
     """And the one that won is not touched; of two good ones it is the first attempt's."""
     responses = answer(first), answer(second)
-    pair = await make(Pair(get()), *responses)
+    pair = await make(Pair(get(), 0.0), *responses)
     await pair.release_loser()
     winner, loser = responses[:: -1 if (first, second) == (503, 200) else 1]
     assert pair.outcome() is winner
@@ -95,8 +98,8 @@ async def test_the_response_that_lost_is_released(first: int, second: int) -> No
 
 async def test_there_may_be_nothing_to_release() -> None:
     """Without a second attempt, or when it raised."""
-    await (await make(Pair(get()), 200)).release_loser()
-    pair = await make(Pair(get()), 200, httpx.ReadError)
+    await (await make(Pair(get(), 0.0), 200)).release_loser()
+    pair = await make(Pair(get(), 0.0), 200, httpx.ReadError)
     await pair.release_loser()
     assert pair.outcome().status_code == 200
 
@@ -110,11 +113,11 @@ async def test_closing_lets_go_of_everything() -> None:
             raise httpx.CloseError("scripted")
 
     bodies = Stuck(), Stuck()
-    pair = await make(Pair(get()), *(httpx.Response(503, stream=body) for body in bodies))
+    pair = await make(Pair(get(), 0.0), *(httpx.Response(503, stream=body) for body in bodies))
     await pair.close()
     assert [body.closes for body in bodies] == [1, 1]
     await pair.close()
-    await (await make(Pair(get()), httpx.ReadError)).close()
+    await (await make(Pair(get(), 0.0), httpx.ReadError)).close()
     assert [body.closes for body in bodies] == [1, 1]
 
 
@@ -127,10 +130,10 @@ async def test_what_was_told_on_the_winners_request_is_told_outside() -> None:
         return httpx.Response(503)
 
     request = get()
-    assert (await make(Pair(request), telling, 500)).outcome().status_code == 503
+    assert (await make(Pair(request, 0.0), telling, 500)).outcome().status_code == 503
     assert request.extensions == {GATE: gate}
     request = get()
-    assert (await make(Pair(request), telling, 200)).outcome().status_code == 200
+    assert (await make(Pair(request, 0.0), telling, 200)).outcome().status_code == 200
     assert request.extensions == {}
 
 
@@ -149,7 +152,7 @@ async def test_not_sent_is_told_only_if_neither_was_sent(
 ) -> None:
     """The first attempt's exception would say that the server cannot have acted."""
     request = post()
-    pair = await make(Pair(request), not_sent, second)
+    pair = await make(Pair(request, 0.0), not_sent, second)
     with pytest.raises(httpx.ReadError):
         pair.outcome()
     assert request.extensions == {DELIVERY: told}
@@ -158,7 +161,7 @@ async def test_not_sent_is_told_only_if_neither_was_sent(
 async def test_an_answer_leaves_nothing_of_the_other_attempt() -> None:
     """What the first attempt knew of its delivery is of no interest any more."""
     request = post()
-    assert (await make(Pair(request), not_sent, 200)).outcome().status_code == 200
+    assert (await make(Pair(request, 0.0), not_sent, 200)).outcome().status_code == 200
     assert request.extensions == {}
 
 
@@ -166,11 +169,11 @@ async def test_a_class_that_says_not_sent_is_put_right() -> None:
     """What httpcore's ConnectError says holds for one of two."""
     request = get()
     with pytest.raises(httpx.ConnectError):
-        (await make(Pair(request), httpx.ConnectError, httpx.ReadError)).outcome()
+        (await make(Pair(request, 0.0), httpx.ConnectError, httpx.ReadError)).outcome()
     assert request.extensions == {DELIVERY: Delivery.UNCERTAIN}
     request = get()
     with pytest.raises(httpx.ReadError):
-        (await make(Pair(request), httpx.ReadError, httpx.ConnectError)).outcome()
+        (await make(Pair(request, 0.0), httpx.ReadError, httpx.ConnectError)).outcome()
     assert request.extensions == {}
 
 
@@ -184,7 +187,7 @@ async def test_a_trace_hears_of_both() -> None:
 
     request = post(extensions={TRACE: SendTrace("POST", None)})
     with pytest.raises(httpx.ConnectError):
-        (await make(Pair(request), httpx.ConnectError, sending)).outcome()
+        (await make(Pair(request, 0.0), httpx.ConnectError, sending)).outcome()
     assert DELIVERY not in request.extensions
     assert request.extensions[TRACE].began_to_send
 
@@ -193,7 +196,7 @@ async def test_a_rejection_comes_back_as_it_is() -> None:
     """Nobody asks it what was sent, and nothing is left on the request."""
     request = get()
     with pytest.raises(CircuitBreakerOpenError):
-        (await make(Pair(request), CircuitBreakerOpenError(), 503)).outcome()
+        (await make(Pair(request, 0.0), CircuitBreakerOpenError(), 503)).outcome()
     assert request.extensions == {}
 
 
@@ -211,7 +214,7 @@ async def test_the_exceptions_die_by_themselves(*, close: bool) -> None:
             del error  # this frame, too, is in the traceback
 
     with without_gc():
-        pair = await make(Pair(get()), reset, reset)
+        pair = await make(Pair(get(), 0.0), reset, reset)
         if close:
             await pair.close()
         else:
@@ -223,13 +226,13 @@ async def test_the_exceptions_die_by_themselves(*, close: bool) -> None:
 async def test_a_failed_answer_is_kept_without_what_it_holds() -> None:
     """Its body is read and closed, once, and can still be read; a broken one is an exception."""
     body, broken = Body(b"do", b"wn"), Body(b"do", httpx.ReadError("reset"))
-    pair = await make(Pair(get()), httpx.Response(503, stream=body))
+    pair = await make(Pair(get(), 0.0), httpx.Response(503, stream=body))
     assert await pair.first.keep()
     assert body.closes == 1
     response = pair.outcome()
     assert (response.status_code, await response.aread()) == (503, b"down")
 
-    pair = await make(Pair(get()), httpx.Response(503, stream=broken))
+    pair = await make(Pair(get(), 0.0), httpx.Response(503, stream=broken))
     assert await pair.first.keep()
     assert broken.closes == 1
     with pytest.raises(httpx.ReadError):
@@ -240,7 +243,7 @@ async def test_a_failed_answer_that_is_kept_is_let_go_of_once() -> None:
     """Also when the other attempt wins, or nobody waits any more."""
     for let_go in (Pair.release_loser, Pair.close):
         body = Body(b"down")
-        pair = Pair(get())
+        pair = Pair(get(), 0.0)
         pair.add_second()
         await make(pair, httpx.Response(503, stream=body), 200)
         assert await pair.first.keep()
@@ -252,7 +255,7 @@ async def test_a_failed_answer_that_is_too_long_is_not_kept() -> None:
     """It comes back whole, and holds what it holds until it is read."""
     chunks = [b"x" * 40_000] * 2
     body = Body(*chunks)
-    pair = await make(Pair(get()), httpx.Response(503, stream=body))
+    pair = await make(Pair(get(), 0.0), httpx.Response(503, stream=body))
     assert not await pair.first.keep()
     assert body.closes == 0
     assert await pair.outcome().aread() == b"".join(chunks)
@@ -262,4 +265,4 @@ async def test_a_failed_answer_that_is_too_long_is_not_kept() -> None:
 async def test_what_holds_nothing_need_not_be_kept() -> None:
     """An exception, or a response whose body is there already."""
     for step in (httpx.ReadError, 503):
-        assert await (await make(Pair(get()), step)).first.keep()
+        assert await (await make(Pair(get(), 0.0), step)).first.keep()

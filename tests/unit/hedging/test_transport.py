@@ -398,7 +398,7 @@ class Left:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         return self._seconds
 
 

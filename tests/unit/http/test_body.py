@@ -39,7 +39,7 @@ def response_with(body: Body | None = None, status: int = 200, **headers: str) -
 
 def belongs_to_attempt(request: httpx.Request, response: httpx.Response) -> bool:
     """Whether the body would be read inside the attempt."""
-    reading = reading_ahead(request, response, 1)
+    reading = reading_ahead(request, response, "small", 1)
     if reading is not None:
         reading.close()
     return reading is not None
@@ -119,7 +119,7 @@ async def test_a_body_that_was_read_belongs_to_nobody() -> None:
     """There is nothing left to read."""
     response = response_with(content_length="2")
     await response.aread()
-    await take_body(whole(), response, 100)
+    await take_body(whole(), response, "small", 100)
     assert response.content == b"so"
 
 
@@ -140,7 +140,7 @@ async def test_reading_changes_nothing_but_where_the_body_comes_from() -> None:
     headers, extensions = response.headers.copy(), {"http_version": b"HTTP/2"}
     response.extensions = extensions
 
-    await take_body(whole(), response, 100)
+    await take_body(whole(), response, "small", 100)
 
     assert (body.read, body.closes) == (6, 0)
     assert not response.is_closed
@@ -154,7 +154,7 @@ async def test_reading_changes_nothing_but_where_the_body_comes_from() -> None:
 async def test_a_body_of_just_the_limit_is_read() -> None:
     """The limit is what may be read."""
     response = response_with(Body(b"abc", b"de"))
-    await take_body(whole(), response, 5)
+    await take_body(whole(), response, "small", 5)
     assert await raw(response) == [b"abc", b"de"]
 
 
@@ -163,7 +163,7 @@ async def test_a_body_beyond_the_limit_is_refused_and_closed() -> None:
     """No more of it is read, and the error says which limit it was and what to do."""
     body, request = Endless(), whole()
     with pytest.raises(ResponseTooLargeError) as raised:
-        await take_body(request, response_with(body), 5)
+        await take_body(request, response_with(body), "small", 5)
     assert (body.read, body.closes) == (6, 1)
     assert raised.value.request is request
     assert str(raised.value) == (
@@ -180,7 +180,7 @@ async def test_a_body_that_breaks_off_is_closed(error: Exception) -> None:
     body = Body(b"so", error)
     response = response_with(body)
     with pytest.raises(type(error)) as raised:
-        await take_body(whole(), response, 100)
+        await take_body(whole(), response, "small", 100)
     assert raised.value is error
     assert body.closes == 1
 
@@ -191,7 +191,7 @@ async def test_cancelling_stops_the_reading_but_never_the_closing() -> None:
     body = Silent()
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await take_body(whole(), response_with(body), 100)
+        await take_body(whole(), response_with(body), "small", 100)
         pytest.fail("the cancellation was swallowed")  # pragma: no cover
     assert scope.cancelled_caught
     assert body.closes == 1
@@ -204,7 +204,7 @@ async def test_a_body_that_turns_out_longer_than_it_said_streams_on() -> None:
     body = Body(*chunks)
     response = response_with(body, content_length="5")
 
-    await take_body(get(), response, 1)
+    await take_body(get(), response, "small", 1)
 
     assert body.closes == 0
     assert await raw(response) == chunks
@@ -214,7 +214,7 @@ async def test_a_body_that_turns_out_longer_than_it_said_streams_on() -> None:
 async def test_a_small_body_knows_no_limit_for_a_streaming_caller() -> None:
     """`max_response_bytes` is for those who want the whole."""
     response = response_with(Body(b"soso", b"soso"), content_length="8")
-    await take_body(get(), response, 4)
+    await take_body(get(), response, "small", 4)
     assert await raw(response) == [b"soso", b"soso"]
 
 
@@ -223,7 +223,7 @@ async def test_a_body_that_belongs_to_its_reader_is_left_alone() -> None:
     """It streams through, untouched."""
     body = Body(b"so")
     response = response_with(body)
-    await take_body(get(), response, 100)
+    await take_body(get(), response, "small", 100)
     assert response.stream is body
 
 
@@ -237,7 +237,7 @@ async def test_closing_never_replaces_a_cancellation() -> None:
 
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await take_body(whole(), response_with(Stuck()), 100)
+        await take_body(whole(), response_with(Stuck()), "small", 100)
     assert scope.cancelled_caught
 
 
@@ -246,5 +246,5 @@ async def test_a_body_beyond_the_limit_leaves_no_generator_behind() -> None:
     """Its iteration ends where it stood, and not whenever it is collected."""
     body = Silent()
     with pytest.raises(ResponseTooLargeError):
-        await take_body(whole(), response_with(body), 1)
+        await take_body(whole(), response_with(body), "small", 1)
     assert body.closes == 1

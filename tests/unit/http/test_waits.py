@@ -38,26 +38,27 @@ async def test_closing_ends_every_wait_with_an_error_that_names_it() -> None:
             tasks.start_soon(wait, waits, ended)
         await anyio.wait_all_tasks_blocked()
         assert len(waits) == 3
-        waits.end_all()
+        waits.end()
     assert [str(error) for error in ended] == 3 * [
         "api.test: the transport was closed while the request waited; it was not sent"
     ]
     assert len(waits) == 0
 
 
-async def test_a_wait_after_the_closing_lasts() -> None:
-    """The transport may be used again, and what waits then is not ended by the old closing."""
+async def test_a_call_that_began_before_the_closing_does_not_wait_after_it() -> None:
+    """It is ended at its first step, and not left to wait among those that are over."""
     waits, ended = Waits(), list[object]()
-    waits.end_all()
-    await wait(waits, ended, seconds=0)
-    assert ended == ["over"]
+    waits.end()
+    with anyio.fail_after(1):
+        await wait(waits, ended)
+    assert [type(error) for error in ended] == [TransportClosedError]
 
 
 async def test_a_wait_that_ends_just_as_the_transport_is_closed_counts_as_ended() -> None:
     """A call that was woken before the closing must not go on after it."""
     waits = Waits()
     with pytest.raises(TransportClosedError), waits.ended_by_closing(get()):
-        waits.closings += 1  # as seen from a wait in another event loop
+        waits.over = True  # as seen from a wait in another event loop
 
 
 async def test_a_cancellation_by_the_caller_is_not_taken_for_a_closing() -> None:
@@ -68,7 +69,7 @@ async def test_a_cancellation_by_the_caller_is_not_taken_for_a_closing() -> None
             tasks.start_soon(wait, waits, ended)
             await anyio.wait_all_tasks_blocked()
             scope.cancel()
-            waits.end_all()
+            waits.end()
     assert scope.cancelled_caught
     assert ended == []
 
@@ -92,7 +93,7 @@ def test_closing_from_another_thread_leaves_the_scope_to_its_own() -> None:
             await anyio.to_thread.run_sync(anyio.run, close)
 
     async def close() -> None:
-        waits.end_all()
+        waits.end()
 
     anyio.run(both)
     assert [type(error) for error in ended] == [TransportClosedError]
@@ -106,7 +107,7 @@ def test_closing_passes_over_waits_whose_event_loop_was_closed() -> None:
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
 
-    waits.end_all()
+    waits.end()
 
-    assert waits.closings == 1
+    assert waits.over
     abandoned._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - it is

@@ -29,7 +29,7 @@ class Left:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         return self.seconds
 
 

@@ -12,6 +12,7 @@ from walltrack import Delivery, RetryPolicy, RetryScheduled, RetryStopped, StopR
 from walltrack.core.extensions import CallReport
 from walltrack.http.evidence import SendTrace
 from walltrack.http.requests import OneShotStream
+from walltrack.http.waits import Waits
 from walltrack.retry.call import KEY_HEADER, Call, outgoing
 from walltrack.retry.policy import Attempt, Wait
 from walltrack.timeout.deadline import TimeLimit
@@ -56,7 +57,7 @@ def call_of(
     policy: RetryPolicy = KEYED,
 ) -> Call:
     """A call whose first attempt ended so."""
-    return Call(request or get(), policy, ended)
+    return Call(request or get(), policy, ended, Waits())
 
 
 # What goes out

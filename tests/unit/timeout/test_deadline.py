@@ -17,20 +17,20 @@ class Foreign:
     def __init__(self, left: float) -> None:
         self._left = left
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         return self._left
 
 
 def test_what_is_left_goes_down_to_nothing(clock: Clock) -> None:
     """It is measured by the given clock, and never below zero."""
     limit = TimeLimit(5, "deadline", clock)
-    assert limit.left() == limit.own_left() == 5
+    assert limit.remaining() == limit.own_remaining() == 5
 
     clock.advance(2)
-    assert limit.left() == limit.own_left() == 3
+    assert limit.remaining() == limit.own_remaining() == 3
 
     clock.advance(4)
-    assert limit.left() == limit.own_left() == 0
+    assert limit.remaining() == limit.own_remaining() == 0
 
 
 @pytest.mark.parametrize(("outer", "inner", "left"), [(5, 2, 2), (2, 5, 2)])
@@ -41,8 +41,8 @@ def test_what_is_left_is_what_the_shorter_of_two_leaves(
     around = TimeLimit(outer, "deadline", clock)
     limit = TimeLimit(inner, "attempt timeout", clock, around)
 
-    assert limit.left() == left
-    assert (limit.own_left(), limit.seconds) == (inner, inner)
+    assert limit.remaining() == left
+    assert (limit.own_remaining(), limit.seconds) == (inner, inner)
 
 
 @given(
@@ -60,7 +60,7 @@ def test_any_nesting_leaves_what_the_naive_sum_leaves(lengths: list[int], waits:
         ends.append(clock.now + seconds)
         clock.advance(wait)
     assert limit is not None
-    assert limit.left() == max(0, min(ends) - clock.now)
+    assert limit.remaining() == max(0, min(ends) - clock.now)
     assert (limit.passed() is None) == (clock.now < min(ends))
 
 
@@ -71,16 +71,16 @@ def test_no_limit_is_longer_than_a_strangers_deadline_leaves(
     """Nobody else is known to enforce that one."""
     limit = TimeLimit(5, "deadline", clock, Foreign(left))
 
-    assert limit.seconds == limit.own_left() == limit.left() == seconds
+    assert limit.seconds == limit.own_remaining() == limit.remaining() == seconds
 
 
 def test_a_deadline_that_has_passed_leaves_nothing(clock: Clock) -> None:
     """Not less than nothing, whatever a stranger's says."""
     deadline = Foreign(1)
     limit = TimeLimit(5, "deadline", clock, deadline)
-    deadline.left = lambda: -3.0  # type: ignore[method-assign]  # time has passed
+    deadline.remaining = lambda: -3.0  # type: ignore[method-assign]  # time has passed
 
-    assert limit.left() == 0
+    assert limit.remaining() == 0
 
 
 def test_the_limit_that_has_passed_is_named_the_outermost_first(clock: Clock) -> None:

@@ -64,7 +64,7 @@ class Foreign:
     def __init__(self, left: float) -> None:
         self._left = left
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         return self._left
 
 

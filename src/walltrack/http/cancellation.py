@@ -1,0 +1,51 @@
+"""Tell a cancellation that a layer caused from one by its caller.
+
+Awaits: a cancellation is delivered here.
+
+Some transports raise a CancelledError of their own when the scope around them is cancelled. anyio
+recognises only the exceptions that it raised itself, and would let such a one cancel the caller.
+"""
+
+import asyncio
+
+import anyio
+import anyio.lowlevel
+
+
+class OwnCancellation:
+    """The cancellation of a scope that a layer of this library opened, in the current task.
+
+        own = OwnCancellation()
+        with anyio.move_on_after(1) as scope:
+            try:
+                await something()
+            except BaseException as error:
+                if not own.explains(error, scope):
+                    raise
+        await own.check()
+
+    On trio an exception of a cancellation can be raised by trio alone, so nothing is needed there.
+    """
+
+    __slots__ = ("_before", "_swallowed", "_task")
+
+    def __init__(self) -> None:
+        try:
+            self._task = asyncio.current_task()
+        except RuntimeError:  # not on asyncio
+            self._task = None
+        self._before = 0 if self._task is None else self._task.cancelling()
+        self._swallowed = False
+
+    def explains(self, error: BaseException, scope: anyio.CancelScope) -> bool:
+        """Return whether `error` is a cancellation that may be due to `scope`."""
+        if self._task is None or not isinstance(error, asyncio.CancelledError):
+            return False
+        self._swallowed = scope.cancel_called
+        return self._swallowed
+
+    async def check(self) -> None:
+        """Go on, unless the caller cancelled the task as well; call it outside of the scope."""
+        if self._swallowed and self._task is not None and self._task.cancelling() > self._before:
+            await anyio.lowlevel.checkpoint()  # raises where it is a scope of the caller's
+            raise asyncio.CancelledError
