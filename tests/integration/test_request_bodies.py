@@ -332,3 +332,39 @@ async def test_the_same_generator_is_not_sent_empty_by_a_later_call(
         with pytest.raises(family.StreamConsumed):
             await client.send(request)
     assert [seen.body for seen in server.seen] == [PAYLOAD]
+
+
+@pytest.mark.parametrize("base", ["own", "derived"])
+async def test_a_stream_class_of_the_callers_own_is_sent_once(
+    family: ModuleType, server: FaultServer, base: str
+) -> None:
+    """Synchronous and asynchronous at once, as httpx's own, it may still be readable only once."""
+
+    class Once(family.SyncByteStream, family.AsyncByteStream):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            self._parts = iter([b"or", b"der"])
+
+        def __iter__(self) -> Iterator[bytes]:
+            return self._parts
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for part in self._parts:
+                yield part
+
+    class Derived(family.ByteStream):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            super().__init__(b"")
+            self._parts = iter([b"or", b"der"])
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for part in self._parts:
+                yield part
+
+    server.will(answer(503), answer(200))
+    body = Once() if base == "own" else Derived()
+    headers = {"host": "127.0.0.1", "content-length": "5"}
+    request = family.Request("PUT", server.url, headers=headers, stream=body)
+    async with layered(family=family) as client:
+        response = await client.send(request)
+    assert response.status_code == 503
+    assert [seen.body for seen in server.seen] == [b"order"]

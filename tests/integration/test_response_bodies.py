@@ -23,9 +23,19 @@ from tests.integration.fault_server import (
     cut,
     falls_silent,
     head,
+    late,
 )
 from tests.integration.layered import api, impatient, layered, pool, short_collections
-from walltrack import CircuitBreaker, CircuitBreakerOpenError, Delivery, ExternalServiceError
+from walltrack import (
+    Backoff,
+    CircuitBreaker,
+    CircuitBreakerOpenError,
+    Delivery,
+    ExternalServiceError,
+    RetryPolicy,
+    RetryTransport,
+    resilient_transport,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -416,3 +426,89 @@ async def test_server_sent_events_arrive_one_by_one(
         else:
             async with api(server.url) as one, one.stream("GET", "/") as response:
                 assert await take(response) == expected
+
+
+# One pass, one owner
+
+
+async def test_retries_around_retries_read_a_body_once(
+    family: ModuleType, server: FaultServer
+) -> None:
+    """The inner one reads it ahead; the outer one must not read the connection again."""
+    policy = RetryPolicy(backoff=Backoff(base=0.0))
+    nested = RetryTransport(
+        RetryTransport(pool(family=family), policy=policy, listener=None),
+        policy=policy,
+        listener=None,
+    )
+    server.will(answer(503), answer(200, b"hello"))
+    async with family.AsyncClient(transport=nested, timeout=1) as client:
+        for body in (b"hello", b"ok"):
+            assert (await client.get(server.url)).content == body
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+async def test_a_hedged_failure_disturbs_no_other_request(
+    family: ModuleType, server: FaultServer, *, retries: int
+) -> None:
+    """Both attempts fail: the caller gets the 500, and the next caller its own answer."""
+    transport = resilient_transport(
+        pool(2, family=family),
+        hedge=0.0,
+        listener=None,
+        retry=RetryPolicy(max_retries=retries, backoff=Backoff(base=0.0)),
+    )
+    failing = [late(0.02, answer(500, b"failed")), late(0.03, answer(500, b"failed"))]
+    server.will(*failing * (retries + 1))
+    async with family.AsyncClient(transport=transport, timeout=1) as client:
+        response = await client.get(server.url)
+        assert (response.status_code, response.content) == (500, b"failed")
+        assert (await client.get(server.url)).content == b"ok"
+
+
+async def test_a_long_body_of_a_hedged_failure_comes_through_whole(
+    family: ModuleType, server: FaultServer
+) -> None:
+    """Longer than what is kept in memory meanwhile: every byte once, under an attempt timeout."""
+    whole = bytes(range(256)) * 1024
+    transport = resilient_transport(
+        pool(2, family=family), hedge=0.0, attempt_timeout=5, retry=None, listener=None
+    )
+    server.will(late(0.01, answer(500, whole)), late(0.02, answer(500, whole)))
+    async with family.AsyncClient(transport=transport, timeout=1) as client:
+        response = await client.get(server.url)
+    assert (response.status_code, response.content) == (500, whole)
+
+
+@pytest.mark.parametrize("how", ["length", "event-stream", "no retry", "not whole"])
+async def test_the_first_chunk_comes_before_the_last_is_sent(
+    family: ModuleType, server: FaultServer, how: str
+) -> None:
+    """A body over 64 KiB, a stream of events, and one that the caller streams are not held back."""
+    release = threading.Event()
+    length = 100_000 if how == "length" else 1_000
+    kind = {"content-type": "text/event-stream"} if how == "event-stream" else {}
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.send(head(200, {"content-length": str(length), **kind}) + b"x" * 500)
+        while not release.is_set():  # noqa: ASYNC110 - set by another thread
+            await asyncio.sleep(0.001)
+        await exchange.send(b"x" * (length - 500))
+
+    server.will(behave)
+    options: dict[str, Any] = {
+        "no retry": {"walltrack.retry": False},
+        "not whole": {"walltrack.whole_body": False},
+    }
+    extensions = options.get(how, {})
+    async with (
+        layered(family=family) as client,
+        client.stream("GET", server.url, extensions=extensions) as response,
+    ):
+        chunks = response.aiter_raw()
+        first = await anext(chunks)
+        release.set()
+        rest = b"".join([chunk async for chunk in chunks])
+    assert 0 < len(first) <= 500
+    assert len(first + rest) == length

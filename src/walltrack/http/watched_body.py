@@ -121,24 +121,22 @@ class WatchedBody(family.AsyncByteStream):
             read = list(self._kept)
             left -= _size(read)
         try:
-            if left >= 0:
-                async for chunk in chunks:
-                    read.append(chunk)
-                    left -= len(chunk)
-                    if left < 0:
-                        break
+            while left >= 0:
+                chunk = await chunks.__anext__()  # `async for` would ask it for an iterator again
+                read.append(chunk)
+                left -= len(chunk)
+        except StopAsyncIteration:
+            self._whole, self._chunks = read, None
+            self._end(None)
+            return True
         except BaseException as error:
             self._fail(error)
             # What goes wrong in closing must not take the place of a cancellation.
             with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
                 await self.aclose()
             raise
-        if left < 0:
-            self._kept = iter(read)
-            return False
-        self._whole, self._chunks = read, None
-        self._end(None)
-        return True
+        self._kept = iter(read)
+        return False
 
     async def aclose(self) -> None:
         """Close the body, once; a reader that closes it early has had what it wanted."""

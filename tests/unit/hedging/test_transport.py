@@ -961,3 +961,71 @@ async def test_what_passes_straight_through_costs_one_frame() -> None:
     request = post()
     assert await HedgingTransport(inner, 0.1).handle_async_request(request) is response
     assert inner.requests == [request]
+
+
+# Upgrades, closings and transports that cancel in their own way
+
+
+@asynchronous
+async def test_a_request_for_an_upgrade_is_sent_once(clock: Clock) -> None:
+    """A second WebSocket would be a second session."""
+    inner = Scripted(200)
+    transport = HedgingTransport(inner, 0.0, sleep=clock.sleep, listener=None)
+    await transport.handle_async_request(get(headers={"Upgrade": "websocket"}))
+    assert len(inner.requests) == 1
+    assert clock.sleeps == []
+
+
+@asynchronous
+async def test_nothing_is_hedged_after_the_closing() -> None:
+    """An attempt under way goes on, and no second one is sent beside it."""
+    call = Call()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call.run)
+        await turns()
+        await call.transport.aclose()
+        call.timer.set()
+        await turns()
+        assert len(call.flights) == 1
+        call.flights[0].land(200)
+    assert isinstance(call.ended, httpx.Response)
+
+
+class Stubborn(httpx.AsyncBaseTransport):
+    """Raises a CancelledError of its own when it is cancelled, and answers the second request."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests += 1
+        if self.requests > 1:
+            return httpx.Response(200)
+        try:
+            await anyio.sleep_forever()
+        except asyncio.CancelledError:
+            raise asyncio.CancelledError from None
+        raise AssertionError(request)  # pragma: no cover
+
+
+@asynchronous
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_foreign_cancellation_of_the_loser_does_not_cancel_the_caller() -> None:
+    """The winner's response comes back, and the task goes on."""
+    transport = HedgingTransport(Stubborn(), 0.01, listener=None)
+    with anyio.fail_after(1):
+        assert (await transport.handle_async_request(get())).status_code == 200
+        await anyio.lowlevel.checkpoint()
+
+
+@asynchronous
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_caller_who_cancels_a_hedged_call_is_obeyed() -> None:
+    """A foreign CancelledError is also how the caller's own cancellation may arrive."""
+    transport = HedgingTransport(Stubborn(), 60, listener=None)
+    task = asyncio.ensure_future(transport.handle_async_request(get()))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()

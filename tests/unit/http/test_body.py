@@ -7,7 +7,13 @@ import pytest
 
 from tests.support import Body, Endless, get
 from walltrack import ResponseTooLargeError
-from walltrack.http.body import SMALL_BODY_BYTES, content_length, reading_ahead, take_body
+from walltrack.http.body import (
+    SMALL_BODY_BYTES,
+    ReadAhead,
+    content_length,
+    reading_ahead,
+    take_body,
+)
 
 asynchronous = pytest.mark.anyio
 
@@ -37,9 +43,11 @@ def response_with(body: Body | None = None, status: int = 200, **headers: str) -
     return httpx.Response(status, headers=named, stream=body or Body(b"so"))
 
 
-def belongs_to_attempt(request: httpx.Request, response: httpx.Response) -> bool:
+def belongs_to_attempt(
+    request: httpx.Request, response: httpx.Response, mode: ReadAhead = "small"
+) -> bool:
     """Whether the body would be read inside the attempt."""
-    reading = reading_ahead(request, response, "small", 1)
+    reading = reading_ahead(request, response, mode, 1)
     if reading is not None:
         reading.close()
     return reading is not None
@@ -102,14 +110,14 @@ def test_an_absurd_length_is_a_long_one() -> None:
     ids=["empty", "limit", "longer", "unknown"],
 )
 def test_a_small_body_belongs_to_the_attempt(length: str, *, belongs: bool) -> None:
-    """Up to 1 MiB by its own word; any other streams through."""
+    """Up to 64 KiB by its Content-Length; any other streams through."""
     assert belongs_to_attempt(get(), response_with(content_length=length)) is belongs
 
 
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("length", ["", str(SMALL_BODY_BYTES + 1)])
 def test_a_caller_who_wants_the_whole_has_it_read(length: str, *, whole: bool) -> None:
-    """Whatever its length; a caller who says no is treated like one who says nothing."""
+    """Whatever its length; for a caller who says no, it streams."""
     request = get(extensions={"walltrack.whole_body": whole})
     assert belongs_to_attempt(request, response_with(content_length=length)) is whole
 
@@ -127,6 +135,79 @@ def test_another_protocol_is_no_body() -> None:
     """After 101 the connection speaks it until somebody hangs up."""
     response = response_with(status=101, content_length="2")
     assert not belongs_to_attempt(get(extensions={"walltrack.whole_body": True}), response)
+
+
+@pytest.mark.parametrize("value", ["text/event-stream", "Text/Event-Stream; charset=utf-8"])
+@pytest.mark.parametrize("extensions", [{}, {"walltrack.whole_body": True}])
+def test_a_stream_of_events_belongs_to_its_reader(
+    value: str, extensions: dict[str, object]
+) -> None:
+    """However short it says it is, and whatever the caller wants: events are read as they come."""
+    response = response_with(content_length="2", content_type=value)
+    assert not belongs_to_attempt(get(extensions=extensions), response)
+
+
+@pytest.mark.parametrize("value", ["application/json", "text/event-streams", "text/plain"])
+def test_another_type_of_content_is_read(value: str) -> None:
+    """A type that merely looks like a stream of events is none."""
+    assert belongs_to_attempt(get(), response_with(content_length="2", content_type=value))
+
+
+def test_a_call_that_is_not_retried_reads_nothing_ahead() -> None:
+    """Nothing could be repeated, so that its caller gets every chunk when it comes."""
+    request = get(extensions={"walltrack.retry": False})
+    assert not belongs_to_attempt(request, response_with(content_length="2"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "length", "wanted", "belongs"),
+    [
+        ("small", "", None, False),
+        ("small", "5", None, True),
+        ("whole", "", None, True),
+        ("whole", str(SMALL_BODY_BYTES + 1), None, True),
+        ("stream", "5", None, False),
+        ("stream", "5", True, True),
+        ("whole", "5", False, False),
+        ("small", "5", False, False),
+    ],
+)
+def test_a_transport_says_which_bodies_belong_and_a_call_has_the_last_word(
+    mode: ReadAhead, length: str, *, wanted: bool | None, belongs: bool
+) -> None:
+    """`body=` is for all calls, "walltrack.whole_body" for one."""
+    request = get(extensions={} if wanted is None else {"walltrack.whole_body": wanted})
+    response = response_with(content_length=length)
+    assert belongs_to_attempt(request, response, mode) is belongs
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("extensions", "kind"), [({}, "text/event-stream"), ({"walltrack.retry": False}, "text/plain")]
+)
+async def test_a_body_wanted_whole_that_streams_is_still_limited(
+    extensions: dict[str, object], kind: str
+) -> None:
+    """It is handed out as it comes, and ended when it is longer than allowed."""
+    body = Endless()
+    extensions = {"walltrack.whole_body": True, **extensions}
+    response = response_with(body, content_type=kind)
+    await take_body(get(extensions=extensions), response, "small", 3)
+    assert body.read == 0
+    with pytest.raises(ResponseTooLargeError, match="max_response_bytes=3"):
+        await raw(response)
+    assert (body.read, body.closes) == (4, 1)
+
+
+@asynchronous
+async def test_a_limited_stream_within_its_limit_comes_through() -> None:
+    """Just as many bytes as are allowed are not too many, and closing reaches the connection."""
+    body = Body(b"so", b"so")
+    response = response_with(body, content_type="text/event-stream")
+    await take_body(whole(), response, "small", 4)
+    assert await raw(response) == [b"so", b"so"]
+    await response.aclose()
+    assert body.closes == 1
 
 
 # Reading

@@ -1,3 +1,4 @@
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator
 from typing import cast
@@ -8,6 +9,7 @@ import pytest
 
 from tests.support import Body
 from walltrack.http.watched_body import WatchedBody
+from walltrack.http.watched_body import watched as body_of
 
 pytestmark = pytest.mark.anyio
 
@@ -326,3 +328,190 @@ async def test_closing_ends_what_was_read_ahead_in_part() -> None:
     assert not await body.read_ahead(4)
     await body.aclose()
     assert ended == ["iteration"]
+
+
+# One pass, one owner
+
+
+class OnePass(httpx.AsyncByteStream):
+    """A body as a connection has it: it can be iterated once, and not after it was closed."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        self._chunks = iter(chunks)
+        self._begun = self.closed = False
+        self.read = 0
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        assert not self._begun, "the stream was iterated twice"
+        self._begun = True
+        return self
+
+    async def __anext__(self) -> bytes:
+        assert not self.closed, "the stream was read after it was closed"
+        await anyio.lowlevel.checkpoint()
+        self.read += 1
+        for chunk in self._chunks:
+            return chunk
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("limits", [(100, 100), (1, 100), (1, 4, 100), (1, 1, 1, 4)])
+async def test_reading_ahead_again_goes_on_where_it_was(limits: tuple[int, ...]) -> None:
+    """However often layers read ahead, and how far, the reader gets every chunk once."""
+    watched = WatchedBody(OnePass(b"one", b"two", b"three"))
+    for limit in limits:
+        assert await watched.read_ahead(limit) is (limit == 100)
+    assert await read(watched) == [b"one", b"two", b"three"]
+
+
+async def test_reading_ahead_begins_behind_what_the_reader_has_taken() -> None:
+    """What was handed out is not handed out again."""
+    watched = WatchedBody(OnePass(b"one", b"two", b"three"))
+    assert not await watched.read_ahead(4)
+    chunks = aiter(watched)
+    assert await anext(chunks) == b"one"
+    assert await watched.read_ahead(100)
+    assert await read(watched) == [b"two", b"three"]
+
+
+async def test_a_second_reader_of_a_stream_goes_on_and_repeats_nothing() -> None:
+    """Only a body that is whole in memory can be read again from its beginning."""
+    watched = WatchedBody(OnePass(b"one", b"two"))
+    assert await anext(aiter(watched)) == b"one"
+    assert await read(watched) == [b"two"]
+
+
+async def test_a_body_that_is_known_to_be_long_is_not_read_to_find_that_out() -> None:
+    """What was read ahead already exceeds the limit: nothing more is read."""
+    stream = OnePass(b"one", b"two")
+    watched = WatchedBody(stream)
+    assert not await watched.read_ahead(1)
+    assert not await watched.read_ahead(2)
+    assert stream.read == 1
+
+
+async def test_a_limit_holds_for_a_body_in_memory_too() -> None:
+    """A layer that allows less than the layer inside finds the body too long."""
+    watched = WatchedBody(OnePass(b"one", b"two"))
+    assert await watched.read_ahead(6)
+    assert await watched.read_ahead(6)
+    assert not await watched.read_ahead(5)
+
+
+async def test_a_body_in_memory_is_read_from_there_after_it_was_closed() -> None:
+    """The connection is gone, and is not needed."""
+    watched = WatchedBody(OnePass(b"one", b"two"))
+    await watched.read_ahead(100)
+    await watched.aclose()
+    assert watched.in_memory
+    assert await read(watched) == [b"one", b"two"]
+
+
+async def test_a_body_that_was_closed_is_not_read() -> None:
+    """Its connection belongs to another request: reading raises, and takes nothing from it."""
+    stream = OnePass(b"one")
+    watched = WatchedBody(stream)
+    await watched.aclose()
+    with pytest.raises(httpx.StreamClosed):
+        await read(watched)
+    with pytest.raises(httpx.StreamClosed):
+        await watched.read_ahead(100)
+    assert stream.read == 0
+
+
+async def test_a_body_that_broke_off_does_not_seem_to_have_ended() -> None:
+    """A generator that raised is exhausted; taken for the end, that would be a shorter body."""
+    watched = WatchedBody(Body(b"one", httpx.ReadError("reset")))
+    with pytest.raises(httpx.ReadError):
+        await read(watched)
+    with pytest.raises(httpx.StreamClosed):
+        await read(watched)
+
+
+async def test_a_read_that_was_thrown_away_does_not_seem_to_be_the_end() -> None:
+    """The generator ended with the step that was dropped, and not with the body."""
+
+    class Waiting(OnePass):
+        async def __anext__(self) -> bytes:
+            await asyncio.sleep(0)
+            raise StopAsyncIteration  # as a generator does that was closed in the middle
+
+    watched = WatchedBody(Waiting())
+    step = cast("Coroutine[None, None, bytes]", anext(aiter(watched)))
+    step.send(None)
+    step.close()
+    with pytest.raises(httpx.StreamClosed):
+        await read(watched)
+
+
+# One wrapper for all layers
+
+
+def test_layers_share_one_wrapper() -> None:
+    """A layer further outside finds the wrapper of the one inside, and puts none around it."""
+    response = httpx.Response(200, stream=Body(b"x"))
+    assert body_of(response) is body_of(response)
+    assert isinstance(response.stream, WatchedBody)
+
+
+async def test_every_layer_is_told_of_the_end_in_order() -> None:
+    """Those inside come first, each with what it has to know."""
+    told: list[object] = []
+    body = WatchedBody(Body(b"x"), lambda *end: told.append(end), 1)
+    body.when_ended(lambda *end: told.append(end), 2, "two")
+    body.when_ended(lambda *end: told.append(end), 3)
+    await read(body)
+    assert told == [(1, None), (2, "two", None), (3, None)]
+
+
+async def test_a_layer_is_told_of_the_end_although_another_raises() -> None:
+    """No permit is lost because a listener of another layer ends the program."""
+    told: list[object] = []
+
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    body = WatchedBody(Body(b"x"), stop)
+    body.when_ended(told.append)
+    body.when_closed(lambda: told.append("closed"))
+    with pytest.raises(KeyboardInterrupt):
+        await body.aclose()
+    assert told == [None, "closed"]
+
+
+async def test_every_layer_is_told_of_the_closing_although_another_raises() -> None:
+    """Each place in a limit is given back."""
+    told: list[object] = []
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    body = WatchedBody(Body(b"x"))
+    body.when_closed(stop)
+    body.when_closed(lambda: told.append("closed"))
+    with pytest.raises(KeyboardInterrupt):
+        await body.aclose()
+    assert told == ["closed"]
+
+
+async def test_who_asks_after_the_end_is_told_at_once() -> None:
+    """A body that a layer inside has read ahead is a success for the layers outside."""
+    told: list[object] = []
+    body = WatchedBody(Body(b"x"))
+    await body.read_ahead(100)
+    body.when_ended(lambda *end: told.append(end), "outer")
+    assert told == [("outer", None)]
+
+
+async def test_a_body_shows_how_far_it_has_come() -> None:
+    """For a debugger, without a byte of it."""
+    body = WatchedBody(Body(b"hunter2"))
+    assert repr(body) == "<WatchedBody open>"
+    await body.read_ahead(100)
+    assert repr(body) == "<WatchedBody in memory>"
+    closed = WatchedBody(Body())
+    await closed.aclose()
+    assert repr(closed) == "<WatchedBody ended>"

@@ -42,8 +42,10 @@ from walltrack import (
     RetryStopped,
     RetryTransport,
     StopReason,
+    TransportClosedError,
 )
 from walltrack.core.extensions import CallReport
+from walltrack.http.body import ReadAhead
 
 asynchronous = pytest.mark.anyio
 
@@ -1230,3 +1232,140 @@ async def test_a_circuit_that_opens_while_a_response_is_let_go_is_not_slept_towa
     with pytest.raises(CircuitBreakerOpenError):
         await transport.handle_async_request(get())
     assert clock.sleeps == []
+
+
+# Attempts are numbered, transports are closed, deadlines may be numbers
+
+
+@asynchronous
+@pytest.mark.parametrize("request_of", [get, post], ids=["plain", "copied"])
+async def test_each_attempt_knows_its_number_before_it_is_sent(
+    make: Make, request_of: Callable[[], httpx.Request]
+) -> None:
+    """A layer inside reads it from the request: 1, 2, 3."""
+    numbers: list[int] = []
+
+    def note(request: httpx.Request) -> httpx.Response:
+        numbers.append(request.extensions["walltrack.attempt"])
+        return httpx.Response(503)
+
+    always = RetryPolicy(max_retries=2, non_idempotent="always")
+    await make(Scripted(note), policy=always).handle_async_request(request_of())
+    assert numbers == [1, 2, 3]
+
+
+@asynchronous
+async def test_a_transport_around_itself_works(make: Make) -> None:
+    """The body is read ahead once, by the inner one, and comes out whole."""
+    body = Body(b"one", b"two")
+    answer = httpx.Response(200, headers={"content-length": "6"}, stream=body)
+    nested = make(make(make(Scripted(503, answer))))
+    async with httpx.AsyncClient(transport=nested) as client:
+        assert (await client.get(URL)).content == b"onetwo"
+    assert (body.read, body.closes) == (6, 1)
+
+
+@asynchronous
+async def test_closing_ends_a_backoff_and_what_waits_sends_nothing_more() -> None:
+    """The call ends at once, with an error that says why; a later call is served."""
+    inner = Scripted(503, 200)
+    transport = RetryTransport(inner, sleep=lambda _: anyio.sleep_forever(), listener=None)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(fails_by_closing, transport)
+        await anyio.wait_all_tasks_blocked()
+        await transport.aclose()
+    assert len(inner.requests) == 1
+
+    assert (await transport.handle_async_request(get())).status_code == 200
+
+
+async def fails_by_closing(transport: RetryTransport) -> None:
+    """Make a call that the closing of its transport ends."""
+    with pytest.raises(TransportClosedError, match="the transport was closed"):
+        await transport.handle_async_request(get())
+
+
+@asynchronous
+@pytest.mark.parametrize("failure", [503, httpx.ReadError])
+async def test_a_call_that_fails_after_the_closing_is_not_retried(
+    make: Make, events: Events, failure: Step
+) -> None:
+    """It began before: what came last is handed over, also if the transport was opened again."""
+    answering = anyio.Event()
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        await answering.wait()
+        if isinstance(failure, int):
+            return httpx.Response(failure)
+        raise httpx.ReadError("closed")
+
+    inner = Scripted(answer)
+    transport = make(inner)
+    ended: list[object] = []
+
+    async def call() -> None:
+        try:
+            ended.append((await transport.handle_async_request(get())).status_code)
+        except httpx.ReadError as error:
+            ended.append(type(error))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call)
+        await anyio.wait_all_tasks_blocked()
+        await transport.aclose()
+        answering.set()
+    assert ended == [failure]
+    assert len(inner.requests) == 1
+    (stopped,) = events
+    assert isinstance(stopped, RetryStopped)
+    assert stopped.because is StopReason.TRANSPORT_CLOSED
+
+
+@asynchronous
+async def test_a_number_of_seconds_is_a_deadline(clock: Clock, make: Make, events: Events) -> None:
+    """It counts from the beginning: waits of 1 and 2 s fit into 5 s, one of 4 s does not."""
+    inner, request = Scripted(503), get(extensions={"walltrack.deadline": 5})
+    response = await make(inner, clock=clock).handle_async_request(request)
+    assert response.status_code == 503
+    assert clock.sleeps == [1.0, 2.0]
+    assert isinstance(events[-1], RetryStopped)
+    assert events[-1].because is StopReason.DEADLINE_TOO_CLOSE
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [("5", TypeError), (True, TypeError), (object(), TypeError), (-1, ValueError)],
+)
+async def test_what_is_no_deadline_is_refused_before_anything_is_sent(
+    make: Make, given: object, error: type[Exception]
+) -> None:
+    """The message names the extension."""
+    inner = Scripted(200)
+    with pytest.raises(error, match=r"extensions\['walltrack.deadline'\] must be"):
+        await make(inner).handle_async_request(get(extensions={"walltrack.deadline": given}))
+    assert inner.requests == []
+
+
+@asynchronous
+@pytest.mark.parametrize(("mode", "attempts"), [("small", 1), ("whole", 2), ("stream", 1)])
+async def test_a_transport_says_which_bodies_are_part_of_the_attempt(
+    make: Make, mode: ReadAhead, attempts: int
+) -> None:
+    """A body without a length that breaks off is retried if the whole is part of the attempt."""
+    broken = httpx.Response(200, stream=Body(b"one", httpx.ReadError("reset")))
+    good = httpx.Response(200, stream=Body(b"one", b"two"))
+    inner = Scripted(broken, good)
+    async with httpx.AsyncClient(transport=make(inner, body=mode)) as client:
+        if attempts == 1:
+            with pytest.raises(httpx.ReadError):
+                await client.get(URL)
+        else:
+            assert (await client.get(URL)).content == b"onetwo"
+    assert len(inner.requests) == attempts
+
+
+def test_another_word_for_the_body_is_refused() -> None:
+    """The message names those that are known."""
+    with pytest.raises(ValueError, match="body must be one of 'small', 'whole', 'stream'; got 'al"):
+        RetryTransport(Scripted(200), body="all")  # type: ignore[arg-type]

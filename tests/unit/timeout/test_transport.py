@@ -1042,3 +1042,84 @@ def test_it_tells_what_it_is() -> None:
         "TimeoutTransport(TimeoutTransport(AsyncHTTPTransport(), 2.5, name='attempt timeout'),"
         " 10, name='timeout')"
     )
+
+
+# Transports that cancel in their own way
+
+
+class ForeignBody(httpx.AsyncByteStream):
+    """A body that raises a CancelledError of its own when reading it is cancelled."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await foreign()
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+async def foreign() -> bytes:
+    """Wait until cancelled, and raise another CancelledError than the one that came."""
+    try:
+        await anyio.sleep_forever()
+    except asyncio.CancelledError:
+        raise asyncio.CancelledError from None
+    raise AssertionError  # pragma: no cover
+
+
+on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
+
+
+async def falls_silent(_: httpx.Request) -> httpx.Response:
+    """Never answer, and be cancelled in a way of its own."""
+    await foreign()
+    raise AssertionError  # pragma: no cover
+
+
+@on_asyncio
+async def test_a_foreign_cancellation_by_the_limit_is_a_timeout() -> None:
+    """The caller's task is not cancelled: it gets the timeout, and goes on."""
+    transport = TimeoutTransport(Scripted(falls_silent), 0.01)
+    with pytest.raises(TimeLimitExceededError):
+        await transport.handle_async_request(get())
+    await anyio.lowlevel.checkpoint()
+
+
+@on_asyncio
+async def test_a_foreign_cancellation_in_the_body_is_a_timeout() -> None:
+    """Likewise while the body is read."""
+    transport = TimeoutTransport(Scripted(httpx.Response(200, stream=ForeignBody())), 0.01)
+    response = await transport.handle_async_request(get())
+    with pytest.raises(TimeLimitExceededError):
+        await response.aread()
+    await anyio.lowlevel.checkpoint()
+
+
+@on_asyncio
+@pytest.mark.parametrize("reading", [False, True])
+async def test_a_caller_who_cancels_is_obeyed_in_whatever_way_that_arrives(
+    *, reading: bool
+) -> None:
+    """The limit has not struck: a CancelledError, whoever made it, is the caller's."""
+    step = httpx.Response(200, stream=ForeignBody()) if reading else falls_silent
+    transport = TimeoutTransport(Scripted(step), 60)
+
+    async def call() -> None:
+        await (await transport.handle_async_request(get())).aread()
+
+    task = asyncio.ensure_future(call())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+
+
+async def test_seconds_in_the_request_are_a_deadline(timers: Timers) -> None:
+    """They count from now, and shorten the limit."""
+    transport = limited(Scripted(takes(timers, 3)), timers)
+    with pytest.raises(TimeLimitExceededError) as raised:
+        await transport.handle_async_request(get(extensions={DEADLINE: 2}))
+    assert raised.value.seconds == 2
