@@ -1,0 +1,137 @@
+"""What one API's responses mean, where that differs from the outcome table."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from walltrack.core.delivery import Delivery
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """How one attempt ended, for a `classify` function to look at.
+
+    Args:
+        request: What was sent.
+        response: What was answered; None if nothing was. Do not read its body: see `content`.
+        error: What the attempt raised; None if it was answered.
+        attempt: The number of the attempt, from 1.
+        body: The body as it came over the wire, if it is in memory.
+    """
+
+    request: httpx.Request
+    response: httpx.Response | None = None
+    error: BaseException | None = None
+    attempt: int = 1
+    body: bytes | None = None
+
+    def __repr__(self) -> str:
+        ended = type(self.error).__name__ if self.response is None else self.status
+        return f"<{type(self).__name__} {ended}, attempt {self.attempt}>"
+
+    @property
+    def status(self) -> int | None:
+        """The status of the response; None without one."""
+        return None if self.response is None else self.response.status_code
+
+    @property
+    def headers(self) -> httpx.Headers:
+        """The headers of the response; empty without one."""
+        return httpx.Headers() if self.response is None else self.response.headers
+
+    @property
+    def content(self) -> bytes | None:
+        """The decoded body, if it is in memory; else None.
+
+        In memory are the bodies of error responses of up to 64 KiB, and those that are read inside
+        the attempt: see the `body` of `RetryTransport`.
+        """
+        if self.response is None or self.body is None:
+            return None
+        encoded = httpx.ByteStream(self.body)
+        try:
+            return httpx.Response(200, headers=self.response.headers.raw, stream=encoded).read()
+        except httpx.DecodingError:
+            return None
+
+    def json(self) -> Any:  # noqa: ANN401 - as it came
+        """Return the body as parsed JSON; None if it is not in memory, or not JSON."""
+        content = self.content
+        if content is None:
+            return None
+        try:
+            return json.loads(content)
+        except ValueError:  # also what is not UTF-8
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What an outcome means. None leaves the answer to the outcome table.
+
+    Args:
+        retry: Whether another attempt is likely to help. True is still subject to the policy: the
+            number of retries, the safety of the method, the budget, the deadline.
+        failure: Whether this counts as a failure of the service: for a circuit breaker, a hedge, an
+            adaptive limit and a budget.
+        retry_after: For how many seconds the service wants no further request; also holds back
+            other requests where a rate limit is in use.
+        delivery: Whether the service can have acted on the request.
+    """
+
+    retry: bool | None = None
+    failure: bool | None = None
+    retry_after: float | None = None
+    delivery: Delivery | None = None
+
+
+Classify = Callable[[Outcome], Classification | None]
+"""Says what an outcome means; None if it has nothing to say."""
+
+UNCLASSIFIED = Classification()
+"""The outcome table decides everything."""
+
+
+class Classifier:
+    """Ask functions in order; the first one that says something wins.
+
+    Args:
+        functions: The functions.
+        on_error: Called with the exception that a function raised; only for the first one.
+    """
+
+    __slots__ = ("_functions", "_has_failed", "_on_error")
+
+    def __init__(
+        self, functions: Sequence[Classify], on_error: Callable[[Exception], object]
+    ) -> None:
+        self._functions = tuple(functions)
+        self._on_error = on_error
+        self._has_failed = False
+
+    def __repr__(self) -> str:
+        names = (getattr(function, "__name__", repr(function)) for function in self._functions)
+        return f"[{', '.join(names)}]"
+
+    def __call__(self, outcome: Outcome) -> Classification:
+        """Return what `outcome` means.
+
+        A function that raises, or returns something else, is passed over.
+        """
+        for function in self._functions:
+            try:
+                said = function(outcome)
+                if isinstance(said, Classification):
+                    return said
+                if said is not None:
+                    raise TypeError(  # noqa: TRY301 - reported like what a function raises
+                        f"classify must return a Classification or None, got {said!r}"
+                    )
+            except Exception as error:  # noqa: BLE001 - the response must still be returned
+                if not self._has_failed:
+                    self._has_failed = True
+                    self._on_error(error)
+        return UNCLASSIFIED

@@ -1,0 +1,115 @@
+import gzip
+import json
+
+import httpx
+import pytest
+
+from tests.support import get
+from walltrack.core.classification import (
+    UNCLASSIFIED,
+    Classification,
+    Classifier,
+    Classify,
+    Outcome,
+)
+
+
+def answered(body: bytes | None = b"{}", status: int = 429, **headers: str) -> Outcome:
+    """The outcome of an attempt that was answered."""
+    response = httpx.Response(
+        status, headers={name.replace("_", "-"): value for name, value in headers.items()}
+    )
+    return Outcome(get(), response, body=body)
+
+
+def test_an_outcome_shows_what_came_back() -> None:
+    """Status and headers are at hand, whether there was a response or not."""
+    outcome = answered(retry_after="7")
+    assert (outcome.status, outcome.headers["retry-after"]) == (429, "7")
+    failed = Outcome(get(), error=httpx.ReadError("reset"))
+    assert (failed.status, len(failed.headers), failed.content, failed.json()) == (None, 0) + (
+        None,
+    ) * 2
+
+
+def test_an_outcome_prints_without_secrets() -> None:
+    """It shows how the attempt ended, and no URL, header or body."""
+    assert repr(answered(b"hunter2")) == "<Outcome 429, attempt 1>"
+    assert repr(Outcome(get(), error=httpx.ReadError("hunter2"), attempt=3)) == (
+        "<Outcome ReadError, attempt 3>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "parsed"),
+    [(b'{"a": 1}', {"a": 1}), (b"", None), (b"<html>", None), (b"\xff", None), (None, None)],
+)
+def test_json_is_parsed_or_none(body: bytes | None, parsed: object) -> None:
+    """A body that is not there, or not JSON, is nothing that a function has to guard against."""
+    assert answered(body).json() == parsed
+
+
+def test_content_is_decoded() -> None:
+    """A compressed body reads as what it says; one that cannot be decoded as none at all."""
+    packed = gzip.compress(json.dumps({"a": 1}).encode())
+    assert answered(packed, content_encoding="gzip").json() == {"a": 1}
+    assert answered(b"no gzip", content_encoding="gzip").content is None
+
+
+def test_the_first_function_that_says_something_wins() -> None:
+    """Those after it are not asked; one that returns None has nothing to say."""
+    asked: list[int] = []
+
+    def function(number: int, said: Classification | None) -> Classify:
+        def classify(_: Outcome) -> Classification | None:
+            asked.append(number)
+            return said
+
+        return classify
+
+    final = Classification(retry=False)
+    classifier = Classifier(
+        [function(1, None), function(2, final), function(3, None)], asked.append
+    )
+    assert classifier(answered()) is final
+    assert asked == [1, 2]
+
+
+def test_nothing_said_leaves_everything_to_the_table() -> None:
+    """Also without any function."""
+    assert Classifier([lambda _: None], print)(answered()) is UNCLASSIFIED
+    assert Classifier([], print)(answered()) == Classification(None, None, None, None)
+
+
+@pytest.mark.parametrize("bad", [lambda _: 1 / 0, lambda _: True])
+def test_a_function_that_fails_is_passed_over_and_reported_once(bad: Classify) -> None:
+    """The next one is asked, and the first exception alone is reported."""
+    errors: list[Exception] = []
+    final = Classification(retry=False)
+    classifier = Classifier([bad, lambda _: final], errors.append)
+    assert [classifier(answered()) for _ in range(3)] == [final] * 3
+    assert len(errors) == 1
+    assert isinstance(errors[0], ZeroDivisionError | TypeError)
+
+
+def test_an_interrupt_is_not_passed_over() -> None:
+    """It ends the program, and not just this function."""
+
+    def stop(_: Outcome) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Classifier([stop], print)(answered())
+
+
+def test_a_classifier_shows_its_functions_by_name() -> None:
+    """In the repr of a transport it reads like a list of functions."""
+
+    class Callable:
+        def __call__(self, _: Outcome) -> None:
+            """Say nothing."""
+
+        def __repr__(self) -> str:
+            return "Callable()"
+
+    assert repr(Classifier([get, Callable()], print)) == "[get, Callable()]"  # type: ignore[list-item]
