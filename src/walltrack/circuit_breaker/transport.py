@@ -26,13 +26,12 @@ from walltrack.core.exceptions import CircuitBreakerOpenError
 from walltrack.core.extensions import GATE
 from walltrack.core.naming import origin_of, service_of
 from walltrack.core.outcome import (
-    FAILURE_STATUSES,
     TRANSIENT_ERRORS,
     Verdict,
     valid_errors,
-    valid_statuses,
     verdict_on,
 )
+from walltrack.core.statuses import UNHEALTHY_STATUSES, valid_statuses
 from walltrack.http.release import guarded
 from walltrack.http.watched_body import WatchedBody
 from walltrack.http.wrapper import WrappingTransport
@@ -89,7 +88,7 @@ class CircuitBreakerTransport(WrappingTransport):
         breaker: CircuitBreaker | None = None,
         key: Callable[[httpx.Request], Hashable] = origin_of,
         max_breakers: int = 10_000,
-        statuses: AbstractSet[int] = FAILURE_STATUSES,
+        statuses: AbstractSet[int] = UNHEALTHY_STATUSES,
         exceptions: tuple[type[Exception], ...] = TRANSIENT_ERRORS,
         listener: Listener | None = log_event,
         clock: Callable[[], float] = time.monotonic,
@@ -191,9 +190,7 @@ class CircuitBreakerTransport(WrappingTransport):
             self._settle(request, ticket, Verdict.SUCCESS)
 
     def _settle_by_error(self, request: httpx.Request, ticket: int, error: BaseException) -> None:
-        breaker = self._find(request)
-        probe = breaker is not None and breaker.is_probe(ticket)
-        self._settle(request, ticket, verdict_on(error, probe=probe, failures=self._exceptions))
+        self._settle(request, ticket, verdict_on(error, failures=self._exceptions))
 
     def _settle(
         self,

@@ -16,7 +16,8 @@ from walltrack.core.exceptions import ConcurrencyLimitError
 from walltrack.core.extensions import time_left
 from walltrack.core.keyed import Keyed
 from walltrack.core.naming import origin_of, path_of, service_of
-from walltrack.core.outcome import FAILURE_STATUSES, Verdict, verdict_on
+from walltrack.core.outcome import Verdict, verdict_on
+from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
 from walltrack.http.watched_body import watched
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.telemetry.emit import emit
@@ -125,7 +126,7 @@ class ConcurrencyLimitTransport(WrappingTransport):
         if adaptive is not None:
             status = response.status_code
             # How quickly a server fails tells nothing of what it bears.
-            if status not in FAILURE_STATUSES or status in OVERLOAD_STATUSES:
+            if status not in DEFAULT_RETRY_STATUSES or status in OVERLOAD_STATUSES:
                 turns.note(began, self._clock(), dropped=status in OVERLOAD_STATUSES)
         if response.is_closed:
             turns.give_back()

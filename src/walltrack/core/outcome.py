@@ -1,52 +1,35 @@
 """What the end of one attempt means. The one place that knows.
 
-what came back                                     retried  breaker counts        delivery
-─────────────────────────────────────────────────  ───────  ────────────────────  ─────────
-2xx, 3xx, 4xx other than 429                       no       success               answered
-429, 5xx                                           yes      failure               answered
-ConnectError, ConnectTimeout, ProxyError           yes      failure               not sent
-  ... a certificate that fails verification        no       failure               not sent
-PoolTimeout                                        yes      failure; as a probe:  not sent
-                                                            no verdict
-ReadTimeout, WriteTimeout, ReadError, WriteError,  yes      failure               uncertain
-CloseError, RemoteProtocolError
-UnsupportedProtocol                                no       no verdict            not sent
-LocalProtocolError                                 no       no verdict            uncertain
-RequestRejectedError (an open circuit and such)    no       no verdict            not sent
-cancelled by the caller                            no       no verdict            uncertain
-any other exception                                no       no verdict            uncertain
+what came back                                     retried  breaker counts  delivery
+─────────────────────────────────────────────────  ───────  ──────────────  ─────────
+2xx, 3xx, 4xx other than 429                       no       success         answered
+429, 5xx (501 and 505: no failure)                 yes      failure         answered
+ConnectError, ConnectTimeout, ProxyError           yes      failure         not sent
+  ... a certificate that fails verification        no       failure         not sent
+PoolTimeout, an HTTP/2 connection out of streams   yes      ignored         not sent
+no file, port or memory left on this machine       yes      ignored         not sent
+closed on this side while it was in use            no       ignored         per trace
+ReadTimeout, WriteTimeout, ReadError, WriteError,  yes      failure         uncertain
+CloseError, RemoteProtocolError, ssl.SSLError,
+HTTP/2 violation by the server
+  ... REFUSED_STREAM, GOAWAY below our stream      yes      failure         not sent
+UnsupportedProtocol                                no       ignored         not sent
+LocalProtocolError: a violation in our request     no       ignored         uncertain
+RequestRejectedError (an open circuit and such)    no       ignored         not sent
+cancelled by the caller                            no       ignored         uncertain
+any other exception                                no       ignored         uncertain
 """
 
 import enum
 import ssl
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Final
 
-from walltrack.core import family
+from walltrack.core import causes, family
 from walltrack.core.delivery import Delivery
-from walltrack.core.exceptions import (
-    RequestRejectedError,
-    ResponseTooLargeError,
-)
-
-__all__ = [
-    "FAILURE_STATUSES",
-    "NOT_SENT_ERRORS",
-    "TRANSIENT_ERRORS",
-    "Delivery",
-    "Verdict",
-    "chain_of",
-    "delivery_of",
-    "is_retryable",
-    "valid_errors",
-    "valid_statuses",
-    "verdict_on",
-]
+from walltrack.core.exceptions import RequestRejectedError, ResponseTooLargeError
 
 Errors = tuple[type[Exception], ...]
-
-FAILURE_STATUSES: Final = frozenset({429, *range(500, 600)})
-"""Statuses that say "not now" rather than "not so"."""
 
 TRANSIENT_ERRORS: Final[Errors] = family.each(
     "TimeoutException",  # Connect-, Read-, Write- and PoolTimeout
@@ -55,8 +38,6 @@ TRANSIENT_ERRORS: Final[Errors] = family.each(
     "RemoteProtocolError",
 )
 """Exceptions that may not come again when the same request is sent again."""
-
-_STATUSES = frozenset(range(100, 600))
 
 NOT_SENT_ERRORS: Final[Errors] = family.each(
     "ConnectError",
@@ -69,6 +50,9 @@ NOT_SENT_ERRORS: Final[Errors] = family.each(
 """Exceptions that httpcore raises only when it sent nothing."""
 
 _NO_PLACE_IN_THE_POOL = family.each("PoolTimeout")
+_DISGUISES = family.each("LocalProtocolError")
+_BREACH_BY_SERVER = family.each("RemoteProtocolError")[0]
+_BROKEN_CONNECTION = family.each("ReadError")[0]
 
 _OUR_OWN = (RequestRejectedError, ResponseTooLargeError)
 """Raised here, and not because of the service; a time limit of ours is a timeout like any other."""
@@ -83,73 +67,63 @@ class Verdict(enum.Enum):
 
 
 def is_retryable(error: BaseException, transient: Errors = TRANSIENT_ERRORS) -> bool:
-    """Whether an attempt that ended with `error` may be made again.
+    """Return whether an attempt that ended with `error` may be made again.
 
     Args:
         error: What the attempt raised.
         transient: The exceptions that are worth another attempt.
     """
     return (
-        isinstance(error, transient)
+        _counts_as(error, transient)
         and not isinstance(error, _OUR_OWN)
-        and not _is_certificate_failure(error)
+        and not causes.is_bad_certificate(error)
+        and not causes.is_closed_locally(error)
     )
 
 
-def verdict_on(
-    error: BaseException, *, probe: bool = False, failures: Errors = TRANSIENT_ERRORS
-) -> Verdict:
-    """What an attempt that ended with `error` tells a circuit breaker.
+def verdict_on(error: BaseException, *, failures: Errors = TRANSIENT_ERRORS) -> Verdict:
+    """Return what an attempt that ended with `error` tells a circuit breaker.
 
     Args:
         error: What the attempt raised.
-        probe: Whether the attempt was a half-open breaker's probe. One that found no free
-            connection in the pool never met the server.
         failures: The exceptions that count as failures.
     """
-    if isinstance(error, _OUR_OWN) or not isinstance(error, failures):
-        return Verdict.NONE
-    if probe and isinstance(error, _NO_PLACE_IN_THE_POOL):
-        return Verdict.NONE
-    return Verdict.FAILURE
+    is_ours = (
+        isinstance(error, (*_OUR_OWN, *_NO_PLACE_IN_THE_POOL))
+        or causes.is_closed_locally(error)
+        or causes.is_out_of_resources(error)
+        or causes.is_out_of_streams(error)
+    )
+    return Verdict.FAILURE if _counts_as(error, failures) and not is_ours else Verdict.NONE
 
 
-def delivery_of(error: BaseException, *, began_to_send: bool | None = None) -> Delivery:
-    """Whether the server can have acted on an attempt that ended with `error`.
+def delivery_of(
+    error: BaseException, *, began_to_send: bool | None = None, stream_id: int | None = None
+) -> Delivery:
+    """Return whether the server can have acted on an attempt that ended with `error`.
 
     Args:
         error: What the attempt raised.
         began_to_send: Whether the request is known to have begun to be sent; None when that is not
             known. Then the exception's class counts, if httpcore raised it: other transports are
             known to report a connection that broke after the request was sent as ConnectError.
+        stream_id: The HTTP/2 stream of the request, if it is known.
     """
     # 1. Rejected here: it went nowhere.
-    # 2. What was seen goes before what can be concluded.
-    # 3. httpcore tells by the class.
-    # 4. Anybody else's exception proves nothing.
+    # 2. What the server said goes before what was seen here,
+    # 3. and what was seen before what can be concluded.
+    # 4. httpcore tells by the class.
+    # 5. Anybody else's exception proves nothing.
     if isinstance(error, RequestRejectedError):
         return Delivery.NOT_SENT
     if isinstance(error, ResponseTooLargeError):
         return Delivery.ANSWERED
+    if causes.proves_unprocessed(error, stream_id) or causes.is_out_of_streams(error):
+        return Delivery.NOT_SENT
     if began_to_send is not None:
         return Delivery.UNCERTAIN if began_to_send else Delivery.NOT_SENT
-    told = isinstance(error, NOT_SENT_ERRORS) and _is_by_httpcore(error)
+    told = isinstance(error, NOT_SENT_ERRORS) and causes.is_by_httpcore(error)
     return Delivery.NOT_SENT if told else Delivery.UNCERTAIN
-
-
-def valid_statuses(name: str, statuses: Collection[int]) -> frozenset[int]:
-    """Refuse a set of statuses that cannot be what its author meant.
-
-    Raises:
-        TypeError: It is not a collection of whole numbers.
-        ValueError: One of them is no HTTP status (RFC 9110, section 15: 100 to 599).
-    """
-    plausible = isinstance(statuses, Collection) and not isinstance(statuses, str | bytes)
-    if not plausible or not all(isinstance(status, int) for status in statuses):
-        raise TypeError(f"{name} must be a collection of whole numbers, got {statuses!r}")
-    if strange := sorted(set(statuses) - _STATUSES):
-        raise ValueError(f"{name} must be HTTP statuses from 100 to 599, got {strange}")
-    return frozenset(statuses)
 
 
 def valid_errors(name: str, errors: Collection[type[Exception]]) -> Errors:
@@ -166,19 +140,18 @@ def valid_errors(name: str, errors: Collection[type[Exception]]) -> Errors:
     return tuple(errors)
 
 
-def _is_by_httpcore(error: BaseException) -> bool:
-    return type(error.__cause__).__module__.partition(".")[0] in family.CORES
+def _counts_as(error: BaseException, kinds: Errors) -> bool:
+    """Return whether `error` is of one of `kinds`, under its own name or under its true one.
 
-
-def _is_certificate_failure(error: BaseException) -> bool:
-    return any(isinstance(e, ssl.SSLCertVerificationError) for e in chain_of(error))
-
-
-def chain_of(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception, what it was raised from, and so on."""
-    # httpcore raises with `from None`, which hides the cause but leaves the context in place.
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__context__ if error.__cause__ is None else error.__cause__
+    httpcore calls a breach of HTTP/2 by the server a LocalProtocolError, and lets an `ssl.SSLError`
+    through where a damaged record breaks the connection.
+    """
+    if isinstance(error, kinds):
+        return True
+    if isinstance(error, ssl.SSLError):
+        return issubclass(_BROKEN_CONNECTION, kinds)
+    if not isinstance(error, _DISGUISES):
+        return False
+    if causes.is_out_of_streams(error):
+        return issubclass(_NO_PLACE_IN_THE_POOL[0], kinds)
+    return issubclass(_BREACH_BY_SERVER, kinds) and causes.is_breach_by_server(error)

@@ -9,9 +9,9 @@ from typing import Final
 import anyio
 import httpx
 
+from walltrack.core.delivery import Delivery
 from walltrack.core.exceptions import RequestRejectedError
 from walltrack.core.extensions import DELIVERY, GATE
-from walltrack.core.outcome import Delivery
 from walltrack.http.cancellation import OwnCancellation
 from walltrack.http.evidence import delivery_after
 from walltrack.http.release import MAX_DRAIN_BYTES, discard, release

@@ -15,7 +15,7 @@ from walltrack.core.extensions import time_left
 from walltrack.core.family import BYTES_IN_MEMORY
 from walltrack.core.keyed import Keyed
 from walltrack.core.naming import origin_of, path_of, service_of
-from walltrack.core.outcome import FAILURE_STATUSES, valid_statuses
+from walltrack.core.statuses import DEFAULT_RETRY_STATUSES, valid_statuses
 from walltrack.hedging.latency import MovingPercentile
 from walltrack.hedging.pair import Pair
 from walltrack.http.cancellation import OwnCancellation
@@ -74,7 +74,7 @@ class HedgingTransport(WrappingTransport):
         methods: AbstractSet[str] = HEDGED_METHODS,
         budget: RetryBudget | None = None,
         key: Callable[[httpx.Request], Hashable] = origin_of,
-        statuses: AbstractSet[int] = FAILURE_STATUSES,
+        statuses: AbstractSet[int] = DEFAULT_RETRY_STATUSES,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
         listener: Listener | None = log_event,

@@ -5,8 +5,9 @@ from typing import Any
 
 import httpx
 
+from walltrack.core.delivery import Delivery
 from walltrack.core.extensions import DELIVERY, TRACE
-from walltrack.core.outcome import Delivery, delivery_of
+from walltrack.core.outcome import delivery_of
 
 Trace = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 
@@ -25,6 +26,8 @@ class SendTrace:
         self._chained = chained
         self._seen = False
         self._sending = False
+        self.stream_id: int | None = None
+        """The HTTP/2 stream of the request, once it has one."""
 
     async def __call__(self, name: str, info: Mapping[str, Any]) -> None:
         """Note a step."""
@@ -32,6 +35,7 @@ class SendTrace:
         if name.endswith("send_request_headers.started"):
             own = info["request"].method != b"CONNECT" or self._asks_proxy_itself
             self._sending = self._sending or own
+            self.stream_id = info.get("stream_id", self.stream_id)
         if self._chained is not None:
             await self._chained(name, info)
 
@@ -43,6 +47,7 @@ class SendTrace:
     def forget(self) -> None:
         """Begin the next attempt."""
         self._seen = self._sending = False
+        self.stream_id = None
 
 
 def delivery_after(request: httpx.Request, error: Exception) -> Delivery:
@@ -59,5 +64,6 @@ def delivery_after(request: httpx.Request, error: Exception) -> Delivery:
     if isinstance(stated, Delivery):
         return stated
     trace = request.extensions.get(TRACE)
-    began_to_send = trace.began_to_send if isinstance(trace, SendTrace) else None
-    return delivery_of(error, began_to_send=began_to_send)
+    if not isinstance(trace, SendTrace):
+        return delivery_of(error)
+    return delivery_of(error, began_to_send=trace.began_to_send, stream_id=trace.stream_id)

@@ -14,7 +14,7 @@ from walltrack.core.exceptions import RateLimitError
 from walltrack.core.extensions import time_left
 from walltrack.core.keyed import Keyed
 from walltrack.core.naming import origin_of, path_of, service_of
-from walltrack.core.outcome import valid_statuses
+from walltrack.core.statuses import valid_statuses
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.rate_limit.headers import TELLING, TELLING_LENGTHS, asked_to_wait
 from walltrack.rate_limit.token_bucket import TokenBucket

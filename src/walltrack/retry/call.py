@@ -7,10 +7,10 @@ import httpx
 
 from walltrack.core import family
 from walltrack.core.backoff import parse_retry_after
+from walltrack.core.delivery import Delivery
 from walltrack.core.events import RetryScheduled, RetryStopped, StopReason
 from walltrack.core.extensions import ATTEMPT, REPORT, TRACE, CallReport, Gate, time_left
 from walltrack.core.naming import path_of, service_of
-from walltrack.core.outcome import Delivery
 from walltrack.http.evidence import SendTrace, delivery_after
 from walltrack.http.requests import OneShotStream, can_replay, copy_of
 from walltrack.http.waits import Waits

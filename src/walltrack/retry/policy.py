@@ -9,12 +9,8 @@ from walltrack.core import validation
 from walltrack.core.backoff import Backoff, Random
 from walltrack.core.delivery import Delivery
 from walltrack.core.events import StopReason
-from walltrack.core.outcome import (
-    FAILURE_STATUSES,
-    TRANSIENT_ERRORS,
-    valid_errors,
-    valid_statuses,
-)
+from walltrack.core.outcome import TRANSIENT_ERRORS, valid_errors
+from walltrack.core.statuses import DEFAULT_RETRY_STATUSES, valid_statuses
 
 NonIdempotent = Literal["keyed", "proven", "always", "never"]
 
@@ -89,7 +85,7 @@ class RetryPolicy:
 
     max_retries: int = 3
     backoff: Backoff = Backoff()
-    statuses: AbstractSet[int] = FAILURE_STATUSES
+    statuses: AbstractSet[int] = DEFAULT_RETRY_STATUSES
     exceptions: tuple[type[Exception], ...] = TRANSIENT_ERRORS
     max_retry_after: float = 60.0
     non_idempotent: NonIdempotent = "keyed"

@@ -15,7 +15,8 @@ from walltrack.core.events import Listener, StopReason
 from walltrack.core.exceptions import RequestRejectedError
 from walltrack.core.extensions import ATTEMPT, ATTEMPTS, DEADLINE, GATE, RETRY, deadline_of
 from walltrack.core.family import BYTES_IN_MEMORY
-from walltrack.core.outcome import FAILURE_STATUSES, is_retryable
+from walltrack.core.outcome import is_retryable
+from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
 from walltrack.http.body import ReadAhead, reading_ahead, take_body
 from walltrack.http.release import discard, release
 from walltrack.http.wrapper import WrappingTransport
@@ -237,7 +238,7 @@ class RetryTransport(WrappingTransport):
 
 
 def _fund(budget: RetryBudget, response: httpx.Response) -> None:
-    if response.status_code not in FAILURE_STATUSES:  # whatever the policy retries
+    if response.status_code not in DEFAULT_RETRY_STATUSES:  # whatever the policy retries
         budget.deposit()
 
 

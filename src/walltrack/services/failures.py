@@ -4,6 +4,8 @@ from urllib.parse import unquote_plus
 
 import httpx
 
+from walltrack.core.causes import chain_of
+from walltrack.core.delivery import Delivery
 from walltrack.core.exceptions import (
     ExternalServiceError,
     ResponseTooLargeError,
@@ -11,7 +13,7 @@ from walltrack.core.exceptions import (
 )
 from walltrack.core.extensions import ATTEMPTS, CallReport
 from walltrack.core.naming import path_of
-from walltrack.core.outcome import Delivery, chain_of, delivery_of
+from walltrack.core.outcome import delivery_of
 
 
 def of_response(service: str, response: httpx.Response) -> ExternalServiceError:

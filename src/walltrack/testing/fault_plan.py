@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from walltrack.core import validation
-from walltrack.core.outcome import valid_errors, valid_statuses
+from walltrack.core.outcome import valid_errors
+from walltrack.core.statuses import valid_statuses
 
 NO_CUT: Final = -1.0
 

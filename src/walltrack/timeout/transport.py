@@ -8,10 +8,10 @@ import anyio
 import httpx
 
 from walltrack.core import family, validation
+from walltrack.core.delivery import Delivery
 from walltrack.core.exceptions import TimeLimitExceededError
 from walltrack.core.extensions import DEADLINE, DELIVERY, GATE, deadline_of
 from walltrack.core.naming import service_of
-from walltrack.core.outcome import Delivery
 from walltrack.http.cancellation import OwnCancellation
 from walltrack.http.watched_body import WatchedBody, watched
 from walltrack.http.wrapper import WrappingTransport

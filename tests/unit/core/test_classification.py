@@ -68,9 +68,7 @@ def test_the_first_function_that_says_something_wins() -> None:
         return classify
 
     final = Classification(retry=False)
-    classifier = Classifier(
-        [function(1, None), function(2, final), function(3, None)], print
-    )
+    classifier = Classifier([function(1, None), function(2, final), function(3, None)], print)
     assert classifier(answered()) is final
     assert asked == [1, 2]
 

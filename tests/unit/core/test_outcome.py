@@ -8,49 +8,47 @@ import httpx
 import pytest
 import trio
 
+from walltrack.core.delivery import Delivery
 from walltrack.core.exceptions import (
     CircuitBreakerOpenError,
     RequestRejectedError,
     ResponseTooLargeError,
 )
 from walltrack.core.outcome import (
-    FAILURE_STATUSES,
-    Delivery,
     Verdict,
     delivery_of,
     is_retryable,
     valid_errors,
-    valid_statuses,
     verdict_on,
 )
 
 FAILURE, NONE = Verdict.FAILURE, Verdict.NONE
 NOT_SENT, UNCERTAIN = Delivery.NOT_SENT, Delivery.UNCERTAIN
 
-# error, retried, what a breaker counts, the same for a probe, delivery
-TABLE: list[tuple[BaseException, bool, Verdict, Verdict, Delivery]] = [
-    (httpx.ConnectError("e"), True, FAILURE, FAILURE, NOT_SENT),
-    (httpx.ConnectTimeout("e"), True, FAILURE, FAILURE, NOT_SENT),
-    (httpx.ProxyError("e"), True, FAILURE, FAILURE, NOT_SENT),
-    (httpx.PoolTimeout("e"), True, FAILURE, NONE, NOT_SENT),
-    (httpx.ReadTimeout("e"), True, FAILURE, FAILURE, UNCERTAIN),
-    (httpx.WriteTimeout("e"), True, FAILURE, FAILURE, UNCERTAIN),
-    (httpx.ReadError("e"), True, FAILURE, FAILURE, UNCERTAIN),
-    (httpx.WriteError("e"), True, FAILURE, FAILURE, UNCERTAIN),
-    (httpx.CloseError("e"), True, FAILURE, FAILURE, UNCERTAIN),
-    (httpx.RemoteProtocolError("e"), True, FAILURE, FAILURE, UNCERTAIN),
-    (httpx.UnsupportedProtocol("e"), False, NONE, NONE, NOT_SENT),
-    (httpx.LocalProtocolError("e"), False, NONE, NONE, UNCERTAIN),
-    (CircuitBreakerOpenError("api"), False, NONE, NONE, NOT_SENT),
-    (RequestRejectedError("api"), False, NONE, NONE, NOT_SENT),
-    (asyncio.CancelledError(), False, NONE, NONE, UNCERTAIN),
-    (trio.Cancelled.__new__(trio.Cancelled), False, NONE, NONE, UNCERTAIN),
-    (KeyboardInterrupt(), False, NONE, NONE, UNCERTAIN),
-    (httpx.DecodingError("e"), False, NONE, NONE, UNCERTAIN),
-    (httpx.TooManyRedirects("e"), False, NONE, NONE, UNCERTAIN),
-    (httpx.InvalidURL("e"), False, NONE, NONE, UNCERTAIN),
-    (ValueError("e"), False, NONE, NONE, UNCERTAIN),
-    (OSError("e"), False, NONE, NONE, UNCERTAIN),
+# error, retried, what a breaker counts, delivery
+TABLE: list[tuple[BaseException, bool, Verdict, Delivery]] = [
+    (httpx.ConnectError("e"), True, FAILURE, NOT_SENT),
+    (httpx.ConnectTimeout("e"), True, FAILURE, NOT_SENT),
+    (httpx.ProxyError("e"), True, FAILURE, NOT_SENT),
+    (httpx.PoolTimeout("e"), True, NONE, NOT_SENT),
+    (httpx.ReadTimeout("e"), True, FAILURE, UNCERTAIN),
+    (httpx.WriteTimeout("e"), True, FAILURE, UNCERTAIN),
+    (httpx.ReadError("e"), True, FAILURE, UNCERTAIN),
+    (httpx.WriteError("e"), True, FAILURE, UNCERTAIN),
+    (httpx.CloseError("e"), True, FAILURE, UNCERTAIN),
+    (httpx.RemoteProtocolError("e"), True, FAILURE, UNCERTAIN),
+    (httpx.UnsupportedProtocol("e"), False, NONE, NOT_SENT),
+    (httpx.LocalProtocolError("e"), False, NONE, UNCERTAIN),
+    (CircuitBreakerOpenError("api"), False, NONE, NOT_SENT),
+    (RequestRejectedError("api"), False, NONE, NOT_SENT),
+    (asyncio.CancelledError(), False, NONE, UNCERTAIN),
+    (trio.Cancelled.__new__(trio.Cancelled), False, NONE, UNCERTAIN),
+    (KeyboardInterrupt(), False, NONE, UNCERTAIN),
+    (httpx.DecodingError("e"), False, NONE, UNCERTAIN),
+    (httpx.TooManyRedirects("e"), False, NONE, UNCERTAIN),
+    (httpx.InvalidURL("e"), False, NONE, UNCERTAIN),
+    (ValueError("e"), False, NONE, UNCERTAIN),
+    (OSError("e"), False, NONE, UNCERTAIN),
 ]
 
 
@@ -78,13 +76,7 @@ def test_what_a_breaker_counts(error: BaseException, verdict: Verdict) -> None:
     assert verdict_on(error) is verdict
 
 
-@pytest.mark.parametrize(("error", "verdict"), [(row[0], row[3]) for row in TABLE], ids=name)
-def test_what_a_breaker_counts_of_a_probe(error: BaseException, verdict: Verdict) -> None:
-    """Only a probe that got no connection from the pool differs: it has not met the service."""
-    assert verdict_on(error, probe=True) is verdict
-
-
-@pytest.mark.parametrize(("error", "delivery"), [(row[0], row[4]) for row in TABLE], ids=name)
+@pytest.mark.parametrize(("error", "delivery"), [(row[0], row[3]) for row in TABLE], ids=name)
 def test_whether_the_server_can_have_acted(error: BaseException, delivery: Delivery) -> None:
     """Of httpcore's errors those that come before the first byte prove that nothing was sent."""
     assert delivery_of(by_httpcore(error)) is delivery
@@ -138,12 +130,6 @@ def test_what_was_seen_goes_before_the_class(
     assert delivery_of(by_httpcore(error), began_to_send=began) is delivery
 
 
-@pytest.mark.parametrize("status", range(100, 600))
-def test_which_statuses_fail(status: int) -> None:
-    """429 and every 5xx fail; every other status is the answer."""
-    assert (status in FAILURE_STATUSES) is (status == 429 or status >= 500)
-
-
 def certificate_error() -> ssl.SSLCertVerificationError:
     """What the standard library raises for a certificate that is not to be trusted."""
     return ssl.SSLCertVerificationError("certificate has expired")
@@ -194,7 +180,6 @@ def test_a_certificate_that_fails_verification(failed: Any) -> None:  # noqa: AN
 
     assert not is_retryable(error)
     assert verdict_on(error) is FAILURE
-    assert verdict_on(error, probe=True) is FAILURE
 
 
 def test_another_failure_of_tls_is_retried() -> None:
@@ -241,27 +226,6 @@ def test_a_bad_certificate_is_not_retried_whatever_the_set() -> None:
     assert not is_retryable(certificate_error(), (OSError,))
 
 
-@pytest.mark.parametrize("statuses", [{500, 404}, [404, 500, 500], (404, 500), range(100, 600), []])
-def test_statuses_become_a_frozen_set(statuses: Any) -> None:  # noqa: ANN401 - any collection
-    """Any collection of statuses is taken, from 100 to 599, an empty one too."""
-    assert valid_statuses("statuses", statuses) == frozenset(statuses)
-
-
-@pytest.mark.parametrize("statuses", ["503", b"503", ["503"], [503.0], [None]])
-def test_statuses_of_other_types_are_refused(statuses: Any) -> None:  # noqa: ANN401 - bad on purpose
-    """What holds no whole numbers is refused by name, text and bytes included."""
-    with pytest.raises(TypeError, match=r"^statuses must be a collection of whole numbers, got "):
-        valid_statuses("statuses", statuses)
-
-
-@pytest.mark.parametrize("strange", [99, 600, 0, -1, True])
-def test_numbers_that_are_no_status_are_refused(strange: int) -> None:
-    """The message tells which ones."""
-    message = rf"^statuses must be HTTP statuses from 100 to 599, got \[{strange}\]$"
-    with pytest.raises(ValueError, match=message):
-        valid_statuses("statuses", [503, strange])
-
-
 @pytest.mark.parametrize("errors", [[], [ValueError], (ValueError, httpx.HTTPError)])
 def test_errors_become_a_tuple(errors: Any) -> None:  # noqa: ANN401 - any collection
     """Any collection of exception classes is taken, an empty one too."""
@@ -277,15 +241,6 @@ def test_what_must_not_be_caught_is_refused(strange: Any) -> None:  # noqa: ANN4
     """A cancellation, an instance or anything else that is no class of Exception is refused."""
     with pytest.raises(TypeError, match=r"^exceptions must be subclasses of Exception, got "):
         valid_errors("exceptions", [ValueError, strange])
-
-
-@pytest.mark.parametrize(
-    "given", [503, None, iter([503])], ids=["one number", "None", "an iterator"]
-)
-def test_statuses_that_are_no_collection_are_refused(given: Any) -> None:  # noqa: ANN401 - bad on purpose
-    """A single status, or an iterator that would be empty the next time, is refused by name."""
-    with pytest.raises(TypeError, match=r"^statuses must be a collection"):
-        valid_statuses("statuses", given)
 
 
 @pytest.mark.parametrize(

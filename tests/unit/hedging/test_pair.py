@@ -7,7 +7,7 @@ import pytest
 from tests.support import Body, Scripted, Step, get, post, without_gc
 from walltrack import CircuitBreakerOpenError, Delivery
 from walltrack.core.extensions import DELIVERY, GATE, TRACE
-from walltrack.core.outcome import FAILURE_STATUSES
+from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
 from walltrack.hedging.pair import Pair
 from walltrack.http.cancellation import OwnCancellation
 from walltrack.http.evidence import SendTrace
@@ -31,9 +31,9 @@ async def make(pair: Pair, first: Step | None, second: Step | None = None) -> Pa
     """The pair with its attempts made, the first one last: as if it took longer."""
     both, own = anyio.CancelScope(), OwnCancellation()
     if second is not None:
-        await pair.add_second().make(Scripted(second), FAILURE_STATUSES, both, own)
+        await pair.add_second().make(Scripted(second), DEFAULT_RETRY_STATUSES, both, own)
     if first is not None:
-        await pair.first.make(Scripted(first), FAILURE_STATUSES, both, own)
+        await pair.first.make(Scripted(first), DEFAULT_RETRY_STATUSES, both, own)
     return pair
 
 

@@ -9,7 +9,8 @@ import pytest
 from walltrack.core.backoff import Backoff
 from walltrack.core.delivery import Delivery
 from walltrack.core.events import StopReason
-from walltrack.core.outcome import FAILURE_STATUSES, TRANSIENT_ERRORS
+from walltrack.core.outcome import TRANSIENT_ERRORS
+from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
 from walltrack.retry.policy import Attempt, NonIdempotent, RetryPolicy, Wait
 
 RNG = random.Random(7)  # noqa: S311 - jitter is no secret
@@ -31,7 +32,7 @@ def test_defaults() -> None:
     promised = RetryPolicy(
         max_retries=3,
         backoff=Backoff(base=1.0, factor=2.0, cap=4.0, jitter="none"),
-        statuses=FAILURE_STATUSES,
+        statuses=DEFAULT_RETRY_STATUSES,
         exceptions=TRANSIENT_ERRORS,
         max_retry_after=60.0,
         non_idempotent="keyed",

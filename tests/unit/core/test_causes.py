@@ -1,0 +1,194 @@
+import errno
+import ssl
+from collections.abc import Callable
+
+import anyio
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.exceptions
+import httpcore
+import httpx
+import pytest
+import trio
+
+from walltrack.core import causes
+from walltrack.core.delivery import Delivery
+from walltrack.core.outcome import Verdict, delivery_of, is_retryable, verdict_on
+
+
+def caused(kind: type[Exception], *chain: BaseException) -> Exception:
+    """An exception of httpx's with what it comes from, the nearest cause first."""
+    error = link = kind("e")
+    for cause in chain:
+        link.__cause__ = cause
+        link = cause  # type: ignore[assignment]
+    return error
+
+
+def event(name: str, **fields: object) -> h2.events.Event:
+    """An event of h2's."""
+    made: h2.events.Event = object.__new__(getattr(h2.events, name))
+    for field, value in fields.items():
+        setattr(made, field, value)
+    return made
+
+
+# On this side
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENOMEM]
+)
+def test_what_this_machine_lacks_is_not_held_against_the_service(number: int) -> None:
+    """No file, port or memory is left: worth another attempt, and no failure of the service."""
+    error = caused(httpx.ConnectError, httpcore.ConnectError(), OSError(number, "e"))
+    assert is_retryable(error)
+    assert verdict_on(error) is Verdict.NONE
+    assert delivery_of(error) is Delivery.NOT_SENT
+
+
+def test_a_service_that_refuses_is_held_against_it() -> None:
+    """Another number is the other side's."""
+    error = caused(httpx.ConnectError, httpcore.ConnectError(), OSError(errno.ECONNREFUSED, "e"))
+    assert verdict_on(error) is Verdict.FAILURE
+
+
+@pytest.mark.parametrize(
+    ("numbers", "verdict"),
+    [
+        ((errno.EMFILE, errno.EMFILE), Verdict.NONE),
+        ((errno.EADDRNOTAVAIL, errno.ECONNREFUSED), Verdict.FAILURE),
+        ((errno.ECONNREFUSED, errno.EADDRNOTAVAIL), Verdict.FAILURE),
+    ],
+)
+def test_of_several_addresses_one_that_answered_counts(
+    numbers: tuple[int, ...], verdict: Verdict
+) -> None:
+    """A machine without IPv6 cannot use such an address; that IPv4 is refused is the service's."""
+    group = ExceptionGroup("addresses", [OSError(number, "e") for number in numbers])
+    error = caused(httpx.ConnectError, httpcore.ConnectError(), OSError("all failed"), group)
+    assert verdict_on(error) is verdict
+
+
+@pytest.mark.parametrize("closed", [anyio.ClosedResourceError(), trio.ClosedResourceError()])
+def test_what_was_closed_here_is_neither_retried_nor_counted(closed: Exception) -> None:
+    """Somebody closed the pool while the connection was in use."""
+    error = caused(httpx.ReadError, httpcore.ReadError(), closed)
+    assert not is_retryable(error)
+    assert verdict_on(error) is Verdict.NONE
+    assert delivery_of(error) is Delivery.UNCERTAIN
+
+
+def test_what_the_server_closed_is_retried_and_counted() -> None:
+    """A reset is a broken resource, and no closed one."""
+    error = caused(httpx.ReadError, httpcore.ReadError(), anyio.BrokenResourceError())
+    assert is_retryable(error)
+    assert verdict_on(error) is Verdict.FAILURE
+
+
+def test_another_packages_closed_resource_is_none() -> None:
+    """The name alone does not tell."""
+    closed = type("ClosedResourceError", (Exception,), {"__module__": "elsewhere"})()
+    assert not causes.is_closed_locally(caused(httpx.ReadError, closed))
+
+
+def test_a_connection_without_a_stream_left_sent_nothing() -> None:
+    """Httpcore calls it a protocol error of ours; it is a full pool."""
+    error = caused(
+        httpx.LocalProtocolError,
+        httpcore.LocalProtocolError(),
+        h2.exceptions.TooManyStreamsError("e"),
+    )
+    assert is_retryable(error)
+    assert not is_retryable(error, (httpx.ReadError,))
+    assert verdict_on(error) is Verdict.NONE
+    assert delivery_of(error, began_to_send=True) is Delivery.NOT_SENT
+
+
+# On the other side
+
+
+def test_a_damaged_record_is_a_broken_connection() -> None:
+    """Asyncio lets the `ssl.SSLError` through as it is."""
+    error = ssl.SSLError("record layer failure")
+    assert is_retryable(error)
+    assert not is_retryable(error, (httpx.ConnectError,))
+    assert verdict_on(error) is Verdict.FAILURE
+    assert delivery_of(error) is Delivery.UNCERTAIN
+
+
+def client() -> h2.connection.H2Connection:
+    """An HTTP/2 connection with a request under way."""
+    connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+    connection.initiate_connection()
+    connection.send_headers(
+        1, [(":method", "GET"), (":path", "/"), (":scheme", "https"), (":authority", "a.test")]
+    )
+    return connection
+
+
+def reads_nonsense(connection: h2.connection.H2Connection) -> None:
+    """The server sends a frame of headers on stream 0."""
+    connection.receive_data(b"\x00\x00\x00\x01\x04\x00\x00\x00\x00")
+
+
+def sends_nonsense(connection: h2.connection.H2Connection) -> None:
+    """The request itself breaks the rules."""
+    connection.send_headers(3, [("no-pseudo-header", "comes before")], end_stream=False)
+
+
+def raised_by(act: Callable[[h2.connection.H2Connection], None]) -> Exception:
+    """What httpx makes of what h2 raises."""
+    connection = client()
+    try:
+        act(connection)
+    except h2.exceptions.H2Error as error:
+        return caused(httpx.LocalProtocolError, httpcore.LocalProtocolError(), error)
+    raise AssertionError("h2 found nothing wrong")  # pragma: no cover
+
+
+def test_a_breach_by_the_server_is_a_failure_of_the_service() -> None:
+    """Whatever httpcore calls it; like a RemoteProtocolError."""
+    error = raised_by(reads_nonsense)
+    assert is_retryable(error)
+    assert not is_retryable(error, (httpx.ReadError,))
+    assert verdict_on(error) is Verdict.FAILURE
+    assert delivery_of(error) is Delivery.UNCERTAIN
+
+
+def test_a_breach_by_the_request_is_its_own() -> None:
+    """The same request would fail again, and the service has no part in it."""
+    error = raised_by(sends_nonsense)
+    assert not is_retryable(error)
+    assert verdict_on(error) is Verdict.NONE
+
+
+def test_a_breach_of_another_protocol_is_our_own() -> None:
+    """Without h2 in the chain a LocalProtocolError says that the request was wrong."""
+    assert not is_retryable(caused(httpx.LocalProtocolError, httpcore.LocalProtocolError()))
+
+
+@pytest.mark.parametrize(
+    ("told", "stream_id", "unprocessed"),
+    [
+        (event("StreamReset", error_code=h2.errors.ErrorCodes.REFUSED_STREAM), None, True),
+        (event("StreamReset", error_code=h2.errors.ErrorCodes.INTERNAL_ERROR), None, False),
+        (event("ConnectionTerminated", last_stream_id=0), None, True),
+        (event("ConnectionTerminated", last_stream_id=3), None, False),
+        (event("ConnectionTerminated", last_stream_id=3), 3, False),
+        (event("ConnectionTerminated", last_stream_id=3), 5, True),
+        (event("ConnectionTerminated", last_stream_id=None), 5, False),
+        ("text", 5, False),
+    ],
+)
+def test_a_server_may_prove_that_it_did_not_act(
+    told: object, stream_id: int | None, *, unprocessed: bool
+) -> None:
+    """REFUSED_STREAM, and GOAWAY below the stream, whatever was sent."""
+    error = caused(httpx.RemoteProtocolError, httpcore.RemoteProtocolError(told))
+    delivery = Delivery.NOT_SENT if unprocessed else Delivery.UNCERTAIN
+    assert delivery_of(error, began_to_send=True, stream_id=stream_id) is delivery
+    assert is_retryable(error)
+    assert verdict_on(error) is Verdict.FAILURE
