@@ -62,7 +62,7 @@ class Backoff:
             previous: What this gave for the retry before; for the first one it is not read.
             rng: Source of randomness; without jitter it is not touched.
         """
-        ceiling = self._ceiling(retry)
+        ceiling = self.ceiling(retry)
         match self.jitter:
             case "full":
                 return rng.uniform(0.0, ceiling)
@@ -73,7 +73,8 @@ class Backoff:
                 return min(rng.uniform(self.base, upper), self.cap)
         return ceiling
 
-    def _ceiling(self, retry: int) -> float:
+    def ceiling(self, retry: int) -> float:
+        """Return the delay before a retry as it is without jitter, in seconds."""
         try:
             return min(self.base * self.factor**retry, self.cap)
         except OverflowError:

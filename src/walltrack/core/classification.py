@@ -16,17 +16,19 @@ class Outcome:
 
     Args:
         request: What was sent.
-        response: What was answered; None if nothing was. Do not read its body: see `content`.
+        response: What was answered; None if nothing was. Do not read it: see `content`.
         error: What the attempt raised; None if it was answered.
         attempt: The number of the attempt, from 1.
-        body: The body as it came over the wire, if it is in memory.
+        content: The decoded body, if it is in memory; else None. In memory are the bodies of error
+            responses of up to 64 KiB, and those that are read inside the attempt: see the `body` of
+            `RetryTransport`.
     """
 
     request: httpx.Request
     response: httpx.Response | None = None
     error: BaseException | None = None
     attempt: int = 1
-    body: bytes | None = None
+    content: bytes | None = None
 
     def __repr__(self) -> str:
         ended = type(self.error).__name__ if self.response is None else self.status
@@ -42,28 +44,10 @@ class Outcome:
         """The headers of the response; empty without one."""
         return httpx.Headers() if self.response is None else self.response.headers
 
-    @property
-    def content(self) -> bytes | None:
-        """The decoded body, if it is in memory; else None.
-
-        In memory are the bodies of error responses of up to 64 KiB, and those that are read inside
-        the attempt: see the `body` of `RetryTransport`.
-        """
-        if self.response is None or self.body is None:
-            return None
-        encoded = httpx.ByteStream(self.body)
-        try:
-            return httpx.Response(200, headers=self.response.headers.raw, stream=encoded).read()
-        except httpx.DecodingError:
-            return None
-
     def json(self) -> Any:  # noqa: ANN401 - as it came
         """Return the body as parsed JSON; None if it is not in memory, or not JSON."""
-        content = self.content
-        if content is None:
-            return None
         try:
-            return json.loads(content)
+            return None if self.content is None else json.loads(self.content)
         except ValueError:  # also what is not UTF-8
             return None
 

@@ -167,6 +167,8 @@ class RequestRejectedError(_TransportLayerError):
         request: The request that was refused.
     """
 
+    _service = ""  # by default the request tells, once somebody asks
+
     def __init__(
         self,
         service: str | None = None,
@@ -174,7 +176,8 @@ class RequestRejectedError(_TransportLayerError):
         *,
         request: httpx.Request | None = None,
     ) -> None:
-        self._service = service
+        if service:
+            self._service = service
         self.retry_after = retry_after
         self.request = request  # type: ignore[assignment]  # as above
 

@@ -18,6 +18,9 @@ SERVICE: Final = "walltrack.service"
 ATTEMPTS: Final = "walltrack.attempts"
 """On a response: how many attempts it took, 1 or more."""
 
+IDEMPOTENCY_KEY: Final = "walltrack.idempotency_key"
+"""On a response: the Idempotency-Key of the call, if it had one."""
+
 WHOLE_BODY: Final = "walltrack.whole_body"
 """On a request: True has the whole body read as a part of the attempt, False none of it."""
 
@@ -121,10 +124,12 @@ class CallReport:
     Args:
         attempts: How many attempts were made.
         delivery: Whether the server can have acted on any of them; None while that is not known.
+        idempotency_key: The Idempotency-Key of the call, if it had one.
     """
 
     attempts: int = 1
     delivery: Delivery | None = None
+    idempotency_key: str | None = None
 
     def note(self, attempts: int, delivery: Delivery) -> None:
         """Note how an attempt ended; one that may have been acted on outweighs all others."""

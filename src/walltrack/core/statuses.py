@@ -47,6 +47,16 @@ UNHEALTHY_STATUSES: Final = DEFAULT_RETRY_STATUSES.minus(501, 505)
 """Those that say something of the whole service; 501 and 505 are about the request alone."""
 
 
+class EveryStatus:
+    """Contains every status: each response is to be looked at more closely."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+EVERY_STATUS: Final = EveryStatus()
+
+
 def valid_statuses(name: str, statuses: Collection[int]) -> StatusSet:
     """Refuse a set of statuses that cannot be what its author meant.
 

@@ -17,7 +17,9 @@ ReadAhead = Literal["small", "whole", "stream"]
 SMALL_BODY_BYTES: Final = 64 * 1024
 """A body whose Content-Length is at most this is small."""
 
-_SWITCHING: Final = 101  # protocols: what follows is not a body, and has no end
+SWITCHING: Final = 101
+"""Switching protocols: what follows is not a body, and has no end."""
+
 _PLAUSIBLE_DIGITS: Final = 15
 _SIZE_OF_LENGTH: Final = len("content-length")
 _SIZE_OF_TYPE: Final = len("content-type")
@@ -60,6 +62,15 @@ def _parsed(length: bytes) -> int | None:
     return int(length)
 
 
+def is_part_of_attempt(request: httpx.Request, length: int | None) -> bool:
+    """Return whether a body of that length is read inside the attempt by default."""
+    if request.extensions.get(RETRY) is False:
+        return False
+    whole = request.extensions.get(WHOLE_BODY)
+    is_small = length is not None and length <= SMALL_BODY_BYTES
+    return is_small if whole is None else bool(whole)
+
+
 async def take_body(
     request: httpx.Request, response: httpx.Response, mode: ReadAhead, max_bytes: int
 ) -> None:
@@ -87,7 +98,7 @@ def reading_ahead(
     whole = request.extensions.get(WHOLE_BODY)
     if whole is None and mode != "small":
         whole = mode == "whole"
-    if whole is False or response.status_code == _SWITCHING:
+    if whole is False or response.status_code == SWITCHING:
         return None
     length, is_event_stream = framing_of(response)
     if not whole and (length is None or length > SMALL_BODY_BYTES):

@@ -1,44 +1,29 @@
-"""A call that may take several attempts: what goes out, how it last ended, what to tell."""
+"""The state of one call across its attempts: what is sent, and how the last attempt ended."""
 
 from collections.abc import Callable
 from typing import Any, Final
 
 import httpx
 
-from walltrack.core import family
 from walltrack.core.backoff import parse_retry_after
+from walltrack.core.classification import UNCLASSIFIED, Classification
 from walltrack.core.delivery import Delivery
 from walltrack.core.events import RetryScheduled, RetryStopped, StopReason
-from walltrack.core.extensions import ATTEMPT, REPORT, TRACE, CallReport, Gate, time_left
+from walltrack.core.extensions import ATTEMPT, REPORT, TRACE, CallReport, Gate
 from walltrack.core.naming import path_of, service_of
+from walltrack.core.outcome import is_retryable
+from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
 from walltrack.http.evidence import SendTrace, delivery_after
-from walltrack.http.requests import OneShotStream, can_replay, copy_of
+from walltrack.http.requests import can_replay
 from walltrack.http.waits import Waits
-from walltrack.retry.policy import IDEMPOTENT_METHODS, Attempt, RetryPolicy, Wait
+from walltrack.retry.outgoing import KEY_HEADER
+from walltrack.retry.policy import Attempt, RetryPolicy, Wait
 
-KEY_HEADER: Final = "Idempotency-Key"
-
-
-def outgoing(
-    request: httpx.Request, policy: RetryPolicy, new_key: Callable[[], str]
-) -> httpx.Request:
-    """A copy of a request that is not plain, with what is needed to ask twice safely.
-
-    1. One that may act twice is traced, and carries a key where the policy wants one.
-    2. A body that can be read only once is watched.
-    """
-    clone = copy_of(request)
-    if request.method not in IDEMPOTENT_METHODS:
-        clone.extensions[TRACE] = SendTrace(request.method, request.extensions.get(TRACE))
-        if policy.wants_key(request.method) and KEY_HEADER not in request.headers:
-            clone.headers[KEY_HEADER] = new_key()
-    if isinstance(request.stream, family.ASYNC_STREAMS) and not can_replay(request):
-        clone.stream = OneShotStream(request.stream)
-    return clone
+_SHOULD_RETRY: Final = "x-should-retry"
 
 
 class Call:
-    """A call whose last attempt failed, with a status or an exception.
+    """A call that takes more than a look at its first response.
 
     Args:
         request: What is sent, on every attempt.
@@ -54,8 +39,10 @@ class Call:
         "delivery",
         "ended",
         "gate",
+        "may_be_in_progress",
         "policy",
         "request",
+        "said",
         "waits",
     )
 
@@ -70,16 +57,20 @@ class Call:
         self._report = report if isinstance(report, CallReport) else None
         if self._report is not None:
             self._report.delivery = None  # a redirect is a request of its own
+            self._report.idempotency_key = request.headers.get(KEY_HEADER)
         self.request = request
         self.policy = policy
         self.waits = waits
         self.attempts = 1
         self.backoff = 0.0
         self.gate: Gate | None = None
+        self.may_be_in_progress = False
         self.end(ended)
 
     def begin(self, backoff: float) -> None:
         """Begin the next attempt, after `backoff` seconds of backoff."""
+        if self.delivery is Delivery.UNCERTAIN and KEY_HEADER in self.request.headers:
+            self.may_be_in_progress = True
         self.ended: httpx.Response | Exception | None = None
         self.backoff = backoff
         self.attempts += 1
@@ -98,6 +89,12 @@ class Call:
             if isinstance(ended, Exception)
             else Delivery.ANSWERED
         )
+        self.said = UNCLASSIFIED
+
+    def conclude(self, said: Classification) -> None:
+        """Note what the end of the attempt means."""
+        self.said = said
+        self.delivery = said.delivery or self.delivery
         if self._report is not None:
             self._report.note(self.attempts, self.delivery)
 
@@ -107,7 +104,7 @@ class Call:
             self._report.note(self.attempts, Delivery.UNCERTAIN)
 
     def is_shut(self) -> bool:
-        """Whether the way that the last attempt went is shut by now."""
+        """Return whether the way that the last attempt took is shut by now."""
         return self.gate is not None and self.gate.shut_for() > 0.0
 
     @property
@@ -120,28 +117,67 @@ class Call:
         """The exception that the last attempt ended with, if it was not."""
         return self.ended if isinstance(self.ended, Exception) else None
 
-    def last_attempt(self, wall_clock: Callable[[], float], *, shut: bool) -> Attempt:
-        """What a policy has to know of the last attempt."""
-        response = None if isinstance(self.ended, Exception) else self.ended
+    @property
+    def is_worth_retrying(self) -> bool:
+        """Whether another attempt is likely to help."""
+        # What a classifier says goes before what the server says, and that before the table.
+        if self.said.retry is not None:
+            return self.said.retry
+        if isinstance(self.ended, Exception):
+            return is_retryable(self.ended, self.policy.exceptions)
+        return self.ended is not None and self._says_worth_retrying(self.ended)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the service failed in the last attempt, whatever the policy retries."""
+        if self.said.failure is not None:
+            return self.said.failure
+        response = self.response
+        return response is None or response.status_code in DEFAULT_RETRY_STATUSES
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The Idempotency-Key of the call, if it has one."""
+        key: str | None = self.request.headers.get(KEY_HEADER)
+        return key
+
+    def last_attempt(
+        self, wall_clock: Callable[[], float], *, shut: bool, time_left: float
+    ) -> Attempt:
+        """Return what a policy has to know of the last attempt."""
+        response = self.response
+        retry_after = self.said.retry_after
+        if retry_after is None and response is not None:
+            retry_after = _retry_after(response, wall_clock)
         return Attempt(
             number=self.attempts,
             method=self.request.method,
             delivery=self.delivery,
             status=None if response is None else response.status_code,
-            retry_after=None if response is None else _retry_after(response, wall_clock),
+            retry_after=retry_after,
             replayable=can_replay(self.request),
+            in_progress=self.may_be_in_progress,
             shut=shut,
-            time_left=time_left(self.request.extensions),
+            time_left=time_left,
             previous_delay=self.backoff,
         )
 
     def scheduled(self, wait: Wait) -> RetryScheduled:
-        """The event of another attempt after `wait`."""
+        """Return the event of another attempt after `wait`."""
         return RetryScheduled(**self._described(), delay=wait.delay)
 
     def stopped(self, because: StopReason) -> RetryStopped:
-        """The event of no other attempt."""
+        """Return the event of no other attempt."""
         return RetryStopped(**self._described(), because=because)
+
+    def _says_worth_retrying(self, response: httpx.Response) -> bool:
+        if _SHOULD_RETRY in response.headers:
+            said = response.headers[_SHOULD_RETRY].strip().lower()
+            if said in {"true", "false"}:
+                return bool(said == "true")
+        return self.policy.is_worth_retrying(
+            response.status_code, in_progress=self.may_be_in_progress
+        )
 
     def _described(self) -> dict[str, Any]:
         response = self.response

@@ -3,7 +3,7 @@
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Final, get_args
 
 import httpx
@@ -11,24 +11,33 @@ import httpx
 from walltrack.core import family, validation, waiting
 from walltrack.core.backoff import Random
 from walltrack.core.budget import RetryBudget
+from walltrack.core.classification import UNCLASSIFIED, Classifier, Classify
 from walltrack.core.events import Listener, StopReason
 from walltrack.core.exceptions import RequestRejectedError
-from walltrack.core.extensions import ATTEMPT, ATTEMPTS, DEADLINE, GATE, RETRY, deadline_of
+from walltrack.core.extensions import (
+    ATTEMPT,
+    ATTEMPTS,
+    DEADLINE,
+    GATE,
+    IDEMPOTENCY_KEY,
+    RETRY,
+    time_left,
+)
 from walltrack.core.family import BYTES_IN_MEMORY
-from walltrack.core.outcome import is_retryable
-from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
+from walltrack.core.waiting import time_left_to_caller
 from walltrack.http.body import ReadAhead, reading_ahead, take_body
+from walltrack.http.classify import classified, classified_error
 from walltrack.http.release import discard, release
 from walltrack.http.wrapper import WrappingTransport
-from walltrack.retry.call import Call, outgoing
-from walltrack.retry.policy import IDEMPOTENT_METHODS, RetryPolicy, Wait
-from walltrack.telemetry.emit import emit
+from walltrack.retry.call import Call
+from walltrack.retry.outgoing import Outgoing
+from walltrack.retry.policy import RetryPolicy, Wait
+from walltrack.telemetry.emit import classifier_of, emit
 from walltrack.telemetry.log import log_event
 
 MAX_RESPONSE_BYTES: Final = 100 * 1024 * 1024
 
 _PER_CALL: Final = frozenset({RETRY, GATE, DEADLINE})
-_NO_RETRIES: Final = RetryPolicy(max_retries=0)
 
 
 def _new_key() -> str:
@@ -58,6 +67,8 @@ class RetryTransport(WrappingTransport):
             `"walltrack.retry": False`.
         max_response_bytes: The longest body that is read whole, in bytes as they come over the
             wire; decompressed it may be much longer. Default: 100 MiB.
+        classify: Says what the outcomes of one API mean, where that differs from the default; of
+            several functions the first one that says something wins. See `walltrack.dialects`.
         listener: Called with `RetryScheduled` and `RetryStopped`; None for no events. Default: log
             them.
         clock: Monotonic seconds, to measure a deadline given as a number by.
@@ -79,6 +90,7 @@ class RetryTransport(WrappingTransport):
         budget: RetryBudget | None = None,
         body: ReadAhead = "small",
         max_response_bytes: int = MAX_RESPONSE_BYTES,
+        classify: Classify | Sequence[Classify] | Classifier | None = None,
         listener: Listener | None = log_event,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
@@ -94,16 +106,20 @@ class RetryTransport(WrappingTransport):
             validation.function(name, function)
         validation.function("new_key", new_key)
         super().__init__(transport)
+        self._classifier = classifier_of(classify)
         self._policy = policy
+        self._idempotent = policy.idempotent_methods
+        self._outgoing = Outgoing(
+            policy, new_key, clock, is_classified=self._classifier is not None
+        )
+        self._suspects = self._outgoing.suspects
         self._budget = budget
         self._body: ReadAhead = body
         self._max_response_bytes = max_response_bytes
         self._listener = listener
-        self._clock = clock
         self._sleep = sleep
         self._rng = rng
         self._wall_clock = wall_clock
-        self._new_key = new_key
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._inner!r}, max_retries={self._policy.max_retries})"
@@ -117,21 +133,21 @@ class RetryTransport(WrappingTransport):
             ResponseTooLargeError: The body is to be read whole, and is too long.
             TransportClosedError: The transport was closed while the call waited for a retry.
         """
-        policy = self._policy
+        suspects: Container[int] = self._suspects
         if not _PER_CALL.isdisjoint(request.extensions):
-            policy = self._prepare(request)
+            request, suspects = self._outgoing.prepare_by_extensions(request)
         # Plain: it acts once however often it is sent, and its body is in memory.
-        if (
-            request.method not in IDEMPOTENT_METHODS
+        elif (
+            request.method not in self._idempotent
             or request.stream.__class__ not in BYTES_IN_MEMORY
         ):
-            request = outgoing(request, policy, self._new_key)
+            request, suspects = self._outgoing.prepare(request)
         request.extensions[ATTEMPT] = 1
         waits = self._waits
         response = None
         try:
             response = await self._inner.handle_async_request(request)
-            if response.status_code not in policy.statuses:
+            if response.status_code not in suspects:
                 if not response.is_closed and (
                     reading := reading_ahead(
                         request, response, self._body, self._max_response_bytes
@@ -140,9 +156,9 @@ class RetryTransport(WrappingTransport):
                     await reading
                 response.extensions[ATTEMPTS] = 1
                 if self._budget is not None:
-                    _fund(self._budget, response)
+                    self._budget.deposit()
                 return response
-            call = Call(request, policy, response, waits)
+            call = Call(request, self._outgoing.policy_for(request), response, waits)
         except RequestRejectedError:
             raise
         except BaseException as error:
@@ -150,11 +166,12 @@ class RetryTransport(WrappingTransport):
                 await discard(response)
             if not isinstance(error, Exception):
                 raise
-            call = Call(request, policy, error, waits)
+            call = Call(request, self._outgoing.policy_for(request), error, waits)
         return await self._retry(call)
 
     async def _retry(self, call: Call) -> httpx.Response:
         try:
+            await self._conclude(call)
             while wait := self._decide(call):
                 if call.response is not None:
                     await release(call.request, call.response)
@@ -166,39 +183,49 @@ class RetryTransport(WrappingTransport):
                 if wait.delay > 0.0 and not call.is_shut():
                     with call.waits.ended_by_closing(call.request):
                         await self._sleep(wait.delay)
-                if await self._succeeds(call):
-                    break
+                await self._attempt(call)
             return await self._deliver(call)
         except BaseException:
             if call.response is not None:
                 await discard(call.response)
             raise
 
-    async def _succeeds(self, call: Call) -> bool:
-        """Make one more attempt."""
+    async def _attempt(self, call: Call) -> None:
         try:
-            response = await self._inner.handle_async_request(call.request)
-            call.end(response)
-            if response.status_code in call.policy.statuses:
-                return False
-            await self._take_body(call, response)
+            call.end(await self._inner.handle_async_request(call.request))
         except Exception as error:  # noqa: BLE001 - what is not retried is raised again, as it came
-            if call.response is not None:
-                await discard(call.response)
             call.end(error)
-            return False
         except BaseException:
             call.cancel()
             raise
-        if self._budget is not None:
-            _fund(self._budget, response)
-        return True
+        await self._conclude(call)
+
+    async def _conclude(self, call: Call) -> None:
+        """Find out what the end of an attempt means; a response that is final is read with it."""
+        said = UNCLASSIFIED
+        if (response := call.response) is not None:
+            try:
+                if self._classifier is not None:
+                    said = call.said = await classified(self._classifier, call.request, response)
+                if not call.is_worth_retrying:
+                    await self._take_body(call, response)
+            except Exception as error:  # noqa: BLE001 - as above
+                await discard(response)
+                call.end(error)
+                said = UNCLASSIFIED
+            except BaseException:
+                call.cancel()
+                raise
+        if self._classifier is not None and call.error is not None:
+            said = classified_error(self._classifier, call.request, call.error)
+        call.conclude(said)
 
     def _decide(self, call: Call) -> Wait | None:
         call.gate = call.request.extensions.pop(GATE, None)
-        if call.error is not None and not is_retryable(call.error, call.policy.exceptions):
+        if not call.is_worth_retrying:
             return None
-        last = call.last_attempt(self._wall_clock, shut=call.is_shut())
+        left = min(time_left(call.request.extensions), time_left_to_caller())
+        last = call.last_attempt(self._wall_clock, shut=call.is_shut(), time_left=left)
         decision = call.policy.decide(last, self._rng)
         if isinstance(decision, Wait) and call.waits.over:
             decision = StopReason.TRANSPORT_CLOSED
@@ -218,6 +245,10 @@ class RetryTransport(WrappingTransport):
             if ended is not None and not isinstance(ended, Exception):
                 await self._take_body(call, ended)
                 ended.extensions[ATTEMPTS] = call.attempts
+                if call.idempotency_key is not None:
+                    ended.extensions[IDEMPOTENCY_KEY] = call.idempotency_key
+                if self._budget is not None and not call.has_failed:
+                    self._budget.deposit()
                 return ended
             assert ended is not None  # noqa: S101 - for the type checker: an attempt has ended
             call.ended = None  # see below
@@ -229,25 +260,3 @@ class RetryTransport(WrappingTransport):
 
     async def _take_body(self, call: Call, response: httpx.Response) -> None:
         await take_body(call.request, response, self._body, self._max_response_bytes)
-
-    def _prepare(self, request: httpx.Request) -> RetryPolicy:
-        """Read what the request says of its own call, before anything is sent."""
-        request.extensions.pop(GATE, None)  # of another call: the same request was sent before
-        deadline_of(request.extensions, self._clock)
-        return _policy_of_call(request, self._policy)
-
-
-def _fund(budget: RetryBudget, response: httpx.Response) -> None:
-    if response.status_code not in DEFAULT_RETRY_STATUSES:  # whatever the policy retries
-        budget.deposit()
-
-
-def _policy_of_call(request: httpx.Request, default: RetryPolicy) -> RetryPolicy:
-    given: object = request.extensions.get(RETRY)
-    if given is None:
-        return default
-    if given is False:
-        return _NO_RETRIES
-    if isinstance(given, RetryPolicy):
-        return given
-    raise TypeError(f"extensions[{RETRY!r}] must be a RetryPolicy or False, got {given!r}")

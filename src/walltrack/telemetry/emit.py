@@ -1,8 +1,11 @@
-"""Hand an event to a listener that cannot break the call it hears of."""
+"""Call functions of the caller's that must not break the call: listeners and classifiers."""
 
 import logging
 import sys
+from collections.abc import Sequence
 
+from walltrack.core import validation
+from walltrack.core.classification import Classifier, Classify
 from walltrack.core.events import Event, Listener
 
 # Not structlog: it may be what failed, and the standard library's logging never raises.
@@ -17,6 +20,26 @@ def emit(listener: Listener, event: Event) -> None:
     except Exception as error:
         _cut_off(error, handled)
         _logger.exception("listener failed on %s", event.name)
+
+
+def classifier_of(classify: Classify | Sequence[Classify] | Classifier | None) -> Classifier | None:
+    """Return what asks the functions that a layer was given; one that raises is logged once.
+
+    Raises:
+        TypeError: `classify` is neither a function nor a sequence of functions.
+    """
+    if classify is None or isinstance(classify, Classifier):
+        return classify
+    functions = tuple(classify) if isinstance(classify, Sequence) else (classify,)
+    for function in functions:
+        validation.function("classify", function)
+    return Classifier(functions, _report)
+
+
+def _report(error: Exception) -> None:
+    handled = sys.exception()
+    _cut_off(error, handled.__context__ if handled is error else handled)
+    _logger.error("classify failed; the outcome table decides instead", exc_info=error)
 
 
 def _cut_off(error: BaseException, handled: BaseException | None) -> None:

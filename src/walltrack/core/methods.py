@@ -1,0 +1,51 @@
+"""HTTP methods, and which of them may be repeated."""
+
+from collections.abc import Collection
+from typing import Final
+
+SAFE_METHODS: Final = frozenset(
+    {"GET", "HEAD", "OPTIONS", "TRACE", "PRI", "PROPFIND", "QUERY", "REPORT", "SEARCH"}
+)
+"""Methods that ask for nothing to be changed (IANA HTTP Method Registry)."""
+
+IDEMPOTENT_METHODS: Final = SAFE_METHODS | {
+    "ACL",
+    "BASELINE-CONTROL",
+    "BIND",
+    "CHECKIN",
+    "CHECKOUT",
+    "COPY",
+    "DELETE",
+    "LABEL",
+    "LINK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "MOVE",
+    "ORDERPATCH",
+    "PROPPATCH",
+    "PUT",
+    "REBIND",
+    "UNBIND",
+    "UNCHECKOUT",
+    "UNLINK",
+    "UPDATE",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+}
+"""Methods that may be repeated without acting twice (RFC 9110, 9.2.2, and the same registry)."""
+
+
+def valid_methods(name: str, methods: Collection[str]) -> frozenset[str]:
+    """Return methods in capitals.
+
+    Raises:
+        TypeError: It is not a collection of strings.
+    """
+    plausible = isinstance(methods, Collection) and not isinstance(methods, str | bytes)
+    if not plausible or not all(isinstance(method, str) for method in methods):
+        raise TypeError(f"{name} must be a collection of names, got {methods!r}")
+    return frozenset(method.upper() for method in methods)

@@ -1,0 +1,96 @@
+"""What is sent for a call, and which of its responses need more than a look."""
+
+from collections.abc import Callable, Container
+from typing import Final
+
+import httpx
+
+from walltrack.core import family
+from walltrack.core.extensions import GATE, RETRY, TRACE, deadline_of
+from walltrack.core.family import BYTES_IN_MEMORY
+from walltrack.core.statuses import EVERY_STATUS
+from walltrack.http.evidence import SendTrace
+from walltrack.http.requests import OneShotStream, can_replay, copy_of
+from walltrack.retry.policy import RetryPolicy
+
+KEY_HEADER: Final = "Idempotency-Key"
+
+_NO_RETRIES: Final = RetryPolicy(max_retries=0)
+_ERRORS: Final = frozenset(range(400, 600))
+
+
+class Outgoing:
+    """Prepare requests by the policy of their transport, or by their own.
+
+    Args:
+        policy: The policy of the transport.
+        is_classified: Whether a classifier looks at every response.
+        new_key: Makes the value of an Idempotency-Key.
+        clock: Monotonic seconds, to measure a deadline given as a number by.
+    """
+
+    __slots__ = ("_clock", "_is_classified", "_new_key", "policy", "suspects")
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        new_key: Callable[[], str],
+        clock: Callable[[], float],
+        *,
+        is_classified: bool,
+    ) -> None:
+        self.policy = policy
+        self._new_key = new_key
+        self._clock = clock
+        self._is_classified = is_classified
+        self.suspects = self._suspects_under(policy)
+        """Statuses of responses that need more than a look."""
+
+    def prepare(self, request: httpx.Request) -> tuple[httpx.Request, Container[int]]:
+        """Return what is sent instead of `request`, and the suspect statuses of its responses.
+
+        A request that may act twice is copied and traced, and carries a key where the policy wants
+        one. One whose body can be read only once is copied, and the reading watched.
+        """
+        policy = self.policy_for(request)
+        may_act_twice = request.method not in policy.idempotent_methods
+        if not may_act_twice and type(request.stream) in BYTES_IN_MEMORY:
+            return request, self._suspects_under(policy)
+        clone = copy_of(request)
+        if may_act_twice:
+            clone.extensions[TRACE] = SendTrace(request.method, request.extensions.get(TRACE))
+            if policy.wants_key(request.method) and KEY_HEADER not in request.headers:
+                clone.headers[KEY_HEADER] = self._new_key()
+        if isinstance(request.stream, family.ASYNC_STREAMS) and not can_replay(request):
+            clone.stream = OneShotStream(request.stream)
+        # The response of a call that has a key is to show it, whatever its status.
+        has_key = KEY_HEADER in clone.headers
+        return clone, EVERY_STATUS if has_key else self._suspects_under(policy)
+
+    def prepare_by_extensions(self, request: httpx.Request) -> tuple[httpx.Request, Container[int]]:
+        """Read what the request says of its own call, then `prepare` it."""
+        request.extensions.pop(GATE, None)  # of another call: the same request was sent before
+        deadline_of(request.extensions, self._clock)
+        return self.prepare(request)
+
+    def policy_for(self, request: httpx.Request) -> RetryPolicy:
+        """Return the policy of a request: its own, if it has one.
+
+        Raises:
+            TypeError: Its "walltrack.retry" is neither a RetryPolicy nor False.
+        """
+        given: object = request.extensions.get(RETRY)
+        if given is None:
+            return self.policy
+        if given is False:
+            return _NO_RETRIES
+        if isinstance(given, RetryPolicy):
+            return given
+        raise TypeError(f"extensions[{RETRY!r}] must be a RetryPolicy or False, got {given!r}")
+
+    def _suspects_under(self, policy: RetryPolicy) -> Container[int]:
+        if self._is_classified:
+            return EVERY_STATUS
+        if policy.statuses <= _ERRORS:
+            return _ERRORS  # any error may say by itself that it is worth another attempt
+        return _ERRORS | policy.statuses
