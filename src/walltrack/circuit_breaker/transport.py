@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -15,6 +15,7 @@ from walltrack.circuit_breaker.state import CircuitState
 from walltrack.circuit_breaker.windows import CountWindow, TimeWindow
 from walltrack.core import family, validation
 from walltrack.core.backoff import Backoff, Random
+from walltrack.core.classification import Classifier, Classify
 from walltrack.core.events import (
     CircuitClosed,
     CircuitHalfOpened,
@@ -28,14 +29,16 @@ from walltrack.core.naming import origin_of, service_of
 from walltrack.core.outcome import (
     TRANSIENT_ERRORS,
     Verdict,
+    is_of_service,
     valid_errors,
     verdict_on,
 )
-from walltrack.core.statuses import UNHEALTHY_STATUSES, valid_statuses
+from walltrack.core.statuses import EVERY_STATUS, UNHEALTHY_STATUSES, valid_statuses
+from walltrack.http.classify import classified, classified_error
 from walltrack.http.release import guarded
 from walltrack.http.watched_body import WatchedBody
 from walltrack.http.wrapper import WrappingTransport
-from walltrack.telemetry.emit import emit
+from walltrack.telemetry.emit import classifier_of, emit
 from walltrack.telemetry.log import log_event
 
 
@@ -65,6 +68,8 @@ class CircuitBreakerTransport(WrappingTransport):
         statuses: Responses that count as failures. Default: 429 and every 5xx.
         exceptions: Exceptions that do. Default: timeouts, network and proxy errors, and breaches of
             the protocol by the server. A rejection made in this library is never counted.
+        classify: Says what the outcomes of one API mean, where that differs from `statuses` and
+            `exceptions`; of several functions the first one that says something wins.
         listener: Hears of `CircuitOpened`, `CircuitHalfOpened` and `CircuitClosed`; None: nobody
             does. Default: a structlog entry each.
         clock: Monotonic seconds; every duration is measured by it.
@@ -90,6 +95,7 @@ class CircuitBreakerTransport(WrappingTransport):
         max_breakers: int = 10_000,
         statuses: AbstractSet[int] = UNHEALTHY_STATUSES,
         exceptions: tuple[type[Exception], ...] = TRANSIENT_ERRORS,
+        classify: Classify | Sequence[Classify] | Classifier | None = None,
         listener: Listener | None = log_event,
         clock: Callable[[], float] = time.monotonic,
         rng: Random = random,
@@ -121,6 +127,8 @@ class CircuitBreakerTransport(WrappingTransport):
         self._key = key
         self._statuses = valid_statuses("statuses", statuses)
         self._exceptions = valid_errors("exceptions", exceptions)
+        self._classifier = classifier_of(classify)
+        self._suspects = self._statuses if self._classifier is None else EVERY_STATUS
         self._listener = listener
 
     def __repr__(self) -> str:
@@ -151,7 +159,9 @@ class CircuitBreakerTransport(WrappingTransport):
         except BaseException as error:
             self._settle_by_error(request, ticket, error)
             raise
-        if response.status_code in self._statuses:
+        if response.status_code in self._suspects and (
+            await self._is_failure(request, response, ticket)
+        ):
             await guarded(response, self._settle, request, ticket, Verdict.FAILURE)
         elif not response.is_closed:
             if breaker is not None:
@@ -164,6 +174,18 @@ class CircuitBreakerTransport(WrappingTransport):
         elif breaker is not None or ledger.epoch != ticket:
             await guarded(response, self._settle, request, ticket, Verdict.SUCCESS, breaker)
         return response
+
+    async def _is_failure(
+        self, request: httpx.Request, response: httpx.Response, ticket: int
+    ) -> bool:
+        if self._classifier is None:
+            return True
+        try:
+            said = (await classified(self._classifier, request, response)).failure
+        except BaseException as error:  # its body broke off
+            self._settle_by_error(request, ticket, error)
+            raise
+        return response.status_code in self._statuses if said is None else said
 
     def _obtain(self, request: httpx.Request) -> CircuitBreaker:
         return self._shared or self._breakers.obtain(self._key(request))
@@ -190,7 +212,12 @@ class CircuitBreakerTransport(WrappingTransport):
             self._settle(request, ticket, Verdict.SUCCESS)
 
     def _settle_by_error(self, request: httpx.Request, ticket: int, error: BaseException) -> None:
-        self._settle(request, ticket, verdict_on(error, failures=self._exceptions))
+        verdict = verdict_on(error, failures=self._exceptions)
+        if self._classifier is not None and is_of_service(error):
+            said = classified_error(self._classifier, request, error).failure
+            if said is not None:
+                verdict = Verdict.FAILURE if said else Verdict.NONE
+        self._settle(request, ticket, verdict)
 
     def _settle(
         self,

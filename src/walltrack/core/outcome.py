@@ -23,7 +23,7 @@ any other exception                                no       ignored         unce
 import enum
 import ssl
 from collections.abc import Collection
-from typing import Final
+from typing import Final, TypeGuard
 
 from walltrack.core import causes, family
 from walltrack.core.delivery import Delivery
@@ -64,6 +64,11 @@ class Verdict(enum.Enum):
     SUCCESS = "success"
     FAILURE = "failure"
     NONE = "no verdict"
+
+
+def is_of_service(error: BaseException) -> TypeGuard[Exception]:
+    """Return whether an attempt that ended with `error` was made, and ended by itself."""
+    return isinstance(error, Exception) and not isinstance(error, _OUR_OWN)
 
 
 def is_retryable(error: BaseException, transient: Errors = TRANSIENT_ERRORS) -> bool:

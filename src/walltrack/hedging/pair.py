@@ -3,7 +3,7 @@
 Awaits: an attempt is sent, kept and released here.
 """
 
-from collections.abc import Set as AbstractSet
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import anyio
@@ -24,6 +24,9 @@ _TOLD: Final = (GATE, DELIVERY)
 _DRAIN_SECONDS: Final = 0.01  # somebody has an answer already, and waits for this
 
 
+Send = Callable[[httpx.Request], Awaitable[tuple[httpx.Response, bool]]]
+
+
 class Attempt:
     """One of the attempts, with a copy of the request of its own.
 
@@ -39,24 +42,16 @@ class Attempt:
         self.good = False
         self._let_go = False
 
-    async def make(
-        self,
-        inner: httpx.AsyncBaseTransport,
-        bad: AbstractSet[int],
-        both: anyio.CancelScope,
-        own: OwnCancellation,
-    ) -> None:
-        """Send the request through `inner`.
+    async def make(self, send: Send, both: anyio.CancelScope, own: OwnCancellation) -> None:
+        """Send the request.
 
         Args:
-            inner: What sends it.
-            bad: Statuses that are not good.
+            send: Sends it, and says whether the response is good.
             both: The scope of both attempts, which is cancelled when the other one has won.
             own: Tells that cancellation from one by the caller.
         """
         try:
-            self.ended = response = await inner.handle_async_request(self.request)
-            self.good = response.status_code not in bad
+            self.ended, self.good = await send(self.request)
         except Exception as error:  # noqa: BLE001 - an outcome, which `Pair.outcome` raises again
             self.ended = error
         except BaseException as error:
@@ -137,6 +132,11 @@ class Pair:
         if self.first.ended is None:
             return self.second is not None and self.second.good
         return self.first.good or self.second is None or self.second.ended is not None
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the outcome is a good answer."""
+        return self._winner.good
 
     async def release_loser(self) -> None:
         """Let go of the response that is not the outcome."""

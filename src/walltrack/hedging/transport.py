@@ -1,8 +1,9 @@
 """A transport that asks a second time when the first answer takes long."""
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import Final, Literal, NoReturn
 
 import anyio
@@ -10,19 +11,22 @@ import httpx
 
 from walltrack.core import family, validation, waiting
 from walltrack.core.budget import RetryBudget
+from walltrack.core.classification import Classifier, Classify
 from walltrack.core.events import Listener, RequestHedged
 from walltrack.core.extensions import time_left
 from walltrack.core.family import BYTES_IN_MEMORY
 from walltrack.core.keyed import Keyed
+from walltrack.core.methods import valid_methods
 from walltrack.core.naming import origin_of, path_of, service_of
 from walltrack.core.statuses import DEFAULT_RETRY_STATUSES, valid_statuses
 from walltrack.hedging.latency import MovingPercentile
 from walltrack.hedging.pair import Pair
 from walltrack.http.cancellation import OwnCancellation
+from walltrack.http.classify import classified
 from walltrack.http.release import guarded
 from walltrack.http.waits import Waits
 from walltrack.http.wrapper import WrappingTransport
-from walltrack.telemetry.emit import emit
+from walltrack.telemetry.emit import classifier_of, emit
 from walltrack.telemetry.log import log_event
 
 HEDGED_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -57,6 +61,8 @@ class HedgingTransport(WrappingTransport):
             answers fail or everything is slow.
         key: Requests with the same key are measured together. Default: those to the same origin.
         statuses: Responses that are not good. Default: 429 and every 5xx.
+        classify: Says which responses are failures, where that differs from `statuses`; of several
+            functions the first one that says something wins.
         clock: Monotonic seconds; latencies are measured by it.
         sleep: Waits for so many seconds; replace it to test without waiting.
         listener: Hears of `RequestHedged`; None: nobody does. Default: a structlog entry each.
@@ -75,6 +81,7 @@ class HedgingTransport(WrappingTransport):
         budget: RetryBudget | None = None,
         key: Callable[[httpx.Request], Hashable] = origin_of,
         statuses: AbstractSet[int] = DEFAULT_RETRY_STATUSES,
+        classify: Classify | Sequence[Classify] | Classifier | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
         listener: Listener | None = log_event,
@@ -90,11 +97,12 @@ class HedgingTransport(WrappingTransport):
         super().__init__(transport)
         self._delay = None if isinstance(delay, str) else delay
         self._latencies = Keyed(MovingPercentile, _MAX_KEYS)
-        self._methods = _valid_methods(methods)
+        self._methods = valid_methods("methods", methods)
         self._own_budget = budget is None
         self._budget = RetryBudget(10.0, deposit=0.05) if budget is None else budget
         self._key = key
         self._statuses = valid_statuses("statuses", statuses)
+        self._classifier = classifier_of(classify)
         self._clock = clock
         self._sleep = sleep
         self._listener = listener
@@ -123,24 +131,21 @@ class HedgingTransport(WrappingTransport):
                 or self._budget.balance < 1.0
                 or time_left(request.extensions, self._clock) <= delay
             ):
-                response = await self._inner.handle_async_request(request)
+                response, good = await self._send(request)
             else:
-                response = await self._race(request, delay, began)
+                response, good = await self._race(request, delay, began)
         except BaseException:
             self._note(latencies, delay, began, good=False)
             raise
-        await guarded(response, self._note_answer, response, latencies, delay, began)
+        await guarded(response, partial(self._note, latencies, delay, began, good=good))
         return response
 
-    def _note_answer(
-        self,
-        response: httpx.Response,
-        latencies: MovingPercentile | None,
-        delay: float | None,
-        began: float,
-    ) -> None:
-        good = response.status_code not in self._statuses
-        self._note(latencies, delay, began, good=good)
+    async def _send(self, request: httpx.Request) -> tuple[httpx.Response, bool]:
+        response = await self._inner.handle_async_request(request)
+        said = None
+        if self._classifier is not None:
+            said = (await classified(self._classifier, request, response)).failure
+        return response, response.status_code not in self._statuses if said is None else not said
 
     def _note(
         self,
@@ -157,14 +162,16 @@ class HedgingTransport(WrappingTransport):
         if good and self._own_budget and (delay is None or took <= delay):
             self._budget.deposit()
 
-    async def _race(self, request: httpx.Request, delay: float, began: float) -> httpx.Response:
+    async def _race(
+        self, request: httpx.Request, delay: float, began: float
+    ) -> tuple[httpx.Response, bool]:
         pair, own = Pair(request, began), OwnCancellation()
         try:
             async with anyio.create_task_group() as tasks:
                 both = tasks.cancel_scope
                 # The first attempt takes no task of its own: it runs in the caller's.
                 tasks.start_soon(self._second, pair, delay, both, self._waits)
-                await pair.first.make(self._inner, self._statuses, both, own)
+                await pair.first.make(self._send, both, own)
                 if pair.decided or not await pair.first.keep():
                     both.cancel()
             await own.check()
@@ -175,7 +182,8 @@ class HedgingTransport(WrappingTransport):
         except BaseException:
             await pair.close()
             raise
-        return pair.outcome()
+        good = pair.is_good
+        return pair.outcome(), good
 
     async def _second(
         self, pair: Pair, delay: float, both: anyio.CancelScope, waits: Waits
@@ -188,7 +196,7 @@ class HedgingTransport(WrappingTransport):
             names = service_of(request), request.method, path_of(request)
             emit(self._listener, RequestHedged(*names, after))
         second = pair.add_second()
-        await second.make(self._inner, self._statuses, both, OwnCancellation())
+        await second.make(self._send, both, OwnCancellation())
         if second.good:
             both.cancel()
         elif pair.first.ended is None:
@@ -205,10 +213,3 @@ def _raise_alone(group: BaseExceptionGroup) -> NoReturn:
     finally:
         error.__context__ = context  # not the group, which holds it
         del error, group, rest
-
-
-def _valid_methods(methods: Collection[str]) -> frozenset[str]:
-    plausible = isinstance(methods, Collection) and not isinstance(methods, str | bytes)
-    if not plausible or not all(isinstance(method, str) for method in methods):
-        raise TypeError(f"methods must be a collection of names, got {methods!r}")
-    return frozenset(method.upper() for method in methods)
