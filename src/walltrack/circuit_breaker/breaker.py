@@ -194,7 +194,7 @@ class CircuitBreaker(Circuit):
         self._close()
         if self._tally is not None:
             self._tally.clear()
-        self._disown_results_in_flight()
+        self.disown_results_in_flight()
         if mode is CircuitMode.FORCED_OPEN:
             self._state = CircuitState.OPEN
             self._shut(math.inf)
