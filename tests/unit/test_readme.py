@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import respx
 
+from walltrack import Settings
+
 README = Path(__file__).parents[2] / "README.md"
 BLOCKS = re.findall(
     r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
@@ -35,3 +37,10 @@ def test_a_test_that_the_readme_names_is_there(link: tuple[str, str]) -> None:
     name, path = link
     source = (README.parent / path).read_text(encoding="utf-8")
     assert f"def {name}(" in source
+
+
+def test_the_settings_of_the_readme_are_those_of_the_class() -> None:
+    """With their names and defaults, in their order."""
+    rows = re.findall(r"^\| `([A-Z_]+)` \| ([\d.]+) \|", README.read_text("utf-8"), re.MULTILINE)
+    fields = Settings.model_fields.items()
+    assert rows == [(name.upper(), str(field.default)) for name, field in fields]

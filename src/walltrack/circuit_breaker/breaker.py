@@ -33,16 +33,16 @@ class CircuitBreaker(Circuit):
 
     Args:
         failure_threshold: How many failures in a row open it; at least 1. With a `window` they do
-            not.
-        cooldown_seconds: How long it stays open before a probe, in seconds; above 0.
+            not. Default: 5.
+        cooldown_seconds: How long it stays open before a probe, in seconds; above 0. Default: 30.
         window: Where it looks for rates of failures and of slow calls, instead of for failures in a
             row. A slow probe is no good one.
         cooldown: How the cooldown grows each time that it opens without having closed, for instance
             `Backoff(base=5, cap=300, jitter="equal")`. Its `base`, above 0, takes the place of
             `cooldown_seconds`.
-        probes: How many requests it lets through while half-open; at least 1.
-        probe_success_rate: The share of them that has to succeed; above 0, at most 1.
-        service: What it guards, for the text of errors.
+        probes: How many requests it lets through while half-open; at least 1. Default: 1.
+        probe_success_rate: The share of them that has to succeed; above 0, at most 1. Default: 1.
+        service: What it guards, for the text of errors. Default: "service".
         clock: Monotonic seconds; every duration is measured by it.
         wall_clock: Seconds since the epoch; read for `last_failure_time` only.
         rng: Source of the cooldown's jitter: the `random` module, or a `random.Random`.
@@ -194,7 +194,7 @@ class CircuitBreaker(Circuit):
         self._close()
         if self._tally is not None:
             self._tally.clear()
-        self._disown_results_in_flight()
+        self.disown_results_in_flight()
         if mode is CircuitMode.FORCED_OPEN:
             self._state = CircuitState.OPEN
             self._shut(math.inf)

@@ -38,6 +38,7 @@ class Circuit:
         "_slow_after",
         "_state",
         "_tally",
+        "_used_at",
         "_wall_clock",
         "cooldown_seconds",
         "failure_threshold",
@@ -73,6 +74,7 @@ class Circuit:
         self._is_timed = self._slow_after < math.inf
         self._failures = 0  # in a row, or of the window when it opened; above 0 unless CLOSED
         self._failed_at: float | None = None
+        self._used_at = -math.inf  # by a request, since it is not clean
         self._generation = ledger.floor  # results whose ticket is lower are late
         self._probation: Probation | None = None  # HALF_OPEN
         self._due = -math.inf  # when a request may do something about the state
@@ -108,6 +110,15 @@ class Circuit:
         left = self._shut_until - self._clock()
         return left if left > 0.0 else 0.0  # noqa: FURB136 - a refusal is to be quick
 
+    def idle_for(self) -> float | None:
+        """Return the seconds since a request last used it, while it counts failures in a row.
+
+        None if it is not closed, or its mode was set manually.
+        """
+        if self._state is _CLOSED and self._mode is CircuitMode.AUTOMATIC:
+            return self._clock() - self._used_at
+        return None
+
     # What a request does
 
     def admit(self) -> Admission | None:
@@ -119,6 +130,8 @@ class Circuit:
         #    failure.
         # 4. The cooldown is over, or a place is free (again), or a probe's time is over: probe.
         if self._state is _CLOSED:
+            if self._failures:
+                self._note_use()
             return Admission(self._ticket() if self._is_timed else self.ledger.epoch, None)
         now = self._clock()
         if now < self._shut_until:
@@ -182,6 +195,7 @@ class Circuit:
             return self._open(self._failures + 1)
         self._failures += 1
         self._tell_ledger()
+        self._note_use()
         return ()
 
     def _judge(
@@ -222,7 +236,7 @@ class Circuit:
         if self._tally is not None:
             self._tally.clear()
         self._shut(self._clock() + self._cooldown.begin())
-        self._disown_results_in_flight()
+        self.disown_results_in_flight()
         self._tell_ledger()
         return (_OPEN,)
 
@@ -230,7 +244,8 @@ class Circuit:
         self._due = until
         self._shut_until = -math.inf if self._mode is _OBSERVE_ONLY else until
 
-    def _disown_results_in_flight(self) -> None:
+    def disown_results_in_flight(self) -> None:
+        """Ignore the results of requests that began before now."""
         self.ledger.epoch += 1
         self._generation = self.ledger.epoch
 
@@ -241,6 +256,10 @@ class Circuit:
             self.ledger.troubled(self)
         elif self._is_clean and not was:
             self.ledger.recovered(self)
+
+    def _note_use(self) -> None:
+        self._used_at = self._clock()
+        self.ledger.used(self)
 
     # Slow calls
 

@@ -6,9 +6,19 @@ from typing import Protocol
 class Entry(Protocol):
     """A breaker, as far as a ledger is concerned."""
 
+    cooldown_seconds: float
+
     @property
     def generation(self) -> int:
         """Results of requests that began in an earlier one change nothing."""
+        ...
+
+    def idle_for(self) -> float | None:
+        """Return the seconds since its last request, or None while it has to be kept anyway."""
+        ...
+
+    def disown_results_in_flight(self) -> None:
+        """Ignore the results of requests that began before now."""
         ...
 
 
@@ -39,6 +49,9 @@ class Ledger:
         """Note that a breaker, which was clean, is not any more."""
         self.alert += 1
         self.epoch += 1
+
+    def used(self, breaker: Entry) -> None:
+        """Note that a request used a breaker that is closed and not clean."""
 
     def recovered(self, _breaker: Entry) -> None:
         """Note that a breaker is clean again."""

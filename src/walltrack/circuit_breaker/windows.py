@@ -41,12 +41,14 @@ class CountWindow(Limits):
     """Looks back on the newest calls: a breaker opens by the rates among them.
 
     Args:
-        size: How many calls; at least 1, and at least `minimum_calls`.
+        size: How many calls; at least 1, and at least `minimum_calls`. Default: 100.
         failure_rate: It opens when at least this share of the calls failed; above 0, at most 1.
-        minimum_calls: It does not open by fewer calls than these; at least 1.
+            Default: 0.5.
+        minimum_calls: It does not open by fewer calls than these; at least 1. Default: 10.
         slow_call_seconds: A call that takes longer than this to its headers (or to its end, if it
             has none) is slow, whether it fails or not; None: no call is.
         slow_call_rate: It opens when at least this share of the calls was slow; above 0, at most 1.
+            Default: 1.
 
     Raises:
         TypeError: A number is not a number.
@@ -76,13 +78,16 @@ class TimeWindow(Limits):
     `seconds` less one bucket at the least.
 
     Args:
-        seconds: How far it looks back, in seconds; above 0.
+        seconds: How far it looks back, in seconds; above 0. Default: 60.
         buckets: In how many parts; at least 1. More of them are more exact, and take more memory.
+            Default: 10.
         failure_rate: It opens when at least this share of the calls failed; above 0, at most 1.
-        minimum_calls: It does not open by fewer calls than these; at least 1.
+            Default: 0.5.
+        minimum_calls: It does not open by fewer calls than these; at least 1. Default: 10.
         slow_call_seconds: A call that takes longer than this to its headers (or to its end, if it
             has none) is slow, whether it fails or not; None: no call is.
         slow_call_rate: It opens when at least this share of the calls was slow; above 0, at most 1.
+            Default: 1.
 
     Raises:
         TypeError: A number is not a number.

@@ -27,13 +27,14 @@ class Backoff:
     """Delays that grow: `min(base * factor ** n, cap)` before the retry after n earlier ones.
 
     Args:
-        base: First delay, in seconds.
-        factor: By what each delay grows over the one before; 1 keeps it constant.
-        cap: No delay is longer, in seconds; at least `base`.
-        jitter: How the delay is spread, so that callers who failed together do not come back
-            together. "none": as computed. "full": anywhere from 0 to it. "equal": the upper half of
-            that. "decorrelated": anywhere from `base` to three times the delay before, up to `cap`.
-            The names are those of Brooker, "Exponential Backoff And Jitter" (AWS, 2015).
+        base: First delay, in seconds. Default: 1.
+        factor: By what each delay grows over the one before; 1 keeps it constant. Default: 2.
+        cap: No delay is longer, in seconds; at least `base`. Default: 4.
+        jitter: How the delay is spread, so that callers whose requests failed together do not come
+            back together. "none": as computed. "full": anywhere from 0 to it. "equal": the upper
+            half of that. "decorrelated": anywhere from `base` to three times the delay before, up
+            to `cap`. The names are those of Brooker, "Exponential Backoff And Jitter" (AWS, 2015).
+            Default: "none".
 
     Raises:
         TypeError: A number is not a number.

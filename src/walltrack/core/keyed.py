@@ -1,5 +1,6 @@
 """One of something for each key, in bounded memory."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
@@ -39,7 +40,8 @@ class Keyed(Generic[T]):
         validation.integer("max_keys", max_keys, minimum=1)
         self._make = make
         self._max_keys = max_keys
-        self._kept: dict[Hashable, T] = {}
+        # The first key of a plain dict is found only by passing over all that were deleted.
+        self._kept: OrderedDict[Hashable, T] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -56,7 +58,6 @@ class Keyed(Generic[T]):
         for _ in range(min(_LOOKED_AT, len(self._kept))):
             if len(self._kept) < self._max_keys:
                 return
-            key = next(iter(self._kept))
-            oldest = self._kept.pop(key)
+            key, oldest = self._kept.popitem(last=False)
             if not oldest.idle:
                 self._kept[key] = oldest  # at the end: its turn comes again

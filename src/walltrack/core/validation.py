@@ -1,8 +1,11 @@
 """Refuse bad input where it is given, with a message that names it."""
 
+import functools
+import inspect
 from types import UnionType
 
 _LARGEST_EXACT_INTEGER = 2**53 - 1  # beyond it an integer and its float are not the same number
+_ASYNC = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
 
 
 def integer(name: str, value: int, *, minimum: int) -> None:
@@ -84,6 +87,29 @@ def function(name: str, value: object) -> None:
     """
     if not callable(value):
         raise TypeError(f"{name} must be a function, got {value!r}")
+
+
+def listener(name: str, value: object) -> None:
+    """Refuse anything but None or a function that is called without `await`.
+
+    A coroutine function would never run, since events are reported by code that does not await.
+    One in a `functools.partial` and an async `__call__` of an object are refused as well.
+
+    Raises:
+        TypeError: `value` is not callable, or its calls would have to be awaited.
+    """
+    if value is None:
+        return
+    while isinstance(value, functools.partial):  # not shown in a message: it may hold secrets
+        value = value.func
+    if not callable(value):
+        raise TypeError(f"{name} must be a function or None, got {value!r}")
+    if any(is_async(call) for call in (value, type(value).__call__) for is_async in _ASYNC):
+        shown = getattr(value, "__qualname__", type(value).__qualname__)
+        raise TypeError(
+            f"{name} must be a plain function, got {shown}, which is async and would not be "
+            "awaited: have a plain one put the events into a queue (put_nowait), and await there"
+        )
 
 
 def _refuse_non_number(name: str, value: float) -> None:

@@ -76,7 +76,8 @@ class _Exemption:
     1. `example.com` covers the host and all below it, `.example.com` and `*.example.com` only those
        below it.
     2. `localhost`, an address, and whatever is written with a scheme cover that very host.
-    3. `10.0.0.0/8` and `fd00::/8` cover the addresses of a network.
+    3. `10.0.0.0/8` and `fd00::/8` cover the addresses of a network. A netmask is not understood, as
+       by no other client: `10.0.0.0/255.0.0.0` covers the host `10.0.0.0`.
     4. `scheme://` and `:port` narrow any of these.
     """
 

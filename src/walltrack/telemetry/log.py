@@ -1,4 +1,4 @@
-"""Events as structlog entries: the event's name, and its fields as keys."""
+"""Events as log entries: through structlog if the application configured it, else `logging`."""
 
 import logging
 from dataclasses import asdict
@@ -29,12 +29,45 @@ LEVELS: Final[dict[type[Event], int]] = {
     OriginHeldBack: logging.WARNING,
 }
 
-_logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("walltrack")
+_NAME: Final = "walltrack"
+# Without a cache, every event follows the configuration of its moment, also a later one.
+_structured: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+    None, logger_factory_args=(_NAME,), cache_logger_on_first_use=False
+)
+# No NullHandler: without any handler, `logging` writes warnings and errors to stderr, so that a
+# program without a logging configuration still reports an open circuit.
+_standard = logging.getLogger(_NAME)
+_render = structlog.processors.LogfmtRenderer()
 
 
 def log_event(event: Event, /) -> None:
-    """Log `event` through structlog, as the application has configured it.
+    """Log `event`: the default `Listener` of every transport.
 
-    The `Listener` of every transport unless another one is given.
+    If the application has configured structlog, the entry goes through structlog as configured: the
+    event's name, and its fields as keys. Otherwise it goes to the logger `walltrack` of the
+    standard library. The message is the name and the fields as `key=value`. Each record also has
+    the fields as attributes, and the name as its attribute `event`.
     """
-    _logger.log(LEVELS[type(event)], event.name, **asdict(event))
+    level = LEVELS[type(event)]
+    if _is_configured():
+        _structured.log(level, event.name, **asdict(event))
+    elif _standard.isEnabledFor(level):
+        fields = asdict(event)
+        # One template per kind of event, since error trackers group records by it.
+        template = f"{event.name} %s"
+        line = _render(_standard, "log", fields)
+        _standard.log(level, template, line, extra={"event": event.name, **fields})
+
+
+def _configuration() -> dict[str, object]:
+    configuration = structlog.get_config()
+    return {**configuration, "processors": list(configuration["processors"])}
+
+
+# `capture_logs` puts structlog's own defaults back by configuring them: from then on they count as
+# configured, and would print to stdout.
+_DEFAULTS: Final = None if structlog.is_configured() else _configuration()
+
+
+def _is_configured() -> bool:
+    return structlog.is_configured() and _configuration() != _DEFAULTS

@@ -42,6 +42,11 @@ class Timeline:
         self.now = max(self.now, at)
         ring()
 
+    def ring_all(self) -> None:
+        """Ring all timers, without moving on."""
+        while self._timers:
+            self._timers.pop(0)[-1]()
+
     def advance_to(self, moment: float) -> None:
         """Move on to `moment`, if it is to come, and ring all timers up to it."""
         while self._timers and self._timers[0][0] <= moment:

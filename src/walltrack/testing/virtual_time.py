@@ -6,10 +6,10 @@ from types import TracebackType
 from typing import Final, Self
 
 import anyio
-import anyio.abc
 import anyio.lowlevel
 
 from walltrack.core import validation
+from walltrack.testing.background_task import BackgroundTask
 from walltrack.testing.timeline import Timeline
 from walltrack.testing.virtual_scope import VirtualCancelScope
 
@@ -31,6 +31,8 @@ class VirtualTime:
     Inside `async with`, time stands still while any task has something to do. When all of them
     wait, it jumps to the earliest moment that a `sleep` or a `move_on_after` of it waits for. Those
     for the same moment have their turns one after the other, in the order in which they began.
+    A fixture may hold the `async with`, also one that is entered in one task and left in another,
+    as those of pytest-asyncio and pytest-trio are; it has to share the event loop of its test.
 
     Without `async with`, `advance` moves it by hand, and each `sleep` moves it by itself: enough
     where only one task sleeps, or none.
@@ -57,7 +59,7 @@ class VirtualTime:
         self._epoch = start.timestamp()
         self._timeline = Timeline(self._tell_driver)
         self._sleepers: set[anyio.Event] = set()
-        self._driver: tuple[anyio.abc.TaskGroup, anyio.CancelScope] | None = None
+        self._driver: BackgroundTask | None = None
         self._news: anyio.Event | None = None
         self.slept = []
 
@@ -88,9 +90,11 @@ class VirtualTime:
         Raises:
             TypeError: `seconds` is no number.
             ValueError: `seconds` is NaN.
-            RuntimeError: The `async with` ended meanwhile, and with it whoever moved time on.
+            RuntimeError: The `async with` ended meanwhile, so that time moves no more; or it began
+                in another event loop.
         """
         validation.number("seconds", seconds, minimum=-math.inf, finite=False)
+        self._check_driver()
         self.slept.append(seconds)
         until = self._timeline.now + seconds
         if until == math.inf:
@@ -107,7 +111,9 @@ class VirtualTime:
         Raises:
             TypeError: `delay` is no number.
             ValueError: `delay` is NaN.
+            RuntimeError: The `async with` began in another event loop.
         """
+        self._check_driver()
         delay = math.inf if delay is None else delay
         validation.number("delay", delay, minimum=-math.inf, finite=False)
         return VirtualCancelScope(self._timeline, self._timeline.now + delay, shield=shield)
@@ -115,10 +121,7 @@ class VirtualTime:
     async def __aenter__(self) -> Self:
         if self._driver is not None:
             raise RuntimeError("VirtualTime is in use: leave its `async with` before the next one")
-        group, scope = anyio.create_task_group(), anyio.CancelScope()
-        await group.__aenter__()
-        self._driver = group, scope
-        group.start_soon(self._drive, scope, name="virtual time")
+        self._driver = BackgroundTask(self._drive, self._timeline.ring_all, "virtual time")
         return self
 
     async def __aexit__(
@@ -128,12 +131,13 @@ class VirtualTime:
         traceback: TracebackType | None,
     ) -> None:
         assert self._driver is not None  # noqa: S101 - for the type checker: it was entered
-        (group, scope), self._driver = self._driver, None
-        scope.cancel()
+        driver, self._driver = self._driver, None
         for sleeper in self._sleepers:
             sleeper.set()
-        # What ended the block is kept from the group, which would wrap it in a group of exceptions.
-        await group.__aexit__(None, None, None)
+        await driver.stop()
+        _raise_failure_of(driver)
+        if exc is None:
+            await anyio.lowlevel.checkpoint()
 
     async def _sleep_until(self, until: float) -> None:
         woken = anyio.Event()
@@ -145,23 +149,38 @@ class VirtualTime:
             self._timeline.forget(timer)
             self._sleepers.discard(woken)
         if self._timeline.now < until:
+            self._check_driver()
             raise RuntimeError(
                 "VirtualTime ended while a task slept in it: let all tasks end inside `async with`"
             )
 
-    async def _drive(self, scope: anyio.CancelScope) -> None:
-        with scope:
-            while True:
-                if not self._timeline:
-                    self._news = anyio.Event()
-                    await self._news.wait()
-                await _everybody_else_waits()
-                if self._timeline:  # whoever waited may have been cancelled meanwhile
-                    self._timeline.ring_next()
+    def _check_driver(self) -> None:
+        if self._driver is None:
+            return
+        _raise_failure_of(self._driver)
+        if not self._driver.is_in_this_loop():
+            raise RuntimeError(
+                "VirtualTime was entered in another event loop: give its fixture and the test the "
+                "same one"
+            )
+
+    async def _drive(self) -> None:
+        while True:
+            if not self._timeline:
+                self._news = anyio.Event()
+                await self._news.wait()
+            await _everybody_else_waits()
+            if self._timeline:  # whoever waited may have been cancelled meanwhile
+                self._timeline.ring_next()
 
     def _tell_driver(self) -> None:
         if self._news is not None:
             self._news.set()
+
+
+def _raise_failure_of(driver: BackgroundTask) -> None:
+    if driver.failure is not None:
+        raise RuntimeError("VirtualTime cannot move on") from driver.failure
 
 
 async def _everybody_else_waits() -> None:

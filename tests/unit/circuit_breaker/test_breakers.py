@@ -1,3 +1,4 @@
+import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -8,7 +9,7 @@ from walltrack import CountWindow
 from walltrack.circuit_breaker.breaker import CircuitBreaker
 from walltrack.circuit_breaker.breakers import BreakersByKey
 from walltrack.circuit_breaker.ledger import Ledger
-from walltrack.circuit_breaker.state import CircuitState
+from walltrack.circuit_breaker.state import CircuitMode, CircuitState
 from walltrack.core.outcome import Verdict
 
 
@@ -25,6 +26,13 @@ def filled(keys: Iterable[int], *, bound: int, troubled: Iterable[int] = ()) -> 
     for key in troubled:
         breakers.obtain(key).record_failure()
     return breakers
+
+
+def counting_breakers(clock: Clock, *, bound: int, threshold: int = 5) -> BreakersByKey:
+    """A collection whose breakers stay closed by a failure, with a cooldown of 30 s."""
+    return BreakersByKey(
+        lambda ledger: CircuitBreaker(threshold, 30.0, clock=clock, ledger=ledger), bound
+    )
 
 
 def kept(breakers: BreakersByKey, keys: Iterable[int]) -> list[int]:
@@ -98,17 +106,192 @@ def test_one_in_trouble_stays_and_the_oldest_clean_one_goes() -> None:
     assert kept(breakers, range(1, 6)) == [1, 2, 4, 5]
 
 
-def test_a_closed_one_with_a_failure_stays() -> None:
-    """A count that has begun is not forgotten, even though the breaker is still closed."""
-    breakers = BreakersByKey(lambda ledger: CircuitBreaker(2, ledger=ledger), 2)
+def test_a_closed_one_with_a_failure_stays_while_it_is_used(clock: Clock) -> None:
+    """A count that has begun is kept for the cooldown, even though the breaker is still closed."""
+    breakers = counting_breakers(clock, bound=2)
     counting = breakers.obtain(1)
     counting.record_failure()
+    clock.advance(30.0)
 
     for key in range(2, 50):
         breakers.obtain(key)
 
     assert counting.state is CircuitState.CLOSED
     assert breakers.find(1) is counting
+
+
+def test_an_idle_one_with_a_failure_goes_when_no_clean_one_can(clock: Clock) -> None:
+    """After its cooldown; nothing alarms any more, and its successor counts from the start."""
+    breakers = counting_breakers(clock, bound=2)
+    for key in (1, 2):
+        breakers.obtain(key).record_failure()
+        clock.advance(1.0)
+    clock.advance(29.5)  # key 1 was used 31.5 s ago, key 2 30.5 s ago
+    assert breakers.alert == 2
+
+    breakers.obtain(3)  # key 1 goes
+    assert kept(breakers, [1, 2, 3]) == [2, 3]
+    assert breakers.alert == 1
+    breakers.obtain(4)  # key 3, which is clean, goes before key 2
+    assert kept(breakers, [1, 2, 3, 4]) == [2, 4]
+    breakers.obtain(4).record_failure()
+    breakers.obtain(5)
+    assert kept(breakers, [2, 4, 5]) == [4, 5]
+    assert breakers.alert == 1
+    assert breakers.obtain(1).failure_count == 0
+
+
+@pytest.mark.parametrize("use", ["admitted", "failed"])
+def test_a_request_makes_an_idle_one_the_last_to_go(clock: Clock, use: str) -> None:
+    """When it is let through, and when it fails; a failure that does not count is no use."""
+    breakers = counting_breakers(clock, bound=3)
+    for key in (1, 2, 3):
+        breakers.obtain(key).record_failure()
+    early = breakers.epoch
+    clock.advance(20.0)
+    if use == "admitted":
+        assert breakers.obtain(1).admit() is not None
+    else:
+        breakers.obtain(1).settle(early, Verdict.FAILURE)
+    breakers.obtain(2).settle(-1, Verdict.FAILURE)
+    clock.advance(20.0)
+
+    breakers.obtain(4)
+    breakers.obtain(4).record_failure()
+    breakers.obtain(5)
+    breakers.obtain(5).record_failure()
+    breakers.obtain(6)  # beyond the bound: key 1 was used 20 s ago
+
+    assert kept(breakers, range(1, 7)) == [1, 4, 5, 6]
+
+
+def test_an_evicted_one_ignores_what_was_in_flight(clock: Clock) -> None:
+    """It does not change; a call that begins later is its holder's own."""
+    breakers = counting_breakers(clock, bound=1)
+    evicted = breakers.obtain("a")
+    evicted.record_failure()
+    in_flight = [evicted.acquire() for _ in range(10)]
+    clock.advance(31.0)
+    breakers.obtain("b")
+    shown = repr(evicted)
+
+    for permit in in_flight[:5]:
+        permit.failure()
+    for permit in in_flight[5:]:
+        permit.success()
+    assert repr(evicted) == shown
+    assert evicted.failure_count == 1
+
+    for _ in range(4):
+        evicted.record_failure()
+    assert evicted.state is CircuitState.OPEN
+    assert breakers.alert == 0
+
+
+def test_what_was_in_flight_counts_for_the_successor(clock: Clock) -> None:
+    """The service failed, whichever breaker let the request through."""
+    breakers = counting_breakers(clock, bound=1)
+    evicted = breakers.obtain("a")
+    evicted.record_failure()
+    admission = evicted.admit()
+    assert admission is not None
+    clock.advance(31.0)
+    breakers.obtain("b")
+
+    successor = breakers.obtain("a")
+    successor.settle(admission.ticket, Verdict.FAILURE)
+
+    assert successor.failure_count == 1
+
+
+class Counted(CircuitBreaker):
+    """Counts how often any of them is asked how long it has been idle."""
+
+    asked = 0
+
+    def idle_for(self) -> float | None:
+        type(self).asked += 1
+        return super().idle_for()
+
+
+@pytest.fixture
+def counted() -> type[Counted]:
+    """A class of which none was asked yet."""
+    return type("Counted", (Counted,), {"__slots__": ()})
+
+
+def test_a_crawler_of_many_origins_holds_no_more_than_the_bound(
+    clock: Clock, counted: type[Counted]
+) -> None:
+    """60,000 origins that fail once each, 100 a second; an insertion asks one breaker at most."""
+    breakers = BreakersByKey(lambda ledger: counted(clock=clock, ledger=ledger), 10_000)
+    for key in range(60_000):
+        before = counted.asked
+        breakers.obtain(key).record_failure()
+        assert counted.asked - before <= 1
+        assert len(breakers) <= 10_000
+        clock.advance(0.01)
+    assert breakers.alert == len(breakers) == 10_000
+    assert kept(breakers, range(60_000)) == list(range(50_000, 60_000))
+
+
+@pytest.mark.parametrize("threshold", [1, 2])
+def test_after_a_burst_beyond_the_bound_each_breaker_is_asked_once(
+    clock: Clock, counted: type[Counted], threshold: int
+) -> None:
+    """20,000 origins that fail at once are kept; those that may go do so at the next insertion."""
+    breakers = BreakersByKey(lambda ledger: counted(threshold, clock=clock, ledger=ledger), 5_000)
+    for key in range(20_000):
+        breakers.obtain(key).record_failure()
+    assert len(breakers) == 20_000
+    clock.advance(31.0)
+    for key in range(20_000, 21_000):
+        breakers.obtain(key).record_failure()
+    if threshold == 1:  # open ones stay
+        assert len(breakers) == 21_000
+    else:
+        assert kept(breakers, range(21_000)) == list(range(16_000, 21_000))
+    assert counted.asked <= 20_000 + 21_000
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_at_random_only_those_go_that_may(seed: int, clock: Clock) -> None:
+    """Whatever happens: who is kept, who goes, and how many alarm, is what the rules say."""
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    breakers = counting_breakers(clock, bound=5, threshold=3)
+    used: dict[CircuitBreaker, float] = {}
+    present: dict[int, CircuitBreaker] = {}
+
+    def is_clean(breaker: CircuitBreaker) -> bool:
+        automatic = breaker.mode is CircuitMode.AUTOMATIC
+        return automatic and breaker.state is CircuitState.CLOSED and not breaker.failure_count
+
+    def may_go(breaker: CircuitBreaker) -> bool:
+        closed = breaker.mode is CircuitMode.AUTOMATIC and breaker.state is CircuitState.CLOSED
+        return closed and (is_clean(breaker) or clock() - used[breaker] > 30.0)
+
+    for _ in range(400):
+        key = chance.randrange(12)
+        could = {known: may_go(breaker) for known, breaker in present.items()}
+        breaker = breakers.obtain(key)
+        gone = [known for known, kept in present.items() if breakers.find(known) is not kept]
+        assert all(could[known] for known in gone)
+        for known in gone:
+            del present[known]
+        present[key] = breaker
+        if len(present) > 5 and key not in could:
+            assert not any(could[known] for known in present if known != key)
+
+        action = chance.choice(
+            [*[CircuitBreaker.record_failure] * 6, *[CircuitBreaker.record_success] * 2]
+            + [CircuitBreaker.force_open, CircuitBreaker.observe_only, CircuitBreaker.disable]
+            + [CircuitBreaker.reset] * 3
+        )
+        action(breaker)
+        used[breaker] = clock()
+        clock.advance(chance.choice([0.0, 1.0, 10.0, 40.0]))
+        assert len(breakers) == len(present)
+        assert breakers.alert == sum(not is_clean(kept) for kept in present.values())
 
 
 def test_open_ones_are_never_forgotten() -> None:

@@ -1170,6 +1170,39 @@ async def test_a_success_of_a_breaker_that_was_forgotten_is_forgotten_too(clock:
 
 
 @pytest.mark.anyio
+async def test_an_evicted_breaker_reports_no_change(clock: Clock, events: Events) -> None:
+    """The slow call that would have opened it ends when another breaker has taken its place."""
+    held = Held()
+    window = CountWindow(1, minimum_calls=1, slow_call_seconds=1.0)
+    transport = layer(Scripted(held, 200), clock, window=window, max_breakers=1, listener=events)
+    evicted = transport.breaker_for(URL)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, transport)
+        await anyio.wait_all_tasks_blocked()
+        clock.advance(5.0)
+        await ask(transport, get("https://other.test"))
+        held.go.set()
+
+    assert evicted.state is CLOSED
+    assert "of 0 calls" in repr(evicted)
+    assert events == []
+
+
+@pytest.mark.anyio
+async def test_many_failing_origins_stay_bounded(clock: Clock, events: Events) -> None:
+    """A crawler meets each once, and none again within the cooldown; nothing alarms for ever."""
+    transport = layer(Scripted(503), clock, max_breakers=100, listener=events)
+    for number in range(2_000):
+        await ask(transport, get(f"https://host{number}.test"))
+        clock.advance(COOLDOWN / 50)
+
+    assert "100 breakers" in repr(transport)
+    assert transport.breaker_for("https://host1999.test").failure_count == 1
+    assert events == []
+
+
+@pytest.mark.anyio
 async def test_without_a_window_a_success_is_told_to_the_breaker_that_is_there(
     clock: Clock,
 ) -> None:

@@ -55,3 +55,56 @@ def test_a_bound_below_one_is_refused(bound: int) -> None:
     """Nothing could be kept at all."""
     with pytest.raises(ValueError, match=f"max_keys must be at least 1, got {bound}"):
         Keyed(Thing, bound)
+
+
+class Inspected:
+    """What is kept; counts how often it is asked whether it is in use."""
+
+    inspections = 0
+
+    def __init__(self) -> None:
+        self.used = True
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is in use: counted for all of its class."""
+        type(self).inspections += 1
+        return not self.used
+
+
+@pytest.fixture
+def inspected() -> type[Inspected]:
+    """A class of which nothing was inspected yet."""
+    return type("Inspected", (Inspected,), {})
+
+
+@pytest.mark.parametrize("kept", [1_000, 4_000])
+def test_an_insertion_inspects_a_few_however_many_are_kept(
+    inspected: type[Inspected], kept: int
+) -> None:
+    """Its work is constant: eight at the most, and none below the bound or for a known key."""
+    things = Keyed(inspected, 500)
+    for key in range(kept):
+        before = inspected.inspections
+        things.obtain(key)
+        assert inspected.inspections - before == (8 if key >= 500 else 0)
+        things.obtain(key)
+        things.obtain(0)
+        assert inspected.inspections - before == (8 if key >= 500 else 0)
+
+
+def test_an_insertion_inspects_no_more_than_it_needs(inspected: type[Inspected]) -> None:
+    """It stops at the first that is idle, and the next one goes on where this one was."""
+    things = Keyed(inspected, 30)
+    kept = [things.obtain(key) for key in range(30)]
+    kept[10].used = kept[11].used = False
+
+    counts = []
+    for key in range(100, 104):
+        before = inspected.inspections
+        things.obtain(key)
+        counts.append(inspected.inspections - before)
+
+    # 0 to 7, all in use; 8, 9, then 10 and 11, which go, as two are too many by now; 12 to 19; ...
+    assert counts == [8, 4, 8, 8]
+    assert len(things) == 32

@@ -1,4 +1,6 @@
+from collections.abc import AsyncIterator
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -137,3 +139,83 @@ def test_share_refuses_other_types(value: Any) -> None:  # noqa: ANN401 - that i
     """What only looks like a number, a bool included, is refused by name."""
     with pytest.raises(TypeError, match=r"^rate must be a number, got "):
         validation.share("rate", value)
+
+
+class Listening:
+    """Takes events in every way in which a class can."""
+
+    def __call__(self, event: object) -> None:
+        del event
+
+    def plain(self, event: object) -> None:
+        """Take an event at once."""
+
+    async def later(self, event: object) -> None:
+        """Take an event when awaited."""
+
+
+class ListeningLater:
+    """Takes events when awaited."""
+
+    async def __call__(self, event: object) -> None:
+        del event
+
+
+async def later(event: object, suffix: str = "") -> None:
+    """Take an event when awaited."""
+
+
+async def in_steps(event: object) -> AsyncIterator[object]:
+    """Take an event when iterated over."""
+    yield event
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        print,
+        [].append,
+        Listening,
+        ListeningLater,
+        Listening(),
+        Listening().plain,
+        lambda event: event,
+        partial(print, "event"),
+        partial(partial(Listening.plain), Listening()),
+    ],
+)
+def test_listener_accepts_functions_and_none(value: object) -> None:
+    """Whatever is called like a function is one; a class is called to make an instance."""
+    validation.listener("listener", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (later, "later"),
+        (in_steps, "in_steps"),
+        (Listening().later, "Listening.later"),
+        (ListeningLater(), "ListeningLater"),
+        (partial(later, suffix="hunter2"), "later"),
+        (partial(partial(Listening.later), Listening()), "Listening.later"),
+        (partial(ListeningLater(), "hunter2"), "ListeningLater"),
+    ],
+)
+def test_listener_refuses_what_would_have_to_be_awaited(value: object, shown: str) -> None:
+    """The message says what to do instead, and shows no argument of a partial."""
+    with pytest.raises(
+        TypeError, match=rf"^on_event must be a plain function, got {shown}, which "
+    ):
+        validation.listener("on_event", value)
+    with pytest.raises(TypeError, match=r"into a queue \(put_nowait\)") as caught:
+        validation.listener("on_event", value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["print", 1, False, [print]])
+def test_listener_refuses_what_cannot_be_called(value: object) -> None:
+    """By name, with what was given."""
+    with pytest.raises(TypeError, match=r"^listener must be a function or None, got ") as caught:
+        validation.listener("listener", value)
+    assert str(caught.value).endswith(repr(value))

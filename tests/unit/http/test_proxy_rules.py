@@ -65,7 +65,13 @@ BEYOND = [
     "http://[",
 ]
 # As httpx alone does: httpx2 passes them over.
-BEFORE = ["10.1.2.3/99", "10.1.2.3/x", "example.com/path"]
+BEFORE = [
+    "10.1.2.3/99",
+    "10.1.2.3/x",
+    "10.0.0.0/255.0.0.0",
+    "10.1.2.3/0.255.255.255",
+    "example.com/path",
+]
 HOSTS = [
     "example.com",
     "www.example.com",
@@ -165,6 +171,14 @@ def test_what_one_family_understands_besides_is_understood(home: ModuleType, no:
     """Networks, addresses in brackets and stars by httpx2; some oddities by httpx."""
     environment = {"all": PROXY, "no": no}
     assert our_way(environment) == plain_way(home, environment)
+
+
+@pytest.mark.parametrize("netmask", ["255.0.0.0", "0.255.255.255"])
+def test_a_netmask_is_no_network(netmask: str) -> None:
+    """No client understands one (curl, requests, Go, both families): the address is a host."""
+    rules = ProxyRules({"all": PROXY, "no": f"10.0.0.0/{netmask}"})
+    assert rules.proxy_for(httpx.URL("http://10.0.0.0")) is None
+    assert rules.proxy_for(httpx.URL("http://10.1.2.3")) == PROXY
 
 
 def test_an_exemption_is_read_in_any_script() -> None:

@@ -1,3 +1,4 @@
+import traceback
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -83,6 +84,25 @@ def test_an_option_of_another_name_is_refused(options: dict[str, Any], named: st
     """A misspelt one would be passed over, and something else sent than was meant."""
     with pytest.raises(TypeError, match=f"^no option of a request: {named}$"):
         build(**options)
+
+
+@pytest.mark.parametrize(
+    "value", ["hünter2", SecretStr("hünter2"), "hunter2 \U0001f511", "\udcff2"]
+)
+@pytest.mark.parametrize("of_all", [True, False])
+def test_no_part_of_a_header_value_that_is_not_ascii_is_shown(
+    value: str | SecretStr, *, of_all: bool
+) -> None:
+    """Neither in the error nor in what led to it: Python's own carries the whole value."""
+    headers = {"X-Fine": "swordfish", "X-Key": value}
+    with pytest.raises(ValueError, match=r"^headers must consist of ASCII characters$") as caught:
+        build(headers=headers) if of_all else build_with(headers=headers)
+    assert type(caught.value) is ValueError
+    assert caught.value.args == ("headers must consist of ASCII characters",)
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    shown = "".join(traceback.format_exception(caught.value))
+    for secret in ("nter2", "ünter", "hunter", "\U0001f511", "udcff", "swordfish"):
+        assert secret not in shown
 
 
 def test_options_of_the_sending_are_told_apart() -> None:

@@ -1,5 +1,7 @@
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -20,6 +22,7 @@ from walltrack.core.events import (
     RetryStopped,
     StopReason,
 )
+from walltrack.telemetry import log
 from walltrack.telemetry.log import LEVELS, log_event
 
 SCHEDULED = RetryScheduled("api.test", "GET", "/a%20b", 1, 3, 1.5, "ReadTimeout")
@@ -105,10 +108,41 @@ ENTRIES: list[tuple[Event, dict[str, Any]]] = [
 ]
 
 
+OPENED = CircuitOpened("api.test", 5, 30.0)
+PROGRAM = """
+import asyncio, json, logging, sys
+import httpx
+from walltrack import Backoff, RetryPolicy, RetryTransport
+
+{set_up}
+async def main():
+    answers = [503, 200]
+    service = httpx.MockTransport(lambda request: httpx.Response(answers.pop(0)))
+    policy = RetryPolicy(backoff=Backoff(base=0, cap=0))
+    async with httpx.AsyncClient(transport=RetryTransport(service, policy=policy)) as client:
+        response = await client.get("https://api.test/v1?key=hunter2")
+    print(json.dumps({{"result": response.status_code}}))
+
+asyncio.run(main())
+"""
+
+
 @pytest.fixture(autouse=True)
 def _structlog_as_delivered() -> Iterator[None]:
+    structlog.reset_defaults()
     yield
     structlog.reset_defaults()
+
+
+def output_of(set_up: str) -> tuple[str, str]:
+    """What a program writes to stdout and to stderr when it configures its logs by `set_up`."""
+    child = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", PROGRAM.format(set_up=set_up)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return child.stdout, child.stderr
 
 
 @pytest.mark.parametrize(("event", "entry"), ENTRIES, ids=lambda row: getattr(row, "name", ""))
@@ -160,3 +194,189 @@ def test_an_application_may_lead_structlog_into_the_standard_library(
     assert caplog.record_tuples == [
         ("walltrack", logging.INFO, "event='circuit_closed' service='api.test'")
     ]
+
+
+# If structlog is not configured
+
+
+@pytest.mark.parametrize(("event", "entry"), ENTRIES, ids=lambda row: getattr(row, "name", ""))
+def test_without_a_configuration_an_event_is_a_record_of_the_standard_library(
+    event: Event, entry: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its logger is `walltrack`, its level the event's, and its attributes are the fields."""
+    with caplog.at_level(logging.INFO, "walltrack"):
+        log_event(event)
+
+    [record] = caplog.records
+    assert record.name == "walltrack"
+    assert record.levelname.lower() == entry["log_level"]
+    fields = {key: value for key, value in entry.items() if key != "log_level"}
+    assert {key: getattr(record, key) for key in fields} == fields
+
+
+def test_the_line_is_the_name_and_the_fields(caplog: pytest.LogCaptureFixture) -> None:
+    """A person can read it, and logfmt parsers can, too."""
+    log_event(OriginHeldBack("api.test", 30.0, "Retry-After"))
+    log_event(RequestRejected("api.test", "GET", "/a b", RejectReason.QUEUE_FULL))
+
+    assert caplog.messages == [
+        "origin_held_back service=api.test seconds=30.0 reason=Retry-After",
+        'request_rejected service=api.test method=GET path="/a b" because=queue_full',
+    ]
+
+
+def test_records_of_one_kind_have_one_template(caplog: pytest.LogCaptureFixture) -> None:
+    """Error trackers group records by the message without its arguments."""
+    log_event(OPENED)
+    log_event(CircuitOpened("other.test", 6, 60.0))
+    log_event(SCHEDULED)
+
+    first, second, other = (record.msg for record in caplog.records)
+    assert first == second != other
+
+
+def test_a_level_of_the_standard_library_is_kept(caplog: pytest.LogCaptureFixture) -> None:
+    """What is below the level of the logger is not even rendered."""
+    with caplog.at_level(logging.ERROR, "walltrack"):
+        log_event(SCHEDULED)
+        log_event(OPENED)
+
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+def test_a_disabled_level_renders_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The level is looked at before the fields are."""
+
+    def rendered(*_: object) -> dict[str, object]:
+        raise AssertionError("rendered")
+
+    monkeypatch.setattr(log, "asdict", rendered)
+    monkeypatch.setattr(logging.getLogger("walltrack"), "disabled", True)
+    log_event(OPENED)
+    monkeypatch.setattr(logging.getLogger("walltrack"), "disabled", False)
+    with pytest.raises(AssertionError, match="rendered"):
+        log_event(OPENED)
+
+
+def test_the_logger_has_no_handler_of_ours() -> None:
+    """Handlers, propagation and level are the application's to decide."""
+    logger = logging.getLogger("walltrack")
+    assert (logger.handlers, logger.propagate, logger.level) == ([], True, logging.NOTSET)
+
+
+# From one state to the other
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_configuration_after_the_first_event_is_used(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], *, cached: bool
+) -> None:
+    """Events follow the configuration of their moment, whether structlog caches loggers or not."""
+    log_event(OPENED)
+    assert len(caplog.records) == 1
+    for number in (1, 2):
+        structlog.configure(
+            processors=[structlog.processors.EventRenamer(f"m{number}"), json_line],
+            cache_logger_on_first_use=cached,
+        )
+        log_event(OPENED)
+        assert json.loads(capsys.readouterr().out)[f"m{number}"] == "circuit_opened"
+    structlog.reset_defaults()
+    log_event(OPENED)
+    assert len(caplog.records) == 2
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("configured", [False, True])
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("used", [False, True])
+def test_capture_logs_works_in_both_states(
+    caplog: pytest.LogCaptureFixture, *, configured: bool, cached: bool, used: bool
+) -> None:
+    """Also when structlog caches loggers, and when events came before."""
+    if configured:
+        structlog.configure(
+            processors=[structlog.stdlib.render_to_log_kwargs],
+            logger_factory=structlog.stdlib.LoggerFactory(),
+            cache_logger_on_first_use=cached,
+        )
+    if used:
+        log_event(OPENED)
+    for _ in range(2):
+        before = len(caplog.records)
+        with capture_logs() as entries:
+            log_event(OPENED)
+        assert [entry["event"] for entry in entries] == ["circuit_opened"]
+        assert len(caplog.records) == before
+
+
+def test_after_capture_logs_an_unconfigured_structlog_is_unconfigured(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`capture_logs` puts back structlog's defaults, which would print to stdout."""
+    with capture_logs():
+        pass
+    assert structlog.is_configured()
+
+    log_event(OPENED)
+
+    assert len(caplog.records) == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_a_part_of_a_configuration_is_a_configuration(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An application that sets a level alone has its events where structlog writes: on stdout."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    log_event(SCHEDULED)
+    log_event(OPENED)
+    assert caplog.records == []
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+# Whole programs
+
+
+def test_a_program_that_configures_nothing_keeps_its_stdout() -> None:
+    """The warning goes to stderr, as any of `logging`, and shows no query."""
+    out, err = output_of("")
+    assert json.loads(out) == {"result": 200}
+    assert err.startswith("retry_scheduled service=api.test method=GET path=/v1 ")
+    assert err.count("\n") == 1
+    assert "hunter2" not in err
+
+
+@pytest.mark.parametrize(
+    "set_up",
+    [
+        "logging.disable(logging.CRITICAL)",
+        "logging.getLogger('walltrack').setLevel(logging.CRITICAL)",
+        "logging.getLogger('walltrack').addHandler(logging.NullHandler())",
+    ],
+)
+def test_a_program_silences_the_events_by_the_standard_library(set_up: str) -> None:
+    """Each of the usual ways works."""
+    assert output_of(set_up) == ('{"result": 200}\n', "")
+
+
+def test_a_program_has_the_events_in_its_own_logs() -> None:
+    """In the format, and at the place, that it gave to `logging`."""
+    out, err = output_of("logging.basicConfig(format='%(levelname)s|%(name)s|%(path)s', level=30)")
+    assert json.loads(out) == {"result": 200}
+    assert err == "WARNING|walltrack|/v1\n"
+
+
+def test_a_program_may_configure_structlog_before_it_imports_this_library() -> None:
+    """That is a configuration like a later one."""
+    code = (
+        "import structlog; structlog.configure(processors=[structlog.processors.JSONRenderer()]); "
+        "from walltrack import CircuitClosed, log_event; log_event(CircuitClosed('api.test'))"
+    )
+    out = subprocess.check_output([sys.executable, "-c", code], text=True)  # noqa: S603 - our own
+    assert json.loads(out) == {"event": "circuit_closed", "service": "api.test"}
+
+
+def json_line(_: object, __: str, entry: structlog.typing.EventDict) -> str:
+    """Render as JSON."""
+    return json.dumps(entry)

@@ -217,6 +217,23 @@ def test_a_status_that_is_none_is_refused(status: int) -> None:
         ScriptedTransport([200, status])
 
 
+@pytest.mark.parametrize("status", [100, 599])
+@pytest.mark.parametrize("kind", ["status", "function"])
+async def test_the_first_and_the_last_status_are_answered(status: int, kind: str) -> None:
+    """They are statuses like those in between."""
+    transport = ScriptedTransport([status if kind == "status" else lambda _: status])
+    async with httpx.AsyncClient(transport=transport) as client:
+        assert (await client.get(URL)).status_code == status
+
+
+@pytest.mark.parametrize("status", [99, 600])
+async def test_a_function_that_returns_no_status_is_found_out(status: int) -> None:
+    """With the bounds, which are those of a step."""
+    transport = ScriptedTransport([lambda _: status])
+    with pytest.raises(ValueError, match=f"must be a status from 100 to 599, got {status}"):
+        await transport.handle_async_request(get())
+
+
 async def test_a_response_without_its_body_is_refused() -> None:
     """One that was received and read elsewhere has nothing left to stream."""
     response = httpx.Response(200, stream=Body(b"one"))

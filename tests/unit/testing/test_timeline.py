@@ -69,3 +69,14 @@ def test_a_timer_may_begin_another() -> None:
     line.advance_to(2.0)
     assert rung == [1.0, 2.0]
     assert len(line) == 1
+
+
+def test_all_timers_ring_where_time_stands() -> None:
+    """In their order; none is left."""
+    line, _ = timeline()
+    rung: list[str] = []
+    for at, name in [(2.0, "b"), (1.0, "a")]:
+        line.begin(at, lambda name=name: rung.append(f"{name}{line.now:g}"))  # type: ignore[misc]
+    line.ring_all()
+    assert rung == ["a0", "b0"]
+    assert not line

@@ -2,10 +2,12 @@ import math
 import time as real
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import httpx
 import pytest
 
@@ -160,6 +162,34 @@ async def test_a_sleep_of_nothing_is_a_turn_for_others() -> None:
     assert scope.cancelled_caught
 
 
+async def test_a_sleep_of_nothing_next_to_a_sleeper() -> None:
+    """Time does not move, neither for it nor by it, and others' work does not delay it."""
+    order: list[str] = []
+
+    async def work() -> None:
+        for _ in range(300):
+            await anyio.lowlevel.checkpoint()
+        order.append("worked")
+
+    async def sleeper(time: VirtualTime) -> None:
+        await time.sleep(60)
+        order.append("slept")
+
+    async with VirtualTime() as time, anyio.create_task_group() as group:
+        group.start_soon(sleeper, time)
+        group.start_soon(work)
+        while not time.slept:
+            await anyio.lowlevel.checkpoint()
+        for seconds in (0, 0.0, -60.0):
+            await time.sleep(seconds)
+            assert time.monotonic() == 0
+        assert repr(time) == "VirtualTime(0 s, 1 waiting)"
+        order.append("nothing")
+    assert order == ["nothing", "worked", "slept"]
+    assert time.slept == [60, 0, 0.0, -60.0]
+    assert time.monotonic() == 60
+
+
 async def test_a_cancelled_sleeper_leaves_nothing_behind() -> None:
     """Time does not go to where it would have woken."""
     async with VirtualTime() as time:
@@ -296,6 +326,78 @@ async def test_a_task_that_outlives_it_is_told() -> None:
             await anyio.lowlevel.checkpoint()
         await time.sleep(1)
     assert len(heard) == 1
+
+
+async def test_one_task_enters_it_and_another_one_leaves_it() -> None:
+    """As a fixture of pytest-asyncio or pytest-trio does, with the test in a third task."""
+    time = VirtualTime()
+    before = len(anyio.get_running_tasks())
+
+    async def enter() -> None:
+        assert await time.__aenter__() is time
+
+    async def leave() -> None:
+        await time.__aexit__(None, None, None)
+
+    for number in (1, 2):
+        for half in (enter, partial(time.sleep, 60), leave):
+            async with anyio.create_task_group() as group:
+                group.start_soon(half)
+        assert time.monotonic() == number * 60
+        assert len(anyio.get_running_tasks()) == before
+
+
+async def test_another_event_loop_is_refused(anyio_backend_name: str) -> None:
+    """Its driver could not wake anything there; no timer is left behind."""
+
+    async def elsewhere() -> None:
+        with pytest.raises(RuntimeError, match="VirtualTime was entered in another event loop"):
+            await time.sleep(1)
+        with pytest.raises(RuntimeError, match="VirtualTime was entered in another event loop"):
+            time.move_on_after(1)
+
+    async with VirtualTime() as time:
+        run = partial(anyio.run, elsewhere, backend=anyio_backend_name)
+        await anyio.to_thread.run_sync(run)
+        assert time.slept == []
+        assert repr(time) == "VirtualTime(0 s, 0 waiting)"
+
+
+@pytest.mark.parametrize("wait", ["sleep", "scope"])
+async def test_when_time_cannot_move_on_the_waiting_and_the_block_are_told(
+    monkeypatch: pytest.MonkeyPatch, wait: str
+) -> None:
+    """Nothing waits for a time that will not come, and the reason is not lost."""
+    fault = AttributeError("no such event loop")
+
+    async def failing() -> None:
+        raise fault
+
+    monkeypatch.setattr(anyio, "wait_all_tasks_blocked", failing)
+
+    async def story() -> None:
+        async with VirtualTime() as time:
+            if wait == "sleep":
+                await time.sleep(60)
+            with time.move_on_after(60):
+                await anyio.sleep_forever()
+            assert time.monotonic() == 0
+            with pytest.raises(RuntimeError, match="VirtualTime cannot move on"):
+                await time.sleep(1)
+            with pytest.raises(RuntimeError, match="VirtualTime cannot move on"):
+                time.move_on_after(1)
+
+    with pytest.raises(RuntimeError, match="VirtualTime cannot move on") as caught:
+        await story()
+    assert caught.value.__cause__ is fault
+
+
+async def test_an_exception_of_the_block_goes_before_a_cancellation() -> None:
+    """Leaving does not wait for anything that could be cancelled instead."""
+    with anyio.CancelScope() as scope, pytest.raises(_MineError):  # noqa: PT012 - the order matters
+        async with VirtualTime():
+            scope.cancel()
+            raise _MineError
 
 
 async def test_it_serves_again_but_not_twice_at_once() -> None:
