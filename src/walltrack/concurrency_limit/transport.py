@@ -107,6 +107,7 @@ class ConcurrencyLimitTransport(WrappingTransport):
         Raises:
             ConcurrencyLimitError: It was not sent: the queue is full, or its turn did not come in
                 time.
+            TransportClosedError: It was not sent: the transport was closed while it waited.
         """
         turns = self._shared or self._turns.obtain(self._key(request))
         if turns.free > 0:
@@ -142,13 +143,14 @@ class ConcurrencyLimitTransport(WrappingTransport):
         turn = anyio.Event()
         place = Place(turn.set)
         turns.join(place)
-        began = self._clock()
         try:
-            if seconds == math.inf:
-                await turn.wait()
-            else:
-                with self._timer(seconds):
+            began = self._clock()
+            with self._waits.ended_by_closing(request):
+                if seconds == math.inf:
                     await turn.wait()
+                else:
+                    with self._timer(seconds):
+                        await turn.wait()
         except BaseException:
             turns.leave(place)
             raise

@@ -110,7 +110,6 @@ class RateLimitTransport(WrappingTransport):
         # Without a rate of its own it need not know a request's key while nobody is held back.
         self._paces = self._watchful = rate is not None
         self._watchful_until = -math.inf
-        self._waiting = 0
 
     def __repr__(self) -> str:
         learning = ", learning" if self._learn else ""
@@ -122,6 +121,7 @@ class RateLimitTransport(WrappingTransport):
         Raises:
             RateLimitError: Its turn would not come in time; `retry_after` tells in how many seconds
                 there would be room.
+            TransportClosedError: The transport was closed while it waited.
         """
         if self._watchful:
             line = self._lines.obtain(self._key(request))
@@ -142,11 +142,8 @@ class RateLimitTransport(WrappingTransport):
 
     async def _wait(self, request: httpx.Request, line: WaitingLine) -> None:
         patience = min(self._max_wait, time_left(request.extensions) - _NO_USE)
-        self._waiting += 1
-        try:
+        with self._waits.ended_by_closing(request):
             room = await line.take(patience)
-        finally:
-            self._waiting -= 1
         if room is None:
             return
         if self._listener is not None:
@@ -157,7 +154,7 @@ class RateLimitTransport(WrappingTransport):
         raise RateLimitError(None, room, request=request)
 
     def _relax(self) -> None:
-        if self._clock() >= self._watchful_until and not self._waiting:
+        if self._clock() >= self._watchful_until and not self._waits:
             self._watchful = False
 
     async def _heed(

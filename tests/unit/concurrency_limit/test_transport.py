@@ -22,6 +22,7 @@ from walltrack import (
     RequestRejected,
     RetryPolicy,
     RetryTransport,
+    TransportClosedError,
 )
 from walltrack.core.extensions import DEADLINE
 from walltrack.core.naming import origin_of
@@ -594,6 +595,78 @@ async def test_a_refusal_is_not_retried() -> None:
         with pytest.raises(ConcurrencyLimitError):
             await top.handle_async_request(get())
         desk.tell("a")
+
+
+# Closing
+
+
+async def test_closing_ends_every_call_in_the_queue_at_once() -> None:
+    """Each call raises a TransportClosedError about its own request, and sends nothing."""
+    async with office() as (desk, callers):
+        await callers.come("holder", "a", "b", "c", **{DEADLINE: Left(60.0)})
+        await callers.transport.aclose()
+        await anyio.wait_all_tasks_blocked()
+        errors = [callers.ended[name] for name in "abc"]
+        assert [type(error) for error in errors] == 3 * [TransportClosedError]
+        assert ", 0 waiting>" in repr(callers.transport)
+        desk.tell("holder")
+    assert desk.came == ["holder"]
+
+
+async def test_a_place_given_as_the_transport_is_closed_is_passed_on() -> None:
+    """A call whose turn had come but that did not run yet sends nothing, and holds nothing."""
+    async with office() as (desk, callers):
+        desk.answer = lambda: streamed(b"body")
+        desk.tell("holder", "next")
+        await callers.come("holder", "a", "b")
+        held = callers.ended["holder"]
+        assert isinstance(held, httpx.Response)
+        await held.aclose()  # gives the place to "a", which has not run since
+        await callers.transport.aclose()
+        await callers.come("next")
+        for name in "ab":
+            assert isinstance(callers.ended[name], TransportClosedError)
+        response = callers.ended["next"]
+        assert isinstance(response, httpx.Response)
+        await response.aclose()
+    assert desk.came == ["holder", "next"]
+
+
+async def test_a_closed_transport_may_be_used_again_and_keeps_its_order() -> None:
+    """Calls that come after the closing wait for those in flight, first come, first served."""
+    names = [str(number) for number in range(20)]
+    async with office() as (desk, callers):
+        await callers.come("holder", "ended")
+        await callers.transport.aclose()
+        await callers.come(*names)
+        desk.tell("holder", *names)
+    assert desk.came == ["holder", *names]
+    assert isinstance(callers.ended["ended"], TransportClosedError)
+
+
+async def test_a_call_that_was_ended_by_closing_is_not_retried() -> None:
+    """A retry would send what the closing of the transport was to prevent."""
+    async with office() as (desk, callers):
+        await callers.come("holder")
+        top = Callers(RetryTransport(callers.transport, listener=None), callers.tasks)
+        await top.come("ended")
+        await top.transport.aclose()
+        await anyio.wait_all_tasks_blocked()
+        assert isinstance(top.ended["ended"], TransportClosedError)
+        desk.tell("holder")
+    assert desk.came == ["holder"]
+
+
+async def test_whoever_is_cancelled_as_the_transport_is_closed_is_cancelled() -> None:
+    """A cancellation by the caller is not swallowed."""
+    async with office() as (desk, callers):
+        await callers.come("holder", "a")
+        callers.scopes["a"].cancel()
+        await callers.transport.aclose()
+        await anyio.wait_all_tasks_blocked()
+        assert callers.scopes["a"].cancelled_caught
+        assert "a" not in callers.ended
+        desk.tell("holder")
 
 
 # One limit for each key

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import Clock, Events, Scripted, get, post
 from tests.virtual_time import VirtualTime, settle
-from walltrack import RetryTransport
+from walltrack import RetryTransport, TransportClosedError
 from walltrack.core.events import OriginHeldBack, RejectReason, RequestRejected
 from walltrack.core.exceptions import RateLimitError, WallTrackError
 from walltrack.core.extensions import DEADLINE, GATE
@@ -371,6 +371,60 @@ async def test_a_key_that_cannot_be_made_closes_the_response(clock: Clock) -> No
     with pytest.raises(LookupError):
         await transport.handle_async_request(get(HERE))
     assert closed == [True]
+
+
+async def test_closing_ends_every_call_that_waits_at_once() -> None:
+    """Each call, first in line or behind, raises a TransportClosedError and sends nothing."""
+    time = VirtualTime()
+    inner = Scripted(200)
+    transport = layer(inner, time, 1)
+    await ask(transport)
+    answers: list[Any] = []
+
+    async def one() -> None:
+        answers.append(await ask(transport))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(one)
+        await settle()
+        await transport.aclose()
+        await settle()
+        assert [type(answer) for answer in answers] == 3 * [TransportClosedError]
+    assert not time.sleepers
+    assert len(inner.requests) == 1
+
+
+async def test_a_closing_takes_no_token_and_ends_no_later_call() -> None:
+    """A transport that is used again keeps its pace: the next call has the next token."""
+    time = VirtualTime()
+    transport = layer(Scripted(200), time, 1)
+    await ask(transport)
+    answers: list[Any] = []
+
+    async def one() -> None:
+        answers.append(await ask(transport))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(one)
+            await settle()
+            time.now += 1.0  # the token is there, and the first one has not been woken yet
+            await transport.aclose()
+            group.start_soon(one)
+    assert [answer if answer == 200 else type(answer) for answer in answers] in (
+        [TransportClosedError, 200],
+        [200, TransportClosedError],
+    )
+
+
+async def test_what_a_server_said_outlasts_a_closing(clock: Clock) -> None:
+    """An origin that asked to be left alone is left alone by the calls after a closing as well."""
+    transport = layer(Scripted(told_to_wait(30), 200), clock)
+    await ask(transport)
+    await transport.aclose()
+    assert await ask(transport) == 200
+    assert clock.sleeps == [30.0]
 
 
 async def test_after_a_hold_back_it_is_as_quick_as_before(clock: Clock) -> None:
