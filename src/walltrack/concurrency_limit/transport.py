@@ -17,6 +17,7 @@ from walltrack.core.extensions import time_left
 from walltrack.core.keyed import Keyed
 from walltrack.core.naming import origin_of, path_of, service_of
 from walltrack.core.outcome import FAILURE_STATUSES, Verdict, verdict_on
+from walltrack.http.release import discard
 from walltrack.http.watched_body import watched
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.telemetry.emit import emit
@@ -115,24 +116,32 @@ class ConcurrencyLimitTransport(WrappingTransport):
         else:
             await self._queue(request, turns)
         adaptive = turns.adaptive
-        began = 0.0 if adaptive is None else self._clock()
+        began = response = None
         try:
+            if adaptive is not None:
+                began = self._clock()
             response = await self._inner.handle_async_request(request)
+            if began is not None:
+                self._learn(turns, began, response.status_code)
+            if response.is_closed:
+                turns.give_back()
+            else:
+                watched(response).when_closed(turns.give_back)
         except BaseException as error:
-            if adaptive is not None and verdict_on(error) is Verdict.FAILURE:
-                turns.note(began, self._clock(), dropped=True)
-            turns.give_back()
+            try:
+                if response is not None:  # a clock of the caller failed
+                    await discard(response)
+                elif began is not None and verdict_on(error) is Verdict.FAILURE:
+                    turns.note(began, self._clock(), dropped=True)
+            finally:
+                turns.give_back()
             raise
-        if adaptive is not None:
-            status = response.status_code
-            # How quickly a server fails tells nothing of what it bears.
-            if status not in FAILURE_STATUSES or status in OVERLOAD_STATUSES:
-                turns.note(began, self._clock(), dropped=status in OVERLOAD_STATUSES)
-        if response.is_closed:
-            turns.give_back()
-        else:
-            watched(response).when_closed(turns.give_back)
         return response
+
+    def _learn(self, turns: Turns, began: float, status: int) -> None:
+        # How quickly a server fails tells nothing of what it bears.
+        if status not in FAILURE_STATUSES or status in OVERLOAD_STATUSES:
+            turns.note(began, self._clock(), dropped=status in OVERLOAD_STATUSES)
 
     async def _queue(self, request: httpx.Request, turns: Turns) -> None:
         if turns.waiting >= self._max_queue:

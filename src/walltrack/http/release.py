@@ -34,8 +34,16 @@ async def release(
         if _may_be_short(request, response):
             await _drain(response, max_seconds)
     finally:
-        with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
-            await response.aclose()
+        await discard(response)
+
+
+async def discard(response: httpx.Response) -> None:
+    """Close a response that no caller gets, whatever goes wrong in closing.
+
+    A cancellation does not stop it.
+    """
+    with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
+        await response.aclose()
 
 
 def _may_be_short(request: httpx.Request, response: httpx.Response) -> bool:

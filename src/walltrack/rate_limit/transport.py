@@ -15,6 +15,7 @@ from walltrack.core.extensions import time_left
 from walltrack.core.keyed import Keyed
 from walltrack.core.naming import origin_of, path_of, service_of
 from walltrack.core.outcome import valid_statuses
+from walltrack.http.release import discard
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.rate_limit.headers import TELLING, TELLING_LENGTHS, asked_to_wait
 from walltrack.rate_limit.token_bucket import TokenBucket
@@ -131,13 +132,17 @@ class RateLimitTransport(WrappingTransport):
                 self._relax()
         response = await self._inner.handle_async_request(request)
         if self._learn:
-            if response.status_code in self._statuses:
-                await self._heed(request, response, refused=True)
-            else:
-                for name, _ in response.headers.raw:
-                    if len(name) in TELLING_LENGTHS and name.lower() in TELLING:
-                        await self._heed(request, response, refused=False)
-                        break
+            try:
+                if response.status_code in self._statuses:
+                    self._heed(request, response, refused=True)
+                else:
+                    for name, _ in response.headers.raw:
+                        if len(name) in TELLING_LENGTHS and name.lower() in TELLING:
+                            self._heed(request, response, refused=False)
+                            break
+            except BaseException:  # of a function of the caller: key, clock or listener
+                await discard(response)
+                raise
         return response
 
     async def _wait(self, request: httpx.Request, line: WaitingLine) -> None:
@@ -157,18 +162,7 @@ class RateLimitTransport(WrappingTransport):
         if self._clock() >= self._watchful_until and not self._waits:
             self._watchful = False
 
-    async def _heed(
-        self, request: httpx.Request, response: httpx.Response, *, refused: bool
-    ) -> None:
-        try:
-            self._hold_back(request, response, refused=refused)
-        except Exception:  # of the caller's key or clock; nobody else would close the response
-            await response.aclose()
-            raise
-
-    def _hold_back(
-        self, request: httpx.Request, response: httpx.Response, *, refused: bool
-    ) -> None:
+    def _heed(self, request: httpx.Request, response: httpx.Response, *, refused: bool) -> None:
         ask = asked_to_wait(response.headers.raw, self._wall_clock(), refused=refused)
         if ask is None:
             return

@@ -10,7 +10,7 @@ import anyio.lowlevel
 import httpx
 import pytest
 
-from tests.support import Body, Clock, Endless, Events, Scripted, Step, get, until
+from tests.support import Body, Clock, Endless, Events, Failing, Scripted, Step, get, until
 from walltrack import (
     AdaptiveLimit,
     Backoff,
@@ -595,6 +595,95 @@ async def test_a_refusal_is_not_retried() -> None:
         with pytest.raises(ConcurrencyLimitError):
             await top.handle_async_request(get())
         desk.tell("a")
+
+
+# No leak, whatever is raised
+
+RAISED = [ZeroDivisionError("a bug"), KeyboardInterrupt(), SystemExit(1)]
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("works", [0, 1])
+async def test_a_clock_that_raises_leaks_no_place_and_no_response(
+    error: BaseException, works: int
+) -> None:
+    """Before the request or after its response: the exception propagates, nothing stays open."""
+    body = Body(b"body")
+    inner = Scripted(httpx.Response(200, stream=body), 200)
+    clock = Failing(error, works)
+    transport = ConcurrencyLimitTransport(inner, AdaptiveLimit(1), clock=clock, listener=None)
+    with pytest.raises(type(error)) as caught:
+        await transport.handle_async_request(get())
+    assert caught.value is error
+    assert body.closes == len(inner.requests) == works
+    assert at_rest(transport)
+    response = await transport.handle_async_request(get())
+    await response.aclose()
+    assert at_rest(transport)
+
+
+async def test_a_clock_that_raises_after_a_failure_leaks_no_place() -> None:
+    """The caller gets the exception of its clock, with the failure as the context."""
+    down = httpx.ReadTimeout("slow")
+    transport = layer(
+        down, limit=AdaptiveLimit(1), clock=Failing(ZeroDivisionError("a bug"), works=1)
+    )
+    with pytest.raises(ZeroDivisionError) as caught:
+        await transport.handle_async_request(get())
+    assert caught.value.__context__ is down
+    assert at_rest(transport)
+
+
+async def test_a_body_that_fails_to_close_does_not_hide_what_was_raised() -> None:
+    """The exception that propagates is the first one, and the place is free."""
+
+    class Stuck(Body):
+        async def aclose(self) -> None:
+            raise httpx.CloseError("stuck")
+
+    transport = layer(
+        httpx.Response(200, stream=Stuck()),
+        limit=AdaptiveLimit(1),
+        clock=Failing(ZeroDivisionError("a bug"), works=1),
+    )
+    with pytest.raises(ZeroDivisionError):
+        await transport.handle_async_request(get())
+    assert at_rest(transport)
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("hook", ["clock", "timer"])
+async def test_a_hook_that_raises_in_the_queue_leaves_it(error: BaseException, hook: str) -> None:
+    """No place in the queue stays behind, so that those who come later have their turn."""
+    failing: dict[str, Any] = {hook: Failing(error)}
+    async with office(queue_timeout=9.0, **failing) as (desk, callers):
+        await callers.come("holder")
+        with pytest.raises(type(error)):
+            await callers.transport.handle_async_request(get())
+        assert ", 0 waiting>" in repr(callers.transport)
+        desk.tell("holder")
+
+
+@pytest.mark.parametrize("options", [{"max_queue": 0}, {"queue_timeout": 0.001}])
+async def test_a_listener_that_interrupts_a_refusal_leaves_the_queue(options: Any) -> None:  # noqa: ANN401 - handed on
+    """Whatever the listener raises propagates, and no place is held by the refused call."""
+    async with office(listener=Failing(KeyboardInterrupt()), **options) as (desk, callers):
+        await callers.come("holder")
+        with pytest.raises(KeyboardInterrupt):
+            await callers.transport.handle_async_request(get())
+        assert ", 0 waiting>" in repr(callers.transport)
+        desk.tell("holder")
+
+
+async def test_a_key_that_raises_takes_no_place() -> None:
+    """The exception of the caller's own function propagates, and nothing was sent."""
+    inner = Scripted(200)
+    key = Failing(LookupError("no such tenant"), value="tenant")
+    transport = ConcurrencyLimitTransport(inner, 1, max_queue=0, key=key, listener=None)
+    with pytest.raises(LookupError):
+        await transport.handle_async_request(get())
+    assert inner.requests == []
+    assert (await transport.handle_async_request(get())).status_code == 200
 
 
 # Closing

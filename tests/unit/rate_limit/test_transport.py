@@ -7,7 +7,7 @@ import anyio.lowlevel
 import httpx
 import pytest
 
-from tests.support import Clock, Events, Scripted, get, post
+from tests.support import Body, Clock, Events, Failing, Scripted, get, post
 from tests.virtual_time import VirtualTime, settle
 from walltrack import RetryTransport, TransportClosedError
 from walltrack.core.events import OriginHeldBack, RejectReason, RequestRejected
@@ -353,24 +353,64 @@ async def test_a_listener_that_raises_breaks_no_call(clock: Clock) -> None:
     assert isinstance(await ask(transport), RateLimitError)
 
 
-async def test_a_key_that_cannot_be_made_closes_the_response(clock: Clock) -> None:
-    """The caller gets the error of its own function, and no connection is lost."""
-    response = told_to_wait(10)
-    closed: list[bool] = []
+RAISED = [LookupError("no such tenant"), KeyboardInterrupt(), SystemExit(1)]
 
-    async def aclose() -> None:
-        await anyio.lowlevel.checkpoint()
-        closed.append(True)
 
-    response.aclose = aclose  # type: ignore[method-assign]  # to see that it is called
+# What a listener raises is logged, unless it ends the program.
+HOOKS = [
+    (hook, error)
+    for hook in ("key", "clock", "wall_clock", "listener")
+    for error in RAISED
+    if hook != "listener" or not isinstance(error, Exception)
+]
 
-    def key(_: httpx.Request) -> str:
-        raise LookupError("no such tenant")
 
-    transport = layer(Scripted(response), clock, key=key)
-    with pytest.raises(LookupError):
+@pytest.mark.parametrize(("hook", "error"), HOOKS)
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (429, {"Retry-After": "10"}),
+        (200, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "10"}),
+    ],
+)
+async def test_what_a_hook_raises_closes_the_response(
+    clock: Clock, hook: str, error: BaseException, status: int, headers: dict[str, str]
+) -> None:
+    """The caller gets the exception, no connection is lost, and the transport goes on."""
+    body = Body(b"body")
+    inner = Scripted(httpx.Response(status, headers=headers, stream=body), 200)
+    failing: dict[str, Any] = {hook: Failing(error, value=clock.now)}
+    transport = layer(inner, clock, **failing)
+    with pytest.raises(type(error)) as caught:
         await transport.handle_async_request(get(HERE))
-    assert closed == [True]
+    assert caught.value is error
+    assert body.closes == 1
+    assert await ask(transport) == 200
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("works", range(6))
+async def test_a_clock_that_raises_in_the_line_leaves_it(error: BaseException, works: int) -> None:
+    """Whenever the clock raises, no call stays in line, and later ones have their turn."""
+    time = Clock()
+    calls = 0
+
+    def failing() -> float:
+        nonlocal calls
+        calls += 1
+        if calls == works + 1:
+            raise error
+        return time.now
+
+    transport = layer(Scripted(200), time, 1, clock=failing)
+    raised: list[BaseException] = []
+    with anyio.fail_after(5):
+        for _ in range(5):
+            try:
+                await transport.handle_async_request(get(HERE))
+            except BaseException as caught:  # noqa: BLE001 - whatever it is, it is looked at below
+                raised.append(caught)
+    assert raised == [error]
 
 
 async def test_closing_ends_every_call_that_waits_at_once() -> None:
