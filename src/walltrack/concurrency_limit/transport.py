@@ -15,6 +15,7 @@ from walltrack.core.events import Listener, RejectReason, RequestRejected
 from walltrack.core.exceptions import ConcurrencyLimitError
 from walltrack.core.extensions import time_left
 from walltrack.core.keyed import Keyed
+from walltrack.core.loops import moved, running
 from walltrack.core.naming import origin_of, path_of, service_of
 from walltrack.core.outcome import FAILURE_STATUSES, Verdict, verdict_on
 from walltrack.http.release import discard
@@ -109,8 +110,11 @@ class ConcurrencyLimitTransport(WrappingTransport):
             ConcurrencyLimitError: It was not sent: the queue is full, or its turn did not come in
                 time.
             TransportClosedError: It was not sent: the transport was closed while it waited.
+            RuntimeError: It was not sent: the limit is in use in another event loop.
         """
         turns = self._shared or self._turns.obtain(self._key(request))
+        if turns.loop is not running():
+            turns = self._move(request, turns)
         if turns.free > 0:
             turns.free -= 1
         else:
@@ -137,6 +141,14 @@ class ConcurrencyLimitTransport(WrappingTransport):
                 turns.give_back()
             raise
         return response
+
+    def _move(self, request: httpx.Request, turns: Turns) -> Turns:
+        turns = moved(turns, self)
+        if self._shared is None:
+            self._turns.replace(self._key(request), turns)
+        else:
+            self._shared = turns
+        return turns
 
     def _learn(self, turns: Turns, began: float, status: int) -> None:
         # How quickly a server fails tells nothing of what it bears.

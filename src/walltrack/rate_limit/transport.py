@@ -13,6 +13,7 @@ from walltrack.core.events import Listener, OriginHeldBack, RejectReason, Reques
 from walltrack.core.exceptions import RateLimitError
 from walltrack.core.extensions import time_left
 from walltrack.core.keyed import Keyed
+from walltrack.core.loops import moved, running
 from walltrack.core.naming import origin_of, path_of, service_of
 from walltrack.core.outcome import valid_statuses
 from walltrack.http.release import discard
@@ -123,9 +124,12 @@ class RateLimitTransport(WrappingTransport):
             RateLimitError: Its turn would not come in time; `retry_after` tells in how many seconds
                 there would be room.
             TransportClosedError: The transport was closed while it waited.
+            RuntimeError: Callers in another event loop wait for their turns.
         """
         if self._watchful:
             line = self._lines.obtain(self._key(request))
+            if line.loop is not running():
+                line = self._move(request, line)
             if line.waiting or not line.bucket.take(self._clock()):
                 await self._wait(request, line)
             elif not self._paces:
@@ -144,6 +148,11 @@ class RateLimitTransport(WrappingTransport):
                 await discard(response)
                 raise
         return response
+
+    def _move(self, request: httpx.Request, line: WaitingLine) -> WaitingLine:
+        line = moved(line, self)
+        self._lines.replace(self._key(request), line)
+        return line
 
     async def _wait(self, request: httpx.Request, line: WaitingLine) -> None:
         patience = min(self._max_wait, time_left(request.extensions) - _NO_USE)
