@@ -8,6 +8,7 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 import httpx
+import httpx2
 import pytest
 
 from tests.support import Body, Clock, Endless, Events, Failing, Scripted, Step, get, until
@@ -15,6 +16,7 @@ from walltrack import (
     AdaptiveLimit,
     Backoff,
     CircuitBreakerOpenError,
+    CircuitBreakerTransport,
     ConcurrencyLimitError,
     ConcurrencyLimitTransport,
     Event,
@@ -538,6 +540,73 @@ async def test_the_wait_is_measured_by_the_clock_that_was_given(clock: Clock) ->
     error = callers.ended["b"]
     assert isinstance(error, ConcurrencyLimitError)
     assert error.waited == 7.0
+
+
+TIMEOUTS = [
+    # pool timeout, queue_timeout and deadline; the wait, and whether it ends as a pool timeout
+    ((5.0, None, math.inf), 5.0, True),
+    ((5.0, 10.0, 30.0), 5.0, True),
+    ((5.0, 5.0, math.inf), 5.0, True),
+    ((5.0, 2.0, math.inf), 2.0, False),
+    ((5.0, None, 3.0), 3.0, False),
+    ((None, 10.0, math.inf), 10.0, False),
+    ((0.0, 10.0, math.inf), None, True),
+]
+
+
+@pytest.mark.parametrize(("bounds", "waited", "as_pool_timeout"), TIMEOUTS)
+async def test_the_pool_timeout_of_httpx_bounds_the_wait(
+    clock: Clock,
+    bounds: tuple[float | None, float | None, float],
+    waited: float | None,
+    as_pool_timeout: bool,  # noqa: FBT001 - a column
+) -> None:
+    """A limit takes no bound away that a caller had; the shortest of all bounds counts."""
+    asked: list[float] = []
+    pool, queue, deadline = bounds
+
+    def timer(seconds: float) -> anyio.CancelScope:
+        asked.append(seconds)
+        clock.advance(seconds)
+        scope = anyio.CancelScope()
+        scope.cancel()
+        return scope
+
+    extensions = {"timeout": {"pool": pool}, DEADLINE: Left(deadline)}
+    async with office(queue_timeout=queue, clock=clock, timer=timer) as (desk, callers):
+        await callers.come("holder")
+        await callers.come("late", **extensions)
+        await until(lambda: "late" in callers.ended)
+        desk.tell("holder")
+    error = callers.ended["late"]
+    assert isinstance(error, ConcurrencyLimitError)
+    assert isinstance(error, httpx.PoolTimeout) is as_pool_timeout
+    assert isinstance(error, httpx2.PoolTimeout) is as_pool_timeout
+    assert asked == ([] if waited is None else [waited])
+    assert error.waited == (waited or math.ulp(0.0))
+
+
+async def test_a_full_queue_is_no_pool_timeout() -> None:
+    """No time was spent: a call that is rejected at once is not mistaken for one that waited."""
+    async with office(max_queue=0) as (desk, callers):
+        await callers.come("holder")
+        await callers.come("b", timeout={"pool": 0.0})
+        assert type(callers.ended["b"]) is ConcurrencyLimitError
+        desk.tell("holder")
+
+
+async def test_a_pool_timeout_in_the_queue_is_a_rejection_to_other_layers() -> None:
+    """It is not retried, and a circuit breaker above does not count it: nothing was sent."""
+    async with office() as (desk, callers):
+        await callers.come("holder")
+        breaker = CircuitBreakerTransport(callers.transport, failure_threshold=1, listener=None)
+        top = RetryTransport(breaker, listener=None)
+        request = get(extensions={"timeout": {"pool": 0.0}})
+        for _ in range(2):  # had the breaker counted it, the second one would find it open
+            with pytest.raises(httpx.PoolTimeout):
+                await top.handle_async_request(request)
+        desk.tell("holder")
+    assert desk.came == ["holder"]
 
 
 async def test_whoever_is_called_at_the_last_moment_goes() -> None:

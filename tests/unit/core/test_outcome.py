@@ -10,6 +10,7 @@ import trio
 
 from walltrack.core.exceptions import (
     CircuitBreakerOpenError,
+    PoolTimeoutExceededError,
     RequestRejectedError,
     ResponseTooLargeError,
 )
@@ -43,6 +44,7 @@ TABLE: list[tuple[BaseException, bool, Verdict, Verdict, Delivery]] = [
     (httpx.LocalProtocolError("e"), False, NONE, NONE, UNCERTAIN),
     (CircuitBreakerOpenError("api"), False, NONE, NONE, NOT_SENT),
     (RequestRejectedError("api"), False, NONE, NONE, NOT_SENT),
+    (PoolTimeoutExceededError("api"), False, NONE, NONE, NOT_SENT),
     (asyncio.CancelledError(), False, NONE, NONE, UNCERTAIN),
     (trio.Cancelled.__new__(trio.Cancelled), False, NONE, NONE, UNCERTAIN),
     (KeyboardInterrupt(), False, NONE, NONE, UNCERTAIN),
