@@ -38,6 +38,28 @@ class Clock:
         await anyio.lowlevel.checkpoint()
 
 
+class Failing:
+    """A function that works so many times, and then raises an exception once.
+
+    Args:
+        error: What it raises.
+        works: How many calls work before that.
+        value: What it returns when it works.
+    """
+
+    def __init__(self, error: BaseException, works: int = 0, value: object = 0.0) -> None:
+        self.error: BaseException | None = error
+        self.works = works
+        self.value = value
+
+    def __call__(self, *_: object) -> Any:  # noqa: ANN401 - whatever the test needs
+        self.works -= 1
+        if self.works < 0 and self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        return self.value
+
+
 class Events(list[Event]):
     """A listener that keeps what it hears."""
 

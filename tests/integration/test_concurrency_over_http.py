@@ -4,10 +4,13 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from types import ModuleType
 from typing import Any
 
 import anyio
 import httpx
+import httpx2
 import pytest
 
 from tests.integration.fault_server import Exchange, FaultServer, answer, cut, drip, hold, late
@@ -25,7 +28,7 @@ from walltrack import (
 
 pytestmark = pytest.mark.anyio
 
-TIMEOUT = httpx.Timeout(10, pool=0.5)  # nobody is to wait in the pool: he waits for his turn
+TIMEOUT = httpx.Timeout(10, pool=5)  # of the wait for a turn; no call waits in the pool after it
 
 PATIENT = RetryPolicy(max_retries=30, backoff=Backoff(base=0.0))
 
@@ -133,6 +136,36 @@ async def test_a_crowd_is_refused_at_once_while_the_server_is_stuck(server: Faul
         await until(lambda: len(refused) == 15 and len(server.seen) == 2)
         go.set()
     assert answered == [200] * 5
+
+
+def server_has_seen(server: FaultServer, requests: int) -> bool:
+    """Whether the server got that many requests."""
+    return len(server.seen) == requests
+
+
+@pytest.mark.parametrize("family", [httpx, httpx2], ids=lambda family: family.__name__)
+async def test_a_pool_timeout_ends_the_wait_for_a_turn_as_it_ends_that_for_a_connection(
+    server: FaultServer, family: ModuleType
+) -> None:
+    """A caller that handles PoolTimeout meets it with a limit as without one."""
+    go = threading.Event()
+    server.default = hold(go, answer())
+    limits = ConcurrencyLimitTransport(pool(1, family=family), 1, listener=None)
+    for transport in (pool(1, family=family), limits):
+        timeout = family.Timeout(10, pool=0.02)
+        async with (
+            family.AsyncClient(transport=transport, timeout=timeout) as client,
+            anyio.create_task_group() as callers,
+        ):
+            seen = len(server.seen)
+            callers.start_soon(client.get, server.url)
+            await until(partial(server_has_seen, server, seen + 1))
+            with pytest.raises(family.PoolTimeout):
+                await client.get(server.url)
+            go.set()
+        go.clear()
+    assert "<0 of 1 under way, 0 waiting>" in repr(limits)
+    assert len(server.seen) == 2
 
 
 class Capacity:

@@ -10,6 +10,7 @@ import pytest
 
 import walltrack
 from walltrack import testing
+from walltrack.core.methods import IDEMPOTENT_METHODS
 from walltrack.core.outcome import TRANSIENT_ERRORS
 
 PUBLIC: dict[str, Any] = {
@@ -39,6 +40,7 @@ WORDS: dict[str, object] = {
     "timeouts, network and proxy errors, and breaches of the protocol by the server": (
         TRANSIENT_ERRORS
     ),
+    "the idempotent ones of the IANA HTTP Method Registry": IDEMPOTENT_METHODS,
     "2030-01-01 in UTC": datetime(2030, 1, 1, tzinfo=UTC),
     "a new `RetryBudget()`": walltrack.RetryBudget,
     "a random UUID": UUIDs(),

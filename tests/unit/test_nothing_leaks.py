@@ -29,7 +29,7 @@ from walltrack import (
 
 pytestmark = pytest.mark.anyio
 
-MOST_CALLS = 8
+MOST_CALLS = 24
 """More often than any hook is called in one request of these."""
 
 FAST = RetryPolicy(max_retries=2, backoff=Backoff(base=0.5, cap=0.5, jitter="full"))
@@ -228,13 +228,13 @@ async def test_a_hook_that_raises_leaves_no_response_open(
         hook = Hook(function, 0, error)
         transport = layer(server, hook)
         hook.calls, hook.at = 0, at
-        with anyio.fail_after(1):
+        with anyio.fail_after(10):
             await call(transport)
         assert [body.closes for body in server.bodies] == [1] * len(server.bodies)
         raised += hook.calls >= at
         hook.at = 0
         server.status = 200
-        with anyio.fail_after(1):
+        with anyio.fail_after(10):
             await call(transport)
         assert [body.closes for body in server.bodies] == [1] * len(server.bodies)
     assert raised or status == 200 or "budget" in name, "this hook was never called"
@@ -265,7 +265,7 @@ async def test_a_deadline_of_the_callers_own_may_raise(
         def request(deadline: Deadline) -> httpx.Request:
             return httpx.Request("GET", URL, extensions={"walltrack.deadline": deadline})
 
-        with anyio.fail_after(1):
+        with anyio.fail_after(10):
             await call(layer(server), partial(request, Deadline(hook)))
         assert [body.closes for body in server.bodies] == [1] * len(server.bodies)
 

@@ -62,10 +62,11 @@ class CircuitBreakerTransport(WrappingTransport):
         breaker: One breaker for every request, instead of one for each key; the options above and
             the clock are its own then.
         key: Requests with the same key share a breaker. Default: those to the same origin.
-        max_breakers: How many breakers are kept. On insertion the oldest that is closed and without
-            failures in a row is forgotten, with what its window held; others never are, so that a
-            great outage may exceed this.
-        statuses: Responses that count as failures. Default: 429 and every 5xx.
+        max_breakers: How many breakers are kept. On insertion the oldest closed one without
+            failures in a row is evicted, with what its window held; else one that counted failures
+            and had no request for longer than its cooldown. Open, half-open and manually changed
+            ones never are, so that a great outage may exceed this.
+        statuses: Responses that count as failures. Default: 429 and every 5xx except 501 and 505.
         exceptions: Exceptions that do. Default: timeouts, network and proxy errors, and breaches of
             the protocol by the server. A rejection made in this library is never counted.
         classify: Says what the outcomes of one API mean, where that differs from `statuses` and

@@ -12,12 +12,14 @@ from walltrack.concurrency_limit.adaptive import OVERLOAD_STATUSES, AdaptiveLimi
 from walltrack.concurrency_limit.turns import Place, Turns
 from walltrack.core import family, validation
 from walltrack.core.events import Listener, RejectReason, RequestRejected
-from walltrack.core.exceptions import ConcurrencyLimitError
-from walltrack.core.extensions import time_left
+from walltrack.core.exceptions import ConcurrencyLimitError, PoolTimeoutExceededError
+from walltrack.core.extensions import pool_timeout, time_left
 from walltrack.core.keyed import Keyed
+from walltrack.core.loops import moved, running
 from walltrack.core.naming import origin_of, path_of, service_of
 from walltrack.core.outcome import Verdict, verdict_on
 from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
+from walltrack.http.release import discard
 from walltrack.http.watched_body import watched
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.telemetry.emit import emit
@@ -45,8 +47,10 @@ class ConcurrencyLimitTransport(WrappingTransport):
             what that finds out; with a `key`, one with its settings for each. Default: 20, as many
             connections as httpx keeps open by default when they are idle.
         max_queue: How many requests may wait; one more is refused. None: any number. Zero: none.
-        queue_timeout: For how many seconds a request waits at the longest; then it is refused, as
-            it is at its deadline. None: as long as it takes.
+        queue_timeout: The longest that a request waits in the queue, in seconds; then it is
+            rejected, as it is at its deadline and when httpx's own pool timeout has passed (for a
+            client 5 seconds, unless its `timeout` says otherwise). The shortest of them counts.
+            None: no limit besides those two.
         key: Requests with the same key share a limit. Default: all share one. `origin_of` gives
             each origin a limit of its own.
         max_keys: How many keys are kept in mind. One beyond it takes the place of one without any
@@ -107,64 +111,91 @@ class ConcurrencyLimitTransport(WrappingTransport):
 
         Raises:
             ConcurrencyLimitError: It was not sent: the queue is full, or its turn did not come in
-                time.
+                time. When httpx's pool timeout has passed it is an httpx.PoolTimeout as well.
+            TransportClosedError: It was not sent: the transport was closed while it waited.
+            RuntimeError: It was not sent: the limit is in use in another event loop.
         """
         turns = self._shared or self._turns.obtain(self._key(request))
+        if turns.loop is not running():
+            turns = self._move(request, turns)
         if turns.free > 0:
             turns.free -= 1
         else:
             await self._queue(request, turns)
         adaptive = turns.adaptive
-        began = 0.0 if adaptive is None else self._clock()
+        began = response = None
         try:
+            if adaptive is not None:
+                began = self._clock()
             response = await self._inner.handle_async_request(request)
+            if began is not None:
+                self._learn(turns, began, response.status_code)
+            if response.is_closed:
+                turns.give_back()
+            else:
+                watched(response).when_closed(turns.give_back)
         except BaseException as error:
-            if adaptive is not None and verdict_on(error) is Verdict.FAILURE:
-                turns.note(began, self._clock(), dropped=True)
-            turns.give_back()
+            try:
+                if response is not None:  # a clock of the caller failed
+                    await discard(response)
+                elif began is not None and verdict_on(error) is Verdict.FAILURE:
+                    turns.note(began, self._clock(), dropped=True)
+            finally:
+                turns.give_back()
             raise
-        if adaptive is not None:
-            status = response.status_code
-            # How quickly a server fails tells nothing of what it bears.
-            if status not in DEFAULT_RETRY_STATUSES or status in OVERLOAD_STATUSES:
-                turns.note(began, self._clock(), dropped=status in OVERLOAD_STATUSES)
-        if response.is_closed:
-            turns.give_back()
-        else:
-            watched(response).when_closed(turns.give_back)
         return response
+
+    def _move(self, request: httpx.Request, turns: Turns) -> Turns:
+        turns = moved(turns, self)
+        if self._shared is None:
+            self._turns.replace(self._key(request), turns)
+        else:
+            self._shared = turns
+        return turns
+
+    def _learn(self, turns: Turns, began: float, status: int) -> None:
+        # How quickly a server fails tells nothing of what it bears.
+        if status not in DEFAULT_RETRY_STATUSES or status in OVERLOAD_STATUSES:
+            turns.note(began, self._clock(), dropped=status in OVERLOAD_STATUSES)
 
     async def _queue(self, request: httpx.Request, turns: Turns) -> None:
         if turns.waiting >= self._max_queue:
             raise self._refusal(request, RejectReason.QUEUE_FULL, 0.0)
-        seconds = min(self._queue_timeout, time_left(request.extensions))
+        pool = pool_timeout(request.extensions)
+        seconds = min(self._queue_timeout, time_left(request.extensions), pool)
+        kind = PoolTimeoutExceededError if seconds == pool else ConcurrencyLimitError
         if seconds <= 0.0:
-            raise self._refusal(request, RejectReason.QUEUE_TIMEOUT, _AN_INSTANT)
+            raise self._refusal(request, RejectReason.QUEUE_TIMEOUT, _AN_INSTANT, kind)
         turn = anyio.Event()
         place = Place(turn.set)
         turns.join(place)
-        began = self._clock()
         try:
-            if seconds == math.inf:
-                await turn.wait()
-            else:
-                with self._timer(seconds):
+            began = self._clock()
+            with self._waits.ended_by_closing(request):
+                if seconds == math.inf:
                     await turn.wait()
+                else:
+                    with self._timer(seconds):
+                        await turn.wait()
         except BaseException:
             turns.leave(place)
             raise
         if not place.given:
             turns.leave(place)
             waited = max(self._clock() - began, _AN_INSTANT)
-            raise self._refusal(request, RejectReason.QUEUE_TIMEOUT, waited)
+            raise self._refusal(request, RejectReason.QUEUE_TIMEOUT, waited, kind)
 
     def _refusal(
-        self, request: httpx.Request, because: RejectReason, waited: float
+        self,
+        request: httpx.Request,
+        because: RejectReason,
+        waited: float,
+        kind: type[ConcurrencyLimitError] = ConcurrencyLimitError,
     ) -> ConcurrencyLimitError:
         if self._listener is not None:
             event = RequestRejected(service_of(request), request.method, path_of(request), because)
             emit(self._listener, event)
-        return ConcurrencyLimitError(waited=waited, request=request)
+        return kind(waited=waited, request=request)
 
 
 def _anew(limit: int | AdaptiveLimit) -> int | AdaptiveLimit:

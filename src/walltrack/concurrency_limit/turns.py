@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from walltrack.concurrency_limit.adaptive import AdaptiveLimit
+from walltrack.core.loops import is_needed, is_over, running
 
 
 class Place:
@@ -33,9 +34,10 @@ class Turns:
         limit: How many permits there are, at least 1; or what finds out how many.
     """
 
-    __slots__ = ("_limit", "_queue", "adaptive", "free")
+    __slots__ = ("_limit", "_queue", "adaptive", "free", "loop")
 
     def __init__(self, limit: int | AdaptiveLimit) -> None:
+        self.loop = running()
         self.adaptive = limit if isinstance(limit, AdaptiveLimit) else None
         self._limit = limit.limit if isinstance(limit, AdaptiveLimit) else limit
         self.free = self._limit
@@ -61,9 +63,18 @@ class Turns:
         return len(self._queue)
 
     @property
+    def in_use(self) -> bool:
+        """Whether a permit is taken; otherwise no caller waits either."""
+        return self.free != self._limit
+
+    @property
     def idle(self) -> bool:
-        """Whether no permit is taken; nobody waits then."""
-        return self.free == self._limit
+        """Whether no caller has a permit, or only callers of an event loop that is over."""
+        return not is_needed(self)
+
+    def renewed(self) -> "Turns":
+        """Return the same limit, with all permits free, for the event loop that is running."""
+        return Turns(self._limit if self.adaptive is None else self.adaptive)
 
     def give_back(self) -> None:
         """Give a permit back, or pass it on."""
@@ -80,7 +91,7 @@ class Turns:
         if place.given:
             self.give_back()
         else:
-            del self._queue[place]
+            self._queue.pop(place, None)  # see `_call_up`
 
     def note(self, began: float, ended: float, *, dropped: bool = False) -> None:
         """Have an adaptive limit take note of a request that still has its permit."""
@@ -93,6 +104,8 @@ class Turns:
             self._call_up()
 
     def _call_up(self) -> None:
+        if is_over(self.loop):  # its tasks are collected, and none of them can be woken
+            self._queue.clear()
         while self.free > 0 and self._queue:
             place, _ = self._queue.popitem(last=False)
             self.free -= 1

@@ -8,6 +8,8 @@
     └── RequestRejectedError            a layer here refused it; also an httpx.TransportError
         ├── CircuitBreakerOpenError     ... because the service's circuit is open
         ├── ConcurrencyLimitError       ... because too many requests are in flight
+        │   └── PoolTimeoutExceededError    and httpx's pool timeout ran out in the queue; also an
+        │                                   httpx.PoolTimeout
         ├── RateLimitError              ... because too many were sent recently
         └── TransportClosedError        ... because the transport was closed while it waited
 
@@ -235,6 +237,19 @@ class ConcurrencyLimitError(RequestRejectedError):
     def __str__(self) -> str:
         why = f"no turn within {self.waited:.1f} s" if self.waited else "the queue is full"
         return f"{self.service}: concurrency limit reached and {why}, request not sent"
+
+
+class PoolTimeoutExceededError(ConcurrencyLimitError, family.PoolTimeout):
+    """The request waited in our queue for as long as httpx lets it wait for a connection.
+
+    Code that handles httpx.PoolTimeout keeps working when a limit takes that wait over.
+    """
+
+    def __str__(self) -> str:
+        return (
+            f"{self.service}: concurrency limit reached and no turn within {self.waited:.1f} s "
+            "(httpx's pool timeout), request not sent"
+        )
 
 
 class RateLimitError(RequestRejectedError):

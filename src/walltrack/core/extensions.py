@@ -30,6 +30,9 @@ DELIVERY: Final = "walltrack.delivery"
 TRACE: Final = "trace"
 """On a request: httpcore's own key for a callback that hears of every step."""
 
+TIMEOUT: Final = "timeout"
+"""On a request: httpx's own key for its timeouts, in seconds, each by its name."""
+
 GATE: Final = "walltrack.gate"
 """On a request whose attempt failed: the `Gate` which that attempt went through."""
 
@@ -107,6 +110,13 @@ def time_left(
     """
     deadline = deadline_of(extensions, clock)
     return math.inf if deadline is None else deadline.remaining()
+
+
+def pool_timeout(extensions: MutableMapping[str, Any]) -> float:
+    """How many seconds httpx lets a call wait for a connection; infinite without a limit."""
+    timeouts: Any = extensions.get(TIMEOUT)
+    seconds = timeouts.get("pool") if timeouts else None
+    return math.inf if seconds is None else float(seconds)
 
 
 class Gate(Protocol):

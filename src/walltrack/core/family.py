@@ -37,12 +37,14 @@ if TYPE_CHECKING:
         """Typed by httpx, and taken for httpx2's, whose methods speak of its own requests."""
 
     AsyncByteStream = httpx.AsyncByteStream
+    PoolTimeout = httpx.PoolTimeout
     TimeoutException = httpx.TimeoutException
     TransportError = httpx.TransportError
 else:
     Transport = Union[each("AsyncBaseTransport")]  # noqa: UP007 - of as many as there are
     AsyncBaseTransport = _of_all("AsyncBaseTransport")
     AsyncByteStream = _of_all("AsyncByteStream")
+    PoolTimeout = _of_all("PoolTimeout")
     TimeoutException = _of_all("TimeoutException")
     TransportError = _of_all("TransportError")
 

@@ -54,6 +54,10 @@ class Keyed(Generic[T]):
             kept = self._kept[key] = self._make()
         return kept
 
+    def replace(self, key: Hashable, kept: T) -> None:
+        """Have `kept` be the one for `key` from now on."""
+        self._kept[key] = kept
+
     def _make_room(self) -> None:
         for _ in range(min(_LOOKED_AT, len(self._kept))):
             if len(self._kept) < self._max_keys:

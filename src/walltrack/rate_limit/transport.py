@@ -13,8 +13,10 @@ from walltrack.core.events import Listener, OriginHeldBack, RejectReason, Reques
 from walltrack.core.exceptions import RateLimitError
 from walltrack.core.extensions import time_left
 from walltrack.core.keyed import Keyed
+from walltrack.core.loops import moved, running
 from walltrack.core.naming import origin_of, path_of, service_of
 from walltrack.core.statuses import valid_statuses
+from walltrack.http.release import discard
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.rate_limit.headers import TELLING, TELLING_LENGTHS, asked_to_wait
 from walltrack.rate_limit.token_bucket import TokenBucket
@@ -110,7 +112,6 @@ class RateLimitTransport(WrappingTransport):
         # Without a rate of its own it need not know a request's key while nobody is held back.
         self._paces = self._watchful = rate is not None
         self._watchful_until = -math.inf
-        self._waiting = 0
 
     def __repr__(self) -> str:
         learning = ", learning" if self._learn else ""
@@ -122,31 +123,41 @@ class RateLimitTransport(WrappingTransport):
         Raises:
             RateLimitError: Its turn would not come in time; `retry_after` tells in how many seconds
                 there would be room.
+            TransportClosedError: The transport was closed while it waited.
+            RuntimeError: Callers in another event loop wait for their turns.
         """
         if self._watchful:
             line = self._lines.obtain(self._key(request))
+            if line.loop is not running():
+                line = self._move(request, line)
             if line.waiting or not line.bucket.take(self._clock()):
                 await self._wait(request, line)
             elif not self._paces:
                 self._relax()
         response = await self._inner.handle_async_request(request)
         if self._learn:
-            if response.status_code in self._statuses:
-                await self._heed(request, response, refused=True)
-            else:
-                for name, _ in response.headers.raw:
-                    if len(name) in TELLING_LENGTHS and name.lower() in TELLING:
-                        await self._heed(request, response, refused=False)
-                        break
+            try:
+                if response.status_code in self._statuses:
+                    self._heed(request, response, refused=True)
+                else:
+                    for name, _ in response.headers.raw:
+                        if len(name) in TELLING_LENGTHS and name.lower() in TELLING:
+                            self._heed(request, response, refused=False)
+                            break
+            except BaseException:  # of a function of the caller: key, clock or listener
+                await discard(response)
+                raise
         return response
+
+    def _move(self, request: httpx.Request, line: WaitingLine) -> WaitingLine:
+        line = moved(line, self)
+        self._lines.replace(self._key(request), line)
+        return line
 
     async def _wait(self, request: httpx.Request, line: WaitingLine) -> None:
         patience = min(self._max_wait, time_left(request.extensions) - _NO_USE)
-        self._waiting += 1
-        try:
+        with self._waits.ended_by_closing(request):
             room = await line.take(patience)
-        finally:
-            self._waiting -= 1
         if room is None:
             return
         if self._listener is not None:
@@ -157,21 +168,10 @@ class RateLimitTransport(WrappingTransport):
         raise RateLimitError(None, room, request=request)
 
     def _relax(self) -> None:
-        if self._clock() >= self._watchful_until and not self._waiting:
+        if self._clock() >= self._watchful_until and not self._waits:
             self._watchful = False
 
-    async def _heed(
-        self, request: httpx.Request, response: httpx.Response, *, refused: bool
-    ) -> None:
-        try:
-            self._hold_back(request, response, refused=refused)
-        except Exception:  # of the caller's key or clock; nobody else would close the response
-            await response.aclose()
-            raise
-
-    def _hold_back(
-        self, request: httpx.Request, response: httpx.Response, *, refused: bool
-    ) -> None:
+    def _heed(self, request: httpx.Request, response: httpx.Response, *, refused: bool) -> None:
         ask = asked_to_wait(response.headers.raw, self._wall_clock(), refused=refused)
         if ask is None:
             return

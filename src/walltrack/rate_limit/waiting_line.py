@@ -11,6 +11,7 @@ from typing import Final
 import anyio
 
 from walltrack.core import waiting
+from walltrack.core.loops import is_needed, is_over, running
 from walltrack.rate_limit.token_bucket import TokenBucket
 
 _SHORTEST: Final = 1e-6
@@ -47,7 +48,7 @@ class WaitingLine:
         sleep: Waits for so many seconds.
     """
 
-    __slots__ = ("_clock", "_sleep", "bucket", "waiting")
+    __slots__ = ("_clock", "_sleep", "bucket", "loop", "waiting")
 
     def __init__(
         self,
@@ -56,14 +57,24 @@ class WaitingLine:
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self.bucket = bucket
+        self.loop = running()
         self.waiting: OrderedDict[_Waiter, None] = OrderedDict()  # any of them may leave at once
         self._clock = clock
         self._sleep = sleep
 
     @property
+    def in_use(self) -> bool:
+        """Whether any caller waits."""
+        return bool(self.waiting)
+
+    @property
     def idle(self) -> bool:
-        """Whether nobody waits, and the bucket is as good as new."""
-        return not self.waiting and self.bucket.is_full(self._clock())
+        """Whether a new one would be no different; callers of a closed event loop do not count."""
+        return not is_needed(self) and self.bucket.is_full(self._clock())
+
+    def renewed(self) -> "WaitingLine":
+        """Return a line before the same bucket, without callers, for the loop that is running."""
+        return WaitingLine(self.bucket, self._clock, self._sleep)
 
     async def take(self, patience: float) -> float | None:
         """Wait for a token behind all who wait already, and take it.
@@ -92,7 +103,9 @@ class WaitingLine:
                 self._leave(waiter)
 
     def hold_back(self, seconds: float) -> float:
-        """Shut the bucket, and send away whoever cannot wait so long.
+        """Shut the bucket, and send away the callers that cannot wait so long.
+
+        Those of another event loop cannot be woken from here; they find out when their turn comes.
 
         Args:
             seconds: For how long.
@@ -102,7 +115,7 @@ class WaitingLine:
         """
         now = self._clock()
         held = self.bucket.hold_back(now, seconds)
-        if held:
+        if held and self.loop is running():
             ahead = 0
             for waiter in tuple(self.waiting):
                 room = self.bucket.opens_in(now, ahead)
@@ -118,6 +131,9 @@ class WaitingLine:
         return next(iter(self.waiting))
 
     def _leave(self, waiter: _Waiter) -> None:
+        if is_over(self.loop):  # its tasks are collected, and none of them can be woken
+            self.waiting.clear()
+            return
         was_first = self._first() is waiter
         del self.waiting[waiter]
         if was_first and self.waiting:

@@ -8,13 +8,15 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 import httpx
+import httpx2
 import pytest
 
-from tests.support import Body, Clock, Endless, Events, Scripted, Step, get, until
+from tests.support import Body, Clock, Endless, Events, Failing, Scripted, Step, get, until
 from walltrack import (
     AdaptiveLimit,
     Backoff,
     CircuitBreakerOpenError,
+    CircuitBreakerTransport,
     ConcurrencyLimitError,
     ConcurrencyLimitTransport,
     Event,
@@ -22,6 +24,7 @@ from walltrack import (
     RequestRejected,
     RetryPolicy,
     RetryTransport,
+    TransportClosedError,
 )
 from walltrack.core.extensions import DEADLINE
 from walltrack.core.naming import origin_of
@@ -539,6 +542,73 @@ async def test_the_wait_is_measured_by_the_clock_that_was_given(clock: Clock) ->
     assert error.waited == 7.0
 
 
+TIMEOUTS = [
+    # pool timeout, queue_timeout and deadline; the wait, and whether it ends as a pool timeout
+    ((5.0, None, math.inf), 5.0, True),
+    ((5.0, 10.0, 30.0), 5.0, True),
+    ((5.0, 5.0, math.inf), 5.0, True),
+    ((5.0, 2.0, math.inf), 2.0, False),
+    ((5.0, None, 3.0), 3.0, False),
+    ((None, 10.0, math.inf), 10.0, False),
+    ((0.0, 10.0, math.inf), None, True),
+]
+
+
+@pytest.mark.parametrize(("bounds", "waited", "as_pool_timeout"), TIMEOUTS)
+async def test_the_pool_timeout_of_httpx_bounds_the_wait(
+    clock: Clock,
+    bounds: tuple[float | None, float | None, float],
+    waited: float | None,
+    as_pool_timeout: bool,  # noqa: FBT001 - a column
+) -> None:
+    """A limit takes no bound away that a caller had; the shortest of all bounds counts."""
+    asked: list[float] = []
+    pool, queue, deadline = bounds
+
+    def timer(seconds: float) -> anyio.CancelScope:
+        asked.append(seconds)
+        clock.advance(seconds)
+        scope = anyio.CancelScope()
+        scope.cancel()
+        return scope
+
+    extensions = {"timeout": {"pool": pool}, DEADLINE: Left(deadline)}
+    async with office(queue_timeout=queue, clock=clock, timer=timer) as (desk, callers):
+        await callers.come("holder")
+        await callers.come("late", **extensions)
+        await until(lambda: "late" in callers.ended)
+        desk.tell("holder")
+    error = callers.ended["late"]
+    assert isinstance(error, ConcurrencyLimitError)
+    assert isinstance(error, httpx.PoolTimeout) is as_pool_timeout
+    assert isinstance(error, httpx2.PoolTimeout) is as_pool_timeout
+    assert asked == ([] if waited is None else [waited])
+    assert error.waited == (waited or math.ulp(0.0))
+
+
+async def test_a_full_queue_is_no_pool_timeout() -> None:
+    """No time was spent: a call that is rejected at once is not mistaken for one that waited."""
+    async with office(max_queue=0) as (desk, callers):
+        await callers.come("holder")
+        await callers.come("b", timeout={"pool": 0.0})
+        assert type(callers.ended["b"]) is ConcurrencyLimitError
+        desk.tell("holder")
+
+
+async def test_a_pool_timeout_in_the_queue_is_a_rejection_to_other_layers() -> None:
+    """It is not retried, and a circuit breaker above does not count it: nothing was sent."""
+    async with office() as (desk, callers):
+        await callers.come("holder")
+        breaker = CircuitBreakerTransport(callers.transport, failure_threshold=1, listener=None)
+        top = RetryTransport(breaker, listener=None)
+        request = get(extensions={"timeout": {"pool": 0.0}})
+        for _ in range(2):  # had the breaker counted it, the second one would find it open
+            with pytest.raises(httpx.PoolTimeout):
+                await top.handle_async_request(request)
+        desk.tell("holder")
+    assert desk.came == ["holder"]
+
+
 async def test_whoever_is_called_at_the_last_moment_goes() -> None:
     """His time is over, but his turn has come."""
     scopes: list[anyio.CancelScope] = []
@@ -594,6 +664,167 @@ async def test_a_refusal_is_not_retried() -> None:
         with pytest.raises(ConcurrencyLimitError):
             await top.handle_async_request(get())
         desk.tell("a")
+
+
+# No leak, whatever is raised
+
+RAISED = [ZeroDivisionError("a bug"), KeyboardInterrupt(), SystemExit(1)]
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("works", [0, 1])
+async def test_a_clock_that_raises_leaks_no_place_and_no_response(
+    error: BaseException, works: int
+) -> None:
+    """Before the request or after its response: the exception propagates, nothing stays open."""
+    body = Body(b"body")
+    inner = Scripted(httpx.Response(200, stream=body), 200)
+    clock = Failing(error, works)
+    transport = ConcurrencyLimitTransport(inner, AdaptiveLimit(1), clock=clock, listener=None)
+    with pytest.raises(type(error)) as caught:
+        await transport.handle_async_request(get())
+    assert caught.value is error
+    assert body.closes == len(inner.requests) == works
+    assert at_rest(transport)
+    response = await transport.handle_async_request(get())
+    await response.aclose()
+    assert at_rest(transport)
+
+
+async def test_a_clock_that_raises_after_a_failure_leaks_no_place() -> None:
+    """The caller gets the exception of its clock, with the failure as the context."""
+    down = httpx.ReadTimeout("slow")
+    transport = layer(
+        down, limit=AdaptiveLimit(1), clock=Failing(ZeroDivisionError("a bug"), works=1)
+    )
+    with pytest.raises(ZeroDivisionError) as caught:
+        await transport.handle_async_request(get())
+    assert caught.value.__context__ is down
+    assert at_rest(transport)
+
+
+async def test_a_body_that_fails_to_close_does_not_hide_what_was_raised() -> None:
+    """The exception that propagates is the first one, and the place is free."""
+
+    class Stuck(Body):
+        async def aclose(self) -> None:
+            raise httpx.CloseError("stuck")
+
+    transport = layer(
+        httpx.Response(200, stream=Stuck()),
+        limit=AdaptiveLimit(1),
+        clock=Failing(ZeroDivisionError("a bug"), works=1),
+    )
+    with pytest.raises(ZeroDivisionError):
+        await transport.handle_async_request(get())
+    assert at_rest(transport)
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("hook", ["clock", "timer"])
+async def test_a_hook_that_raises_in_the_queue_leaves_it(error: BaseException, hook: str) -> None:
+    """No place in the queue stays behind, so that those who come later have their turn."""
+    failing: dict[str, Any] = {hook: Failing(error)}
+    async with office(queue_timeout=9.0, **failing) as (desk, callers):
+        await callers.come("holder")
+        with pytest.raises(type(error)):
+            await callers.transport.handle_async_request(get())
+        assert ", 0 waiting>" in repr(callers.transport)
+        desk.tell("holder")
+
+
+@pytest.mark.parametrize("options", [{"max_queue": 0}, {"queue_timeout": 0.001}])
+async def test_a_listener_that_interrupts_a_refusal_leaves_the_queue(options: Any) -> None:  # noqa: ANN401 - handed on
+    """Whatever the listener raises propagates, and no place is held by the refused call."""
+    async with office(listener=Failing(KeyboardInterrupt()), **options) as (desk, callers):
+        await callers.come("holder")
+        with pytest.raises(KeyboardInterrupt):
+            await callers.transport.handle_async_request(get())
+        assert ", 0 waiting>" in repr(callers.transport)
+        desk.tell("holder")
+
+
+async def test_a_key_that_raises_takes_no_place() -> None:
+    """The exception of the caller's own function propagates, and nothing was sent."""
+    inner = Scripted(200)
+    key = Failing(LookupError("no such tenant"), value="tenant")
+    transport = ConcurrencyLimitTransport(inner, 1, max_queue=0, key=key, listener=None)
+    with pytest.raises(LookupError):
+        await transport.handle_async_request(get())
+    assert inner.requests == []
+    assert (await transport.handle_async_request(get())).status_code == 200
+
+
+# Closing
+
+
+async def test_closing_ends_every_call_in_the_queue_at_once() -> None:
+    """Each call raises a TransportClosedError about its own request, and sends nothing."""
+    async with office() as (desk, callers):
+        await callers.come("holder", "a", "b", "c", **{DEADLINE: Left(60.0)})
+        await callers.transport.aclose()
+        await anyio.wait_all_tasks_blocked()
+        errors = [callers.ended[name] for name in "abc"]
+        assert [type(error) for error in errors] == 3 * [TransportClosedError]
+        assert ", 0 waiting>" in repr(callers.transport)
+        desk.tell("holder")
+    assert desk.came == ["holder"]
+
+
+async def test_a_place_given_as_the_transport_is_closed_is_passed_on() -> None:
+    """A call whose turn had come but that did not run yet sends nothing, and holds nothing."""
+    async with office() as (desk, callers):
+        desk.answer = lambda: streamed(b"body")
+        desk.tell("holder", "next")
+        await callers.come("holder", "a", "b")
+        held = callers.ended["holder"]
+        assert isinstance(held, httpx.Response)
+        await held.aclose()  # gives the place to "a", which has not run since
+        await callers.transport.aclose()
+        await callers.come("next")
+        for name in "ab":
+            assert isinstance(callers.ended[name], TransportClosedError)
+        response = callers.ended["next"]
+        assert isinstance(response, httpx.Response)
+        await response.aclose()
+    assert desk.came == ["holder", "next"]
+
+
+async def test_a_closed_transport_may_be_used_again_and_keeps_its_order() -> None:
+    """Calls that come after the closing wait for those in flight, first come, first served."""
+    names = [str(number) for number in range(20)]
+    async with office() as (desk, callers):
+        await callers.come("holder", "ended")
+        await callers.transport.aclose()
+        await callers.come(*names)
+        desk.tell("holder", *names)
+    assert desk.came == ["holder", *names]
+    assert isinstance(callers.ended["ended"], TransportClosedError)
+
+
+async def test_a_call_that_was_ended_by_closing_is_not_retried() -> None:
+    """A retry would send what the closing of the transport was to prevent."""
+    async with office() as (desk, callers):
+        await callers.come("holder")
+        top = Callers(RetryTransport(callers.transport, listener=None), callers.tasks)
+        await top.come("ended")
+        await top.transport.aclose()
+        await anyio.wait_all_tasks_blocked()
+        assert isinstance(top.ended["ended"], TransportClosedError)
+        desk.tell("holder")
+    assert desk.came == ["holder"]
+
+
+async def test_whoever_is_cancelled_as_the_transport_is_closed_is_cancelled() -> None:
+    """A cancellation by the caller is not swallowed."""
+    async with office() as (desk, callers):
+        await callers.come("holder", "a")
+        callers.scopes["a"].cancel()
+        await callers.transport.aclose()
+        await anyio.wait_all_tasks_blocked()
+        assert callers.scopes["a"].cancelled_caught
+        assert "a" not in callers.ended
+        desk.tell("holder")
 
 
 # One limit for each key

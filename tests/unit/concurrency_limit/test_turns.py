@@ -1,3 +1,4 @@
+import asyncio
 from collections import deque
 from collections.abc import Callable
 
@@ -26,6 +27,49 @@ def in_line(turns: Turns, called: list[str], names: str) -> dict[str, Place]:
     for place in places.values():
         turns.join(place)
     return places
+
+
+def broken() -> None:
+    """Wake a caller whose event loop was closed, which asyncio refuses."""
+    raise RuntimeError("Event loop is closed")
+
+
+def test_no_one_is_called_whose_loop_is_closed() -> None:
+    """Tasks that are collected with their loop give back and leave without an error."""
+
+    async def make() -> Turns:
+        return Turns(1)
+
+    loop = asyncio.new_event_loop()
+    turns = loop.run_until_complete(make())
+    take(turns)
+    places = [Place(broken) for _ in range(2)]
+    for place in places:
+        turns.join(place)
+    assert not turns.idle
+    loop.close()
+    assert turns.idle
+
+    turns.give_back()
+    assert turns.waiting == 0
+    for place in places:
+        turns.leave(place)
+    assert turns.free == 1
+
+
+def test_another_loop_gets_the_limit_without_the_callers() -> None:
+    """All permits are free there, and those of the first loop come back to the first loop."""
+    turns = Turns(2)
+    take(turns)
+
+    async def renew() -> Turns:
+        return turns.renewed()
+
+    other = asyncio.run(renew())
+    turns.give_back()
+    assert turns.loop is None
+    assert other.loop is not None
+    assert (other.limit, other.free) == (2, 2)
 
 
 @pytest.fixture

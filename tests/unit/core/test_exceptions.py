@@ -17,6 +17,7 @@ from walltrack.core.exceptions import (
     CircuitBreakerOpenError,
     ConcurrencyLimitError,
     ExternalServiceError,
+    PoolTimeoutExceededError,
     RateLimitError,
     RequestRejectedError,
     ResponseTooLargeError,
@@ -60,6 +61,10 @@ TOO_LONG = (
     "api: the response is longer than max_response_bytes=1000; "
     "raise the limit, or stream the response"
 )
+POOL_TIMEOUT = (
+    "api: concurrency limit reached and no turn within 2.5 s (httpx's pool timeout), "
+    "request not sent"
+)
 FULL_FIELDS = "status_code=503, attempts=4, delivery='answered'"
 ERRORS = [
     WallTrackError("text", 1),
@@ -69,6 +74,7 @@ ERRORS = [
     CircuitBreakerOpenError("api", 12.25),
     OwnError("api", 12.25),
     ConcurrencyLimitError("api", 1.5, waited=2.5),
+    PoolTimeoutExceededError("api", waited=2.5),
     RateLimitError("api", 1.5),
     TimeLimitExceededError("api", 2.5, "deadline"),
     ResponseTooLargeError("api", 1000),
@@ -89,6 +95,7 @@ by_a_transport = pytest.mark.parametrize(
     "make",
     [
         *(pytest.param(kind, id=kind.__name__) for kind in REJECTIONS),
+        pytest.param(PoolTimeoutExceededError, id="PoolTimeoutExceededError"),
         pytest.param(
             lambda service, **more: TimeLimitExceededError(service, 2.5, "deadline", **more),
             id="TimeLimitExceededError",
@@ -242,6 +249,22 @@ def test_a_rejection_is_no_timeout(kind: type[RequestRejectedError]) -> None:
     assert not isinstance(kind("api"), httpx.TimeoutException | httpx2.TimeoutException)
 
 
+@pytest.mark.parametrize(
+    "caught_as",
+    [
+        ConcurrencyLimitError,
+        httpx.PoolTimeout,
+        httpx.TimeoutException,
+        httpx2.PoolTimeout,
+        httpx2.TimeoutException,
+    ],
+)
+def test_a_pool_timeout_in_the_queue_is_caught_as(caught_as: type[Exception]) -> None:
+    """Code that handles httpx's pool timeout keeps working above a limit, in either family."""
+    with pytest.raises(caught_as):
+        raise PoolTimeoutExceededError("api", waited=2.5)
+
+
 def test_an_external_service_error_is_none_of_httpx() -> None:
     """A final failure is told by the library's own tree alone; httpx's error is its cause."""
     assert isinstance(FULL, WallTrackError)
@@ -285,6 +308,11 @@ def test_an_external_service_error_is_none_of_httpx() -> None:
             ConcurrencyLimitError("api", waited=2.5),
             "api: concurrency limit reached and no turn within 2.5 s, request not sent",
             "ConcurrencyLimitError('api', retry_after=0.0)",
+        ),
+        (
+            PoolTimeoutExceededError("api", waited=2.5),
+            POOL_TIMEOUT,
+            "PoolTimeoutExceededError('api', retry_after=0.0)",
         ),
         (
             RateLimitError("api", 1.5),

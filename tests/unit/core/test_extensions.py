@@ -1,13 +1,17 @@
 import math
 
+import httpx
+import pytest
+
 from walltrack.core import extensions
-from walltrack.core.extensions import DEADLINE, CallReport, time_left
+from walltrack.core.extensions import DEADLINE, CallReport, pool_timeout, time_left
 
 
 def test_every_key_begins_with_the_name_of_the_library() -> None:
     """No key of ours can be mistaken for httpx's, httpcore's or a stranger's, nor for another."""
     keys = [value for name, value in vars(extensions).items() if name.isupper()]
     keys.remove(extensions.TRACE)  # httpcore's own
+    keys.remove(extensions.TIMEOUT)  # httpx's own
 
     assert len(set(keys)) == len(keys) > 0
     assert all(key.startswith("walltrack.") for key in keys)
@@ -33,3 +37,22 @@ def test_a_deadline_tells_how_much_time_is_left() -> None:
 def test_without_a_deadline_there_is_all_the_time_in_the_world() -> None:
     """No layer has to treat that case by itself."""
     assert time_left({}) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("extensions", "seconds"),
+    [
+        ({}, math.inf),
+        ({"timeout": None}, math.inf),
+        ({"timeout": {}}, math.inf),
+        ({"timeout": httpx.Timeout(None).as_dict()}, math.inf),
+        ({"timeout": httpx.Timeout(None, pool=2).as_dict()}, 2.0),
+        ({"timeout": httpx.Timeout(7.5).as_dict()}, 7.5),
+        ({"timeout": httpx.Timeout(7.5, pool=0.0).as_dict()}, 0.0),
+    ],
+)
+def test_the_pool_timeout_is_read_as_httpx_writes_it(
+    extensions: dict[str, object], seconds: float
+) -> None:
+    """A request without one, by hand or by a client without timeouts, may wait without limit."""
+    assert pool_timeout(extensions) == seconds

@@ -50,6 +50,17 @@ def test_what_is_in_use_exceeds_the_bound() -> None:
     assert len(kept) == 20
 
 
+def test_one_can_be_replaced() -> None:
+    """The key leads to the new one from then on, and takes no more room than before."""
+    things = Keyed(Thing, 10)
+    first = things.obtain("a")
+    other = Thing()
+    things.replace("a", other)
+    assert things.obtain("a") is other
+    assert other is not first
+    assert len(things) == 1
+
+
 @pytest.mark.parametrize("bound", [0, -1])
 def test_a_bound_below_one_is_refused(bound: int) -> None:
     """Nothing could be kept at all."""

@@ -11,6 +11,7 @@ import trio
 from walltrack.core.delivery import Delivery
 from walltrack.core.exceptions import (
     CircuitBreakerOpenError,
+    PoolTimeoutExceededError,
     RequestRejectedError,
     ResponseTooLargeError,
 )
@@ -41,6 +42,7 @@ TABLE: list[tuple[BaseException, bool, Verdict, Delivery]] = [
     (httpx.LocalProtocolError("e"), False, NONE, UNCERTAIN),
     (CircuitBreakerOpenError("api"), False, NONE, NOT_SENT),
     (RequestRejectedError("api"), False, NONE, NOT_SENT),
+    (PoolTimeoutExceededError("api"), False, NONE, NOT_SENT),
     (asyncio.CancelledError(), False, NONE, UNCERTAIN),
     (trio.Cancelled.__new__(trio.Cancelled), False, NONE, UNCERTAIN),
     (KeyboardInterrupt(), False, NONE, UNCERTAIN),

@@ -8,7 +8,7 @@ from tests.support import Body, Scripted, Step, get, post, without_gc
 from walltrack import CircuitBreakerOpenError, Delivery
 from walltrack.core.extensions import DELIVERY, GATE, TRACE
 from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
-from walltrack.hedging.pair import Pair
+from walltrack.hedging.pair import Pair, Send
 from walltrack.http.cancellation import OwnCancellation
 from walltrack.http.evidence import SendTrace
 
@@ -31,10 +31,20 @@ async def make(pair: Pair, first: Step | None, second: Step | None = None) -> Pa
     """The pair with its attempts made, the first one last: as if it took longer."""
     both, own = anyio.CancelScope(), OwnCancellation()
     if second is not None:
-        await pair.add_second().make(Scripted(second), DEFAULT_RETRY_STATUSES, both, own)
+        await pair.add_second().make(by_script(second), both, own)
     if first is not None:
-        await pair.first.make(Scripted(first), DEFAULT_RETRY_STATUSES, both, own)
+        await pair.first.make(by_script(first), both, own)
     return pair
+
+
+def by_script(step: Step) -> Send:
+    """What sends a request that is answered by a script."""
+
+    async def send(request: httpx.Request) -> tuple[httpx.Response, bool]:
+        response = await Scripted(step).handle_async_request(request)
+        return response, response.status_code not in DEFAULT_RETRY_STATUSES
+
+    return send
 
 
 def not_sent(request: httpx.Request) -> httpx.Response:

@@ -5,7 +5,7 @@ import httpx
 import pytest
 
 from tests.support import URL, Body, get
-from walltrack.http.release import MAX_DRAIN_BYTES, release
+from walltrack.http.release import MAX_DRAIN_BYTES, discard, release
 
 pytestmark = pytest.mark.anyio
 
@@ -170,4 +170,30 @@ async def test_cancelling_stops_the_reading_but_never_the_closing(body_type: typ
         await release(get(), discarded(body))
         pytest.fail("the cancellation was swallowed")  # pragma: no cover
     assert scope.cancelled_caught
+    assert body.closes == 1
+
+
+@pytest.mark.parametrize(
+    "error", [None, httpx.CloseError("stuck"), OSError("gone"), KeyError("a bug")]
+)
+async def test_a_response_that_no_caller_gets_is_closed_unread(error: Exception | None) -> None:
+    """Discarding reads nothing, and an error in closing does not hide what went wrong before."""
+
+    class Closing(SlowToClose):
+        async def aclose(self) -> None:
+            await super().aclose()
+            if error is not None:
+                raise error
+
+    body = Closing(b"sorry")
+    await discard(discarded(body))
+    assert (body.read, body.closes) == (0, 1)
+
+
+async def test_a_cancellation_does_not_stop_discarding() -> None:
+    """A caller who leaves while a response is discarded leaves no connection behind."""
+    body = SlowToClose(b"sorry")
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await discard(discarded(body))
     assert body.closes == 1

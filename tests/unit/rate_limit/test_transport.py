@@ -7,9 +7,9 @@ import anyio.lowlevel
 import httpx
 import pytest
 
-from tests.support import Clock, Events, Scripted, get, post
+from tests.support import Body, Clock, Events, Failing, Scripted, get, post
 from tests.virtual_time import VirtualTime, settle
-from walltrack import RetryTransport
+from walltrack import RetryTransport, TransportClosedError
 from walltrack.core.events import OriginHeldBack, RejectReason, RequestRejected
 from walltrack.core.exceptions import RateLimitError, WallTrackError
 from walltrack.core.extensions import DEADLINE, GATE
@@ -353,24 +353,118 @@ async def test_a_listener_that_raises_breaks_no_call(clock: Clock) -> None:
     assert isinstance(await ask(transport), RateLimitError)
 
 
-async def test_a_key_that_cannot_be_made_closes_the_response(clock: Clock) -> None:
-    """The caller gets the error of its own function, and no connection is lost."""
-    response = told_to_wait(10)
-    closed: list[bool] = []
+RAISED = [LookupError("no such tenant"), KeyboardInterrupt(), SystemExit(1)]
 
-    async def aclose() -> None:
-        await anyio.lowlevel.checkpoint()
-        closed.append(True)
 
-    response.aclose = aclose  # type: ignore[method-assign]  # to see that it is called
+# What a listener raises is logged, unless it ends the program.
+HOOKS = [
+    (hook, error)
+    for hook in ("key", "clock", "wall_clock", "listener")
+    for error in RAISED
+    if hook != "listener" or not isinstance(error, Exception)
+]
 
-    def key(_: httpx.Request) -> str:
-        raise LookupError("no such tenant")
 
-    transport = layer(Scripted(response), clock, key=key)
-    with pytest.raises(LookupError):
+@pytest.mark.parametrize(("hook", "error"), HOOKS)
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (429, {"Retry-After": "10"}),
+        (200, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "10"}),
+    ],
+)
+async def test_what_a_hook_raises_closes_the_response(
+    clock: Clock, hook: str, error: BaseException, status: int, headers: dict[str, str]
+) -> None:
+    """The caller gets the exception, no connection is lost, and the transport goes on."""
+    body = Body(b"body")
+    inner = Scripted(httpx.Response(status, headers=headers, stream=body), 200)
+    failing: dict[str, Any] = {hook: Failing(error, value=clock.now)}
+    transport = layer(inner, clock, **failing)
+    with pytest.raises(type(error)) as caught:
         await transport.handle_async_request(get(HERE))
-    assert closed == [True]
+    assert caught.value is error
+    assert body.closes == 1
+    assert await ask(transport) == 200
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("works", range(6))
+async def test_a_clock_that_raises_in_the_line_leaves_it(error: BaseException, works: int) -> None:
+    """Whenever the clock raises, no call stays in line, and later ones have their turn."""
+    time = Clock()
+    calls = 0
+
+    def failing() -> float:
+        nonlocal calls
+        calls += 1
+        if calls == works + 1:
+            raise error
+        return time.now
+
+    transport = layer(Scripted(200), time, 1, clock=failing)
+    raised: list[BaseException] = []
+    with anyio.fail_after(5):
+        for _ in range(5):
+            try:
+                await transport.handle_async_request(get(HERE))
+            except BaseException as caught:  # noqa: BLE001 - whatever it is, it is looked at below
+                raised.append(caught)
+    assert raised == [error]
+
+
+async def test_closing_ends_every_call_that_waits_at_once() -> None:
+    """Each call, first in line or behind, raises a TransportClosedError and sends nothing."""
+    time = VirtualTime()
+    inner = Scripted(200)
+    transport = layer(inner, time, 1)
+    await ask(transport)
+    answers: list[Any] = []
+
+    async def one() -> None:
+        answers.append(await ask(transport))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(one)
+        await settle()
+        await transport.aclose()
+        await settle()
+        assert [type(answer) for answer in answers] == 3 * [TransportClosedError]
+    assert not time.sleepers
+    assert len(inner.requests) == 1
+
+
+async def test_a_closing_takes_no_token_and_ends_no_later_call() -> None:
+    """A transport that is used again keeps its pace: the next call has the next token."""
+    time = VirtualTime()
+    transport = layer(Scripted(200), time, 1)
+    await ask(transport)
+    answers: list[Any] = []
+
+    async def one() -> None:
+        answers.append(await ask(transport))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(one)
+            await settle()
+            time.now += 1.0  # the token is there, and the first one has not been woken yet
+            await transport.aclose()
+            group.start_soon(one)
+    assert [answer if answer == 200 else type(answer) for answer in answers] in (
+        [TransportClosedError, 200],
+        [200, TransportClosedError],
+    )
+
+
+async def test_what_a_server_said_outlasts_a_closing(clock: Clock) -> None:
+    """An origin that asked to be left alone is left alone by the calls after a closing as well."""
+    transport = layer(Scripted(told_to_wait(30), 200), clock)
+    await ask(transport)
+    await transport.aclose()
+    assert await ask(transport) == 200
+    assert clock.sleeps == [30.0]
 
 
 async def test_after_a_hold_back_it_is_as_quick_as_before(clock: Clock) -> None:

@@ -1,3 +1,5 @@
+import asyncio
+import contextlib
 import math
 from collections import deque
 from collections.abc import AsyncIterator
@@ -320,6 +322,66 @@ async def test_a_line_is_idle_when_a_new_one_would_be_no_different() -> None:
         time.now += 100.0
         assert not line.idle
         await time.advance(0)
+
+
+class Stopped:
+    """An asyncio event loop that was stopped while two callers stood in line."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.loop.set_exception_handler(lambda *_: None)  # it complains of what is abandoned
+        self.time = Clock()
+        self.line = self.loop.run_until_complete(self._make())
+        self.calls = [self.line.take(patience=5.0) for _ in range(2)]
+        self.tasks = [self.loop.create_task(call) for call in self.calls]
+        self.loop.run_until_complete(asyncio.sleep(0.01))
+        assert len(self.line.waiting) == 2
+
+    async def _make(self) -> WaitingLine:
+        line = WaitingLine(TokenBucket(1.0), self.time, self._sleep)
+        assert await line.take(0.0) is None
+        return line
+
+    async def _sleep(self, _: float) -> None:
+        await anyio.sleep_forever()
+
+
+def test_a_line_of_a_stopped_loop_is_in_use_until_it_is_closed() -> None:
+    """Its callers may go on; those of a closed event loop never will."""
+    stopped = Stopped()
+    stopped.time.advance(100.0)
+    assert not stopped.line.idle
+    stopped.loop.close()
+    assert stopped.line.idle
+
+
+def test_callers_of_another_loop_are_held_back_but_not_sent_away() -> None:
+    """They cannot be woken from here, and find out by themselves when their turn comes."""
+    stopped = Stopped()
+    assert stopped.line.hold_back(30.0) == 30.0
+    assert len(stopped.line.waiting) == 2
+    stopped.time.advance(1.0)
+    assert not stopped.line.bucket.take(stopped.time())
+    stopped.loop.close()
+
+
+def test_a_task_that_its_loop_left_behind_wakes_no_other() -> None:
+    """When it is collected there is none left that could be woken."""
+    stopped = Stopped()
+    stopped.loop.close()
+    with contextlib.suppress(RuntimeError):  # anyio's scopes can be left in their task alone
+        stopped.calls[0].close()
+    assert not stopped.line.waiting
+
+
+def test_another_loop_gets_the_bucket_without_the_callers() -> None:
+    """The tokens that were taken are missing there as well."""
+    stopped = Stopped()
+    renewed = stopped.line.renewed()
+    assert renewed.bucket is stopped.line.bucket
+    assert not renewed.waiting
+    assert renewed.loop is None
+    stopped.loop.close()
 
 
 class Op(NamedTuple):

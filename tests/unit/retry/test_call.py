@@ -1,5 +1,4 @@
-import math
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from typing import Any
 
@@ -7,19 +6,19 @@ import httpcore
 import httpx
 import pytest
 
-from tests.support import URL, Clock, get, post
+from tests.support import URL, get, post
 from walltrack import Delivery, RetryPolicy, RetryScheduled, RetryStopped, StopReason
+from walltrack.core.classification import UNCLASSIFIED
 from walltrack.core.extensions import CallReport
-from walltrack.http.evidence import SendTrace
 from walltrack.http.requests import OneShotStream
 from walltrack.http.waits import Waits
-from walltrack.retry.call import KEY_HEADER, Call, outgoing
+from walltrack.retry.call import Call
+from walltrack.retry.outgoing import Outgoing
 from walltrack.retry.policy import Attempt, Wait
-from walltrack.timeout.deadline import TimeLimit
 
 NOT_SENT, UNCERTAIN, ANSWERED = Delivery.NOT_SENT, Delivery.UNCERTAIN, Delivery.ANSWERED
 
-KEYED = RetryPolicy()
+KEYED = RetryPolicy(non_idempotent="keyed")
 PROVEN = RetryPolicy(non_idempotent="proven")
 
 
@@ -41,7 +40,8 @@ def request_of(method: str, **options: Any) -> httpx.Request:  # noqa: ANN401 - 
 def sent(request: httpx.Request, policy: RetryPolicy = KEYED) -> httpx.Request:
     """What goes out for `request`, with keys that are numbers."""
     numbers = map(str, count(1))
-    return outgoing(request, policy, lambda: next(numbers))
+    make = Outgoing(policy, lambda: next(numbers), lambda: 0.0, is_classified=False)
+    return make.prepare(request)[0]
 
 
 def refused() -> httpx.ConnectError:
@@ -57,76 +57,9 @@ def call_of(
     policy: RetryPolicy = KEYED,
 ) -> Call:
     """A call whose first attempt ended so."""
-    return Call(request or get(), policy, ended, Waits())
-
-
-# What goes out
-
-
-@pytest.mark.parametrize("method", ["POST", "PATCH", "MKCOL"])
-@pytest.mark.parametrize(("policy", "key"), [(KEYED, "1"), (PROVEN, None), (RetryPolicy(0), None)])
-def test_what_may_act_twice_is_traced_and_keyed(
-    method: str, policy: RetryPolicy, key: str | None
-) -> None:
-    """The key where the policy wants one, the trace in any case; the body stays the same."""
-    request = request_of(method, content=b"x")
-    clone = sent(request, policy)
-    assert clone.headers.get(KEY_HEADER) == key
-    assert isinstance(clone.extensions["trace"], SendTrace)
-    assert clone.stream is request.stream
-
-
-def test_a_key_of_the_caller_is_kept() -> None:
-    """And none is made."""
-    clone = outgoing(post(headers={"idempotency-key": "mine"}), KEYED, lambda: pytest.fail("made"))
-    assert clone.headers.get_list(KEY_HEADER) == ["mine"]
-
-
-def test_the_callers_request_is_left_as_it_was() -> None:
-    """Sent again, it is a new call."""
-    request = request_of("POST", content=from_async_generator())
-    headers, stream = request.headers.copy(), request.stream
-    clone = sent(request)
-    assert clone is not request
-    assert (request.headers, request.extensions, request.stream) == (headers, {}, stream)
-
-
-@pytest.mark.anyio
-async def test_a_trace_of_the_caller_is_chained() -> None:
-    """It hears what it would have heard."""
-    heard: list[str] = []
-
-    async def mine(name: str, _: Mapping[str, Any]) -> None:
-        heard.append(name)
-
-    request = post(extensions={"trace": mine})
-    await sent(request).extensions["trace"]("connection.close.started", {})
-    assert heard == ["connection.close.started"]
-    assert request.extensions == {"trace": mine}
-
-
-@pytest.mark.parametrize("method", ["PUT", "POST"])
-def test_a_body_that_can_be_read_once_is_watched(method: str) -> None:
-    """So that it is known whether anybody began to read it."""
-    clone = sent(request_of(method, content=from_async_generator()))
-    assert isinstance(clone.stream, OneShotStream)
-    assert not clone.stream.touched
-
-
-@pytest.mark.parametrize(
-    "body",
-    [{"content": b"x"}, {"files": {"f": b"x"}}, {"content": from_generator()}],
-    ids=["bytes", "multipart", "of the other kind"],
-)
-def test_any_other_body_is_left_alone(body: dict[str, Any]) -> None:
-    """One that replays needs no watching, one for synchronous clients is not this client's."""
-    request = request_of("PUT", **body)
-    assert sent(request).stream is request.stream
-
-
-def test_what_may_be_repeated_is_not_traced() -> None:
-    """Where it went does not matter, whatever is done about its body."""
-    assert sent(request_of("PUT", content=from_async_generator())).extensions == {}
+    call = Call(request or get(), policy, ended, Waits())
+    call.conclude(UNCLASSIFIED)
+    return call
 
 
 # How it ended
@@ -183,25 +116,23 @@ def test_a_policy_knows_the_answer(*, shut: bool) -> None:
     call = call_of(httpx.Response(429, headers={"Retry-After": "7"}), post())
     call.begin(1.5)
     call.end(httpx.Response(503, headers=[("Retry-After", "3"), ("Retry-After", "5")]))
-    assert call.last_attempt(lambda: 1e9, shut=shut) == Attempt(
-        2, "POST", ANSWERED, status=503, retry_after=5.0, shut=shut, previous_delay=1.5
+    assert call.last_attempt(lambda: 1e9, shut=shut, time_left=9.0) == Attempt(
+        2,
+        "POST",
+        ANSWERED,
+        status=503,
+        retry_after=5.0,
+        shut=shut,
+        time_left=9.0,
+        previous_delay=1.5,
     )
-
-
-def test_a_policy_knows_how_much_time_is_left(clock: Clock) -> None:
-    """By the deadline of the call, at the moment when it is asked; without one, all of it."""
-    limited = get(extensions={"walltrack.deadline": TimeLimit(5.0, "deadline", clock)})
-    call = call_of(httpx.Response(503), limited)
-    clock.advance(2.0)
-    assert call.last_attempt(lambda: 1e9, shut=False).time_left == 3.0
-    assert call_of(httpx.Response(503)).last_attempt(lambda: 1e9, shut=False).time_left == math.inf
 
 
 def test_a_date_is_measured_by_the_given_clock() -> None:
     """Nobody asks the machine for the time."""
     date = "Sun, 09 Sep 2001 01:46:47 GMT"  # seven seconds after 1e9
     call = call_of(httpx.Response(503, headers={"Retry-After": date}))
-    assert call.last_attempt(lambda: 1e9, shut=False).retry_after == 7.0
+    assert call.last_attempt(lambda: 1e9, shut=False, time_left=9.0).retry_after == 7.0
 
 
 @pytest.mark.anyio
@@ -209,13 +140,13 @@ async def test_a_policy_knows_the_failure() -> None:
     """There is no status, and no wait that was asked for; and a body may be used up."""
     request = sent(request_of("PUT", content=from_async_generator()))
     call = call_of(refused(), request)
-    known = Attempt(1, "PUT", NOT_SENT)
-    assert call.last_attempt(lambda: 0.0, shut=False) == known
+    known = Attempt(1, "PUT", NOT_SENT, time_left=9.0)
+    assert call.last_attempt(lambda: 0.0, shut=False, time_left=9.0) == known
 
     assert isinstance(request.stream, OneShotStream)
     assert [chunk async for chunk in request.stream] == [b"once"]
 
-    assert not call.last_attempt(lambda: 0.0, shut=False).replayable
+    assert not call.last_attempt(lambda: 0.0, shut=False, time_left=9.0).replayable
 
 
 @pytest.mark.parametrize(
@@ -243,6 +174,7 @@ def test_a_report_tells_of_the_attempts_so_far() -> None:
     assert report == CallReport(1, UNCERTAIN)
     call.begin(1.0)
     call.end(refused())
+    call.conclude(UNCLASSIFIED)
     assert report == CallReport(2, UNCERTAIN)
 
 

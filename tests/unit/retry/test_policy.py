@@ -6,9 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
-from walltrack.core.backoff import Backoff
+from walltrack.core.backoff import Backoff, Jitter
 from walltrack.core.delivery import Delivery
 from walltrack.core.events import StopReason
+from walltrack.core.methods import IDEMPOTENT_METHODS
 from walltrack.core.outcome import TRANSIENT_ERRORS
 from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
 from walltrack.retry.policy import Attempt, NonIdempotent, RetryPolicy, Wait
@@ -35,7 +36,8 @@ def test_defaults() -> None:
         statuses=DEFAULT_RETRY_STATUSES,
         exceptions=TRANSIENT_ERRORS,
         max_retry_after=60.0,
-        non_idempotent="keyed",
+        non_idempotent="proven",
+        idempotent_methods=IDEMPOTENT_METHODS,
     )
 
     assert promised == DEFAULT
@@ -152,7 +154,7 @@ def test_the_backoff_does_not_grow_from_a_retry_after() -> None:
         def uniform(self, _: float, b: float, /) -> float:
             return b
 
-    assert policy.decide(attempt(retry_after=50.0), Highest()) == Wait(50.0, 3.0)
+    assert policy.decide(attempt(retry_after=50.0), Highest()) == Wait(51.0, 3.0)
     assert policy.decide(attempt(number=2, previous_delay=3.0), Highest()) == Wait(9.0, 9.0)
 
 
@@ -222,8 +224,47 @@ def test_which_requests_carry_a_key(method: str, setting: NonIdempotent) -> None
 
 def test_a_request_that_is_never_repeated_carries_no_key() -> None:
     """Without retries there is nothing that a key would tell apart."""
-    assert not RetryPolicy(max_retries=0).wants_key("POST")
-    assert RetryPolicy(max_retries=1).wants_key("POST")
+    assert not RetryPolicy(max_retries=0, non_idempotent="keyed").wants_key("POST")
+    assert RetryPolicy(max_retries=1, non_idempotent="keyed").wants_key("POST")
+
+
+@pytest.mark.parametrize("jitter", ["full", "equal", "decorrelated"])
+def test_callers_that_were_given_the_same_moment_are_spread(jitter: Jitter) -> None:
+    """Of a hundred at most twenty come within ten milliseconds, and none before the moment."""
+    policy = RetryPolicy(backoff=Backoff(jitter=jitter))
+    waits = [policy.decide(attempt(retry_after=5.0), RNG) for _ in range(100)]
+    delays = sorted(wait.delay for wait in waits if isinstance(wait, Wait))
+    assert len(delays) == 100
+    assert 5.0 <= delays[0] <= delays[-1] <= 6.0
+    assert max(sum(abs(a - b) < 0.01 for b in delays) for a in delays) <= 20
+
+
+@pytest.mark.parametrize(
+    ("in_progress", "status", "worth"),
+    [(True, 409, True), (False, 409, False), (True, 404, False), (False, 503, True)],
+)
+def test_a_conflict_is_worth_a_retry_while_an_earlier_attempt_may_be_in_progress(
+    *, in_progress: bool, status: int, worth: bool
+) -> None:
+    """Otherwise 409 is the answer."""
+    assert DEFAULT.is_worth_retrying(status, in_progress=in_progress) is worth
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_conflict_in_progress_may_be_repeated(setting: NonIdempotent) -> None:
+    """The key says that it is the same request, whoever made it."""
+    conflict = attempt(method="POST", status=409, in_progress=True)
+    policy = RetryPolicy(non_idempotent=setting)
+    assert isinstance(policy.decide(conflict, RNG), Wait)
+
+
+def test_other_methods_may_be_idempotent() -> None:
+    """In capitals or not; and a string is no collection of names."""
+    policy = RetryPolicy(idempotent_methods={"post"}, non_idempotent="never")
+    assert isinstance(policy.decide(attempt(method="POST"), RNG), Wait)
+    assert policy.decide(attempt(method="GET"), RNG) is StopReason.METHOD_NOT_RETRIED
+    with pytest.raises(TypeError, match="idempotent_methods must be a collection of names"):
+        RetryPolicy(idempotent_methods="POST")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

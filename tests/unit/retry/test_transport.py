@@ -44,12 +44,14 @@ from walltrack import (
     StopReason,
     TransportClosedError,
 )
+from walltrack.core.classification import Classification, Outcome
 from walltrack.core.extensions import CallReport
 from walltrack.http.body import ReadAhead
 
 asynchronous = pytest.mark.anyio
 
 KEY = "Idempotency-Key"
+KEYED = RetryPolicy(non_idempotent="keyed")
 WHOLE = {"walltrack.whole_body": True}
 
 RETRIED_STATUSES = [429, *range(500, 600)]
@@ -219,7 +221,8 @@ async def test_a_decorrelated_wait_grows_from_the_one_before(make: Make, clock: 
     twin = seeded()
     first = twin.uniform(1.0, 3.0)
     second = twin.uniform(1.0, 3.0 * first)
-    assert clock.sleeps == [first, 50.0, twin.uniform(1.0, 3.0 * second)]
+    spread = twin.uniform(0.0, 2.0)
+    assert clock.sleeps == [first, 50.0 + spread, twin.uniform(1.0, 3.0 * second)]
 
 
 # What is retried
@@ -711,11 +714,11 @@ async def test_an_idempotent_method_is_retried_without_a_key(
 
 
 @asynchronous
-@pytest.mark.parametrize("method", ["POST", "PATCH", "MKCOL"])
+@pytest.mark.parametrize("method", ["POST", "PATCH", "LOCK"])
 async def test_any_other_method_carries_one_key_on_every_attempt(make: Make, method: str) -> None:
     """A server that honours it acts once; a reset leaves open whether it did."""
     inner = Scripted(500, httpx.ReadError, 200)
-    await make(inner).handle_async_request(httpx.Request(method, URL))
+    await make(inner, policy=KEYED).handle_async_request(httpx.Request(method, URL))
     [key] = set(keys(inner))
     assert key is not None
     assert uuid.UUID(key).version == 4
@@ -726,7 +729,7 @@ async def test_any_other_method_carries_one_key_on_every_attempt(make: Make, met
 async def test_every_call_has_a_key_of_its_own(make: Make) -> None:
     """The same request sent again is a new call."""
     inner, request = Scripted(200), post()
-    transport = make(inner)
+    transport = make(inner, policy=KEYED)
     for _ in range(2):
         await transport.handle_async_request(request)
     assert len(set(keys(inner))) == 2
@@ -736,7 +739,7 @@ async def test_every_call_has_a_key_of_its_own(make: Make) -> None:
 async def test_a_key_comes_from_the_given_maker(make: Make) -> None:
     """One key for one call, however many attempts it takes."""
     inner, made = Scripted(503, 503, 200), iter(["first", "second"])
-    await make(inner, new_key=lambda: next(made)).handle_async_request(post())
+    await make(inner, policy=KEYED, new_key=lambda: next(made)).handle_async_request(post())
     assert keys(inner) == ["first"] * 3
 
 
@@ -1369,3 +1372,184 @@ def test_another_word_for_the_body_is_refused() -> None:
     """The message names those that are known."""
     with pytest.raises(ValueError, match="body must be one of 'small', 'whole', 'stream'; got 'al"):
         RetryTransport(Scripted(200), body="all")  # type: ignore[arg-type]
+
+
+# What a response means
+
+
+@asynchronous
+async def test_a_conflict_after_an_uncertain_attempt_is_retried(make: Make) -> None:
+    """The first attempt may still be in progress: with the same key, 409 says so."""
+    inner = Scripted(httpx.ReadError, 409, 201)
+    response = await make(inner, policy=KEYED).handle_async_request(post())
+    assert response.status_code == 201
+    assert len(set(keys(inner))) == 1
+
+
+@asynchronous
+@pytest.mark.parametrize("first", [503, httpx.ConnectError])
+async def test_a_conflict_after_an_attempt_that_did_not_act_is_the_answer(
+    make: Make, first: Step
+) -> None:
+    """Nothing of this call can be in progress."""
+    inner = Scripted(first, 409, 201)
+    response = await make(inner, policy=KEYED).handle_async_request(post())
+    assert response.status_code == 409
+    assert len(inner.requests) == 2
+
+
+@asynchronous
+async def test_a_final_conflict_leaves_open_whether_the_first_attempt_acted(make: Make) -> None:
+    """The report says so, whatever the last answer was."""
+    report = CallReport()
+    request = post(extensions={"walltrack.report": report})
+    response = await make(Scripted(httpx.ReadError, 409), policy=KEYED).handle_async_request(
+        request
+    )
+    assert response.status_code == 409
+    assert report.delivery is Delivery.UNCERTAIN
+    assert report.idempotency_key is not None
+
+
+@asynchronous
+@pytest.mark.parametrize("steps", [[200], [404], [503, 200]])
+async def test_a_response_shows_the_key_of_its_call(make: Make, steps: list[Step]) -> None:
+    """Whatever its status, and on the first attempt, too; other calls show none."""
+    inner = Scripted(*steps)
+    response = await make(inner, policy=KEYED).handle_async_request(post())
+    assert response.extensions["walltrack.idempotency_key"] == inner.requests[-1].headers[KEY]
+    plain = await make(Scripted(200), policy=KEYED).handle_async_request(get())
+    assert "walltrack.idempotency_key" not in plain.extensions
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("status", "hint", "attempts"),
+    [
+        (503, "false", 1),
+        (409, "true", 2),
+        (409, " TRUE ", 2),
+        (409, "maybe", 1),
+        (503, "maybe", 2),
+    ],
+)
+async def test_a_server_may_say_whether_to_retry(
+    make: Make, status: int, hint: str, attempts: int
+) -> None:
+    """`x-should-retry` decides; any other word decides nothing."""
+    inner = Scripted(httpx.Response(status, headers={"x-should-retry": hint}), 200)
+    await make(inner).handle_async_request(get())
+    assert len(inner.requests) == attempts
+
+
+QUOTA = b'{"error": {"code": "insufficient_quota"}}'
+
+
+def by_body(outcome: Outcome) -> Classification | None:
+    """What an API means that says everything in its body."""
+    said = outcome.json()
+    if not isinstance(said, dict):
+        return None
+    if said.get("error", {}).get("code") == "insufficient_quota":
+        return Classification(retry=False, failure=False)
+    if said.get("errors"):
+        return Classification(retry=True, failure=True, retry_after=7.0)
+    return None
+
+
+@asynchronous
+async def test_a_classifier_ends_what_no_retry_can_mend(make: Make) -> None:
+    """Its body comes through, and it funds the budget: the service has not failed."""
+    budget = RetryBudget(2, deposit=0.5)
+    budget.withdraw()
+    inner = Scripted(httpx.Response(429, stream=Body(QUOTA)), 200)
+    transport = make(inner, classify=by_body, budget=budget)
+    async with httpx.AsyncClient(transport=transport) as client:
+        response = await client.get(URL)
+    assert (response.status_code, response.content) == (429, QUOTA)
+    assert len(inner.requests) == 1
+    assert budget.balance == 1.5
+
+
+@asynchronous
+async def test_a_classifier_retries_what_looks_well(make: Make, clock: Clock) -> None:
+    """An answer of 200 that carries errors, after the wait that the classifier names."""
+    sick = httpx.Response(200, stream=Body(b'{"errors": [1]}'), headers={"content-length": "15"})
+    inner = Scripted(sick, 200)
+    response = await make(inner, classify=by_body).handle_async_request(get())
+    assert response.extensions["walltrack.attempts"] == 2
+    assert clock.sleeps == [7.0]
+
+
+@asynchronous
+async def test_a_classifier_sees_exceptions_and_the_number_of_the_attempt(make: Make) -> None:
+    """What it says of them is done, too."""
+    seen: list[tuple[str, int]] = []
+
+    def classify(outcome: Outcome) -> Classification | None:
+        seen.append((type(outcome.error).__name__, outcome.attempt))
+        return Classification(retry=outcome.attempt < 2)
+
+    with pytest.raises(httpx.ReadTimeout):
+        await make(Scripted(httpx.ReadTimeout), classify=[classify]).handle_async_request(get())
+    assert seen == [("ReadTimeout", 1), ("ReadTimeout", 2)]
+
+
+@asynchronous
+async def test_a_classifier_may_know_that_the_server_did_not_act(make: Make) -> None:
+    """A POST is repeated on its word, and not without it."""
+
+    def classify(_: Outcome) -> Classification:
+        return Classification(retry=True, delivery=Delivery.NOT_SENT)
+
+    inner = Scripted(400, 201)
+    response = await make(inner, classify=classify).handle_async_request(post())
+    assert response.status_code == 201
+    unsure = Scripted(400, 201)
+    await make(unsure, classify=lambda _: Classification(retry=True)).handle_async_request(post())
+    assert len(unsure.requests) == 1
+
+
+@asynchronous
+async def test_a_classifier_that_raises_changes_nothing(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The response is returned, the table decides, and the exception is logged once."""
+    inner = Scripted(503, 200)
+    transport = make(inner, classify=lambda _: 1 / 0)
+    for _ in range(2):
+        assert (await transport.handle_async_request(get())).status_code == 200
+    (record,) = caplog.records
+    assert record.name == "walltrack"
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], ZeroDivisionError)
+
+
+@asynchronous
+async def test_a_body_that_breaks_off_before_it_is_classified_is_retried(make: Make) -> None:
+    """It is how the attempt ended."""
+    broken = httpx.Response(429, stream=Body(b"so", httpx.ReadError("reset")))
+    inner = Scripted(broken, 200)
+    response = await make(inner, classify=by_body).handle_async_request(get())
+    assert response.status_code == 200
+
+
+def test_a_classifier_must_be_a_function_or_several() -> None:
+    """The message names the option."""
+    with pytest.raises(TypeError, match="classify must be a function"):
+        RetryTransport(Scripted(200), classify="github")  # type: ignore[arg-type]
+
+
+# The time that the caller has
+
+
+@asynchronous
+async def test_a_retry_that_the_caller_will_not_wait_for_is_not_begun(events: Events) -> None:
+    """His own scope ends before the wait: what came last comes back at once."""
+    transport = RetryTransport(Scripted(503), listener=events)
+    with anyio.fail_after(0.5):
+        response = await transport.handle_async_request(get())
+    assert response.status_code == 503
+    (stopped,) = events
+    assert isinstance(stopped, RetryStopped)
+    assert stopped.because is StopReason.DEADLINE_TOO_CLOSE

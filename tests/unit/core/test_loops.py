@@ -1,0 +1,155 @@
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+import pytest
+import trio
+
+from walltrack.core.loops import is_needed, is_over, moved, running
+
+BACKENDS = ("asyncio", "trio")
+
+
+@contextmanager
+def elsewhere(backend: str) -> Iterator[object]:
+    """An event loop that runs in another thread while the block does."""
+    with anyio.from_thread.start_blocking_portal(backend) as portal:
+        yield portal.call(running)
+
+
+@pytest.mark.anyio
+async def test_the_running_loop_is_the_same_in_all_its_tasks() -> None:
+    """Each task of one event loop sees one loop, on asyncio and trio."""
+    seen = {running()}
+
+    async def look() -> None:
+        seen.add(running())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(look)
+    assert len(seen) == 1
+    assert None not in seen
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_each_event_loop_is_another_one(backend: str) -> None:
+    """A second run, and a run in another thread, are other event loops."""
+
+    async def look() -> object:
+        return running()
+
+    one, two = anyio.run(look, backend=backend), anyio.run(look, backend=backend)
+    with elsewhere(backend) as three:
+        assert len({id(loop) for loop in (one, two, three)}) == 3
+
+
+def test_outside_of_an_event_loop_none_is_running() -> None:
+    """State may be made where no event loop runs."""
+    assert running() is None
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_loop_that_runs_is_not_over(backend: str) -> None:
+    """Neither seen from within, nor from outside, nor from another event loop."""
+
+    async def look(other: object) -> list[bool]:
+        return [is_over(running()), is_over(other)]
+
+    with elsewhere(backend) as loop:
+        assert not is_over(loop)
+        for here in BACKENDS:
+            assert anyio.run(look, loop, backend=here) == [False, False]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_loop_that_was_closed_is_over(backend: str) -> None:
+    """No task of a closed asyncio loop, or of a trio run that has returned, will run again."""
+    with elsewhere(backend) as loop:
+        pass
+    assert is_over(loop)
+
+    async def look() -> bool:
+        return is_over(loop)
+
+    for here in BACKENDS:
+        assert anyio.run(look, backend=here)
+
+
+def test_a_loop_that_is_stopped_but_open_is_not_over() -> None:
+    """It may run again, and its tasks with it."""
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(asyncio.sleep(0))
+    assert not is_over(loop)
+    loop.close()
+    assert is_over(loop)
+
+
+def test_no_loop_is_not_over() -> None:
+    """State that no event loop has used is not that of a dead one, wherever that is asked."""
+
+    async def look() -> bool:
+        return is_over(None)
+
+    assert not is_over(None)
+    assert not any(anyio.run(look, backend=backend) for backend in BACKENDS)
+
+
+@dataclass
+class Desk:
+    """State with callers, or without."""
+
+    loop: object
+    in_use: bool = True
+
+    def renewed(self) -> Self:
+        return type(self)(running(), in_use=False)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_state_in_use_moves_when_its_loop_is_over_and_not_before(backend: str) -> None:
+    """A loop that is open keeps what its callers use; the error says what to do."""
+    with elsewhere(backend) as loop:
+        state = Desk(loop)
+        assert is_needed(state)
+        with pytest.raises(RuntimeError, match=r"^this list is in use in another event loop") as no:
+            moved(state, [])
+        assert "a transport and a client of its own" in str(no.value)
+    assert not is_needed(state)
+    assert moved(state, []) == Desk(None, in_use=False)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_idle_state_moves_at_any_time(backend: str) -> None:
+    """Nothing of it would be missed in the loop it leaves."""
+    with elsewhere(backend) as loop:
+        assert moved(Desk(loop, in_use=False), []) == Desk(None, in_use=False)
+
+
+def test_asking_whether_a_trio_run_is_over_does_not_disturb_it() -> None:
+    """The other thread's run goes on, and ends as it would have ended."""
+    asked = threading.Event()
+
+    async def main() -> str:
+        loops.append(running())
+        started.set()
+        await anyio.to_thread.run_sync(asked.wait)
+        return "done"
+
+    def run() -> None:
+        ended.append(trio.run(main))
+
+    loops, ended, started = list[object](), list[str](), threading.Event()
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert started.wait(5)
+    assert [is_over(loops[0]) for _ in range(100)] == 100 * [False]
+    asked.set()
+    thread.join(5)
+    assert ended == ["done"]
+    assert is_over(loops[0])
