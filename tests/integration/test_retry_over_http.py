@@ -141,6 +141,32 @@ async def test_a_retry_after_is_understood_or_ignored(
 
 
 @pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param(
+            ["Date: Thu, 01 Jan 1970 00:11:40 GMT", "Retry-After: Thu, 01 Jan 1970 00:11:47 GMT"],
+            id="the local clock is five minutes fast",
+        ),
+        pytest.param(
+            ["Date: Thu, 01 Jan 1970 00:21:40 GMT", "Retry-After: Thu, 01 Jan 1970 00:21:47 GMT"],
+            id="it is five minutes slow",
+        ),
+        pytest.param(["Retry-After: 9", "retry-after-ms: 7000"], id="milliseconds"),
+        pytest.param(["X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 7"], id="nothing left"),
+        pytest.param(["Retry-After: 7, 7"], id="joined by a comma"),
+    ],
+)
+async def test_a_server_may_say_otherwise_how_long_to_wait(
+    family: ModuleType, server: FaultServer, clock: Clock, lines: list[str]
+) -> None:
+    """Other headers that ask for a wait are obeyed, and a date counts by the server's clock."""
+    server.will(answering("HTTP/1.1 503 Later", *lines, "Content-Length: 0"))
+    async with retrying(family, clock) as client:
+        await client.get(server.url)
+    assert clock.sleeps == [7.0]
+
+
+@pytest.mark.parametrize(
     "value", ["61", "3600", "99999999999999", "9" * 400, "Thu, 01 Jan 1970 01:16:40 GMT"]
 )
 async def test_a_retry_after_beyond_the_bound_ends_the_call(

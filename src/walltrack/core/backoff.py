@@ -1,17 +1,16 @@
 """How long to wait: the arithmetic of delays, and what a server asks for in Retry-After."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
-from typing import Literal, Protocol, get_args
+from typing import Final, Literal, Protocol, get_args
 
 from walltrack.core import validation
+from walltrack.core.moments import seconds_until
 
 Jitter = Literal["none", "full", "equal", "decorrelated"]
 
-_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
+_LONGEST_LIST: Final = 1000
+"""No Retry-After with several values that mean anything is longer, in characters."""
 
 
 class Random(Protocol):
@@ -82,30 +81,32 @@ class Backoff:
             return self.cap if self.base else 0.0
 
 
-def parse_retry_after(values: Iterable[str], now: float) -> float | None:
-    """Seconds that a response's Retry-After asks to wait (RFC 9110, section 10.2.3).
+def parse_retry_after(values: Iterable[str], now: float, date: float | None = None) -> float | None:
+    """Return the seconds that a response's Retry-After asks to wait (RFC 9110, section 10.2.3).
+
+    More is understood than the RFC has: fractions, durations with units, RFC 3339 timestamps,
+    moments as a number since 1970, and several values joined by commas.
 
     Args:
         values: The header's values; a response should have one at most. Of several, the longest
             wait is obeyed: the server meant at least one of them.
-        now: Seconds since the epoch, to measure an HTTP-date from.
+        now: Seconds since 1970 by the local clock.
+        date: Seconds since 1970 when the response was sent, by the server's clock: its `Date`. A
+            moment is measured from there; see `walltrack.core.moments`. None: from `now`.
 
     Returns:
-        Seconds from `now`, possibly infinite; None when there is no value, or none that can be read
-        and lies in the future. A fraction of a second, which the RFC does not know, is understood.
+        Seconds from now, possibly infinite; None when there is no value, or none that can be read
+        and lies in the future.
     """
-    waits = [wait for value in values if (wait := _parse_one(value.strip(), now)) is not None]
+    waits = [
+        wait
+        for value in values
+        for candidate in _candidates(value)
+        if (wait := seconds_until(candidate.strip(), now, date)) is not None
+    ]
     return max(waits, default=None)
 
 
-def _parse_one(value: str, now: float) -> float | None:
-    if _SECONDS.fullmatch(value):
-        return float(value)
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    if moment.tzinfo is None:  # asctime's format, the oldest of the three, names no zone: it is UTC
-        moment = moment.replace(tzinfo=UTC)
-    wait = moment.timestamp() - now
-    return wait if wait > 0.0 else None
+def _candidates(value: str) -> list[str]:
+    # A date has a comma of its own, after a day of the week that need not be there.
+    return value.split(",") if len(value) <= _LONGEST_LIST else [value]

@@ -17,8 +17,8 @@ from walltrack.core.loops import moved, running
 from walltrack.core.naming import origin_of, path_of, service_of
 from walltrack.core.statuses import valid_statuses
 from walltrack.http.release import discard
+from walltrack.http.wait_hints import TELLING, TELLING_LENGTHS, asked_to_wait
 from walltrack.http.wrapper import WrappingTransport
-from walltrack.rate_limit.headers import TELLING, TELLING_LENGTHS, asked_to_wait
 from walltrack.rate_limit.token_bucket import TokenBucket
 from walltrack.rate_limit.waiting_line import WaitingLine
 from walltrack.telemetry.emit import emit

@@ -1,11 +1,11 @@
 """The state of one call across its attempts: what is sent, and how the last attempt ended."""
 
+import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import httpx
 
-from walltrack.core.backoff import parse_retry_after
 from walltrack.core.classification import UNCLASSIFIED, Classification
 from walltrack.core.delivery import Delivery
 from walltrack.core.events import RetryScheduled, RetryStopped, StopReason
@@ -15,11 +15,10 @@ from walltrack.core.outcome import is_retryable
 from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
 from walltrack.http.evidence import SendTrace, delivery_after
 from walltrack.http.requests import can_replay
+from walltrack.http.wait_hints import asked_to_wait, should_retry
 from walltrack.http.waits import Waits
 from walltrack.retry.outgoing import KEY_HEADER
 from walltrack.retry.policy import Attempt, RetryPolicy, Wait
-
-_SHOULD_RETRY: Final = "x-should-retry"
 
 
 class Call:
@@ -171,10 +170,9 @@ class Call:
         return RetryStopped(**self._described(), because=because)
 
     def _says_worth_retrying(self, response: httpx.Response) -> bool:
-        if _SHOULD_RETRY in response.headers:
-            said = response.headers[_SHOULD_RETRY].strip().lower()
-            if said in {"true", "false"}:
-                return bool(said == "true")
+        said = should_retry(response.headers)
+        if said is not None:
+            return said
         return self.policy.is_worth_retrying(
             response.status_code, in_progress=self.may_be_in_progress
         )
@@ -192,6 +190,5 @@ class Call:
 
 
 def _retry_after(response: httpx.Response, wall_clock: Callable[[], float]) -> float | None:
-    if "retry-after" not in response.headers:
-        return None
-    return parse_retry_after(response.headers.get_list("retry-after"), wall_clock())
+    ask = asked_to_wait(response.headers.raw, wall_clock(), refused=True, at_most=math.inf)
+    return None if ask is None else ask.seconds

@@ -129,10 +129,29 @@ def test_a_policy_knows_the_answer(*, shut: bool) -> None:
 
 
 def test_a_date_is_measured_by_the_given_clock() -> None:
-    """Nobody asks the machine for the time."""
+    """The machine's clock is not read, nor the given one where the response has a Date."""
     date = "Sun, 09 Sep 2001 01:46:47 GMT"  # seven seconds after 1e9
     call = call_of(httpx.Response(503, headers={"Retry-After": date}))
     assert call.last_attempt(lambda: 1e9, shut=False, time_left=9.0).retry_after == 7.0
+    sent = {"Date": "Sun, 09 Sep 2001 01:46:40 GMT"}
+    call = call_of(httpx.Response(503, headers={"Retry-After": date, **sent}))
+    assert call.last_attempt(lambda: 1e9 + 300.0, shut=False, time_left=9.0).retry_after == 7.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({"retry-after-ms": "20", "Retry-After": "1"}, 0.02),
+        ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "7"}, 7.0),
+        ({"X-RateLimit-Remaining": "1", "X-RateLimit-Reset": "7"}, None),
+        ({"Retry-After": "9999999"}, 9_999_999.0),
+        ({}, None),
+    ],
+)
+def test_every_hint_counts(headers: dict[str, str], wait: float | None) -> None:
+    """Whatever header says how long to wait, it is asked for in full."""
+    call = call_of(httpx.Response(429, headers=headers))
+    assert call.last_attempt(lambda: 1e9, shut=False, time_left=9.0).retry_after == wait
 
 
 @pytest.mark.anyio
