@@ -16,7 +16,7 @@ from walltrack import RetryTransport as Retry
 
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the usual one loads certificates for 20 ms
 
-AT_ONCE = RetryPolicy(backoff=Backoff(base=0.0))
+AT_ONCE = RetryPolicy(backoff=Backoff(base=0.0), non_idempotent="keyed")
 
 
 def impatient(family: ModuleType = httpx, read: float = 0.05) -> httpx.Timeout:
@@ -68,7 +68,7 @@ async def layered(
     guarded = CircuitBreakerTransport(
         transport or pool(family=family), breaker=breaker, listener=None
     )
-    policy = RetryPolicy() if "sleep" in retry else AT_ONCE
+    policy = RetryPolicy(non_idempotent="keyed") if "sleep" in retry else AT_ONCE
     top = Retry(guarded, policy=policy, listener=events, **retry)
     async with family.AsyncClient(transport=top, timeout=timeout, **options) as client:
         yield client

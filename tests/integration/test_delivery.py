@@ -34,7 +34,7 @@ pytestmark = pytest.mark.anyio
 PATIENT = 10.0
 SHORT = 0.02
 PROVEN = RetryPolicy(max_retries=1, non_idempotent="proven")
-KEYED = RetryPolicy(max_retries=1)
+KEYED = RetryPolicy(max_retries=1, non_idempotent="keyed")
 
 
 @dataclass

@@ -72,7 +72,8 @@ async def test_what_is_counted_is_what_happened(server: FaultServer, family: Mod
 async def test_an_answer_that_is_lost_was_given(server: FaultServer, family: ModuleType) -> None:
     """The server acted on the POST, and can tell the second by its key."""
     faults = faulty(family, error_rate=0.5, errors=[httpx.ReadTimeout], seed=2)
-    transport = RetryTransport(faults, sleep=Clock().sleep, listener=None)
+    policy = RetryPolicy(non_idempotent="keyed")
+    transport = RetryTransport(faults, policy=policy, sleep=Clock().sleep, listener=None)
     async with family.AsyncClient(transport=transport) as client:
         for number in range(10):
             await client.post(server.url, json=number)

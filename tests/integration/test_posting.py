@@ -44,6 +44,11 @@ async def client_of(
         yield client
 
 
+def keyed(max_retries: int = 3) -> RetryPolicy:
+    """A policy by which requests that may act twice carry a key."""
+    return RetryPolicy(max_retries, non_idempotent="keyed")
+
+
 async def order(
     family: ModuleType, url: str, count: int, clock: Clock, policy: RetryPolicy
 ) -> set[str]:
@@ -75,7 +80,7 @@ async def test_with_keys_that_are_honoured_every_order_is_carried_out_once(
     """A thousand POSTs through resets, errors and silence act exactly a thousand times."""
     acting_server.honours_keys = True
     many = often(family, MANY)
-    succeeded = await order(family, acting_server.url, many, clock, RetryPolicy(max_retries=50))
+    succeeded = await order(family, acting_server.url, many, clock, keyed(50))
     assert len(succeeded) == many
     assert acting_server.acted == dict.fromkeys(succeeded, 1)
     assert acting_server.asked.total() > many * 1.3  # or it was too easy
@@ -86,7 +91,7 @@ async def test_with_keys_that_are_honoured_giving_up_does_not_act_twice_either(
 ) -> None:
     """Few retries leave some orders undone, or done without a word, but none done twice."""
     acting_server.honours_keys = True
-    succeeded = await order(family, acting_server.url, FEW, clock, RetryPolicy(max_retries=1))
+    succeeded = await order(family, acting_server.url, FEW, clock, keyed(1))
     assert len(succeeded) < FEW
     assert succeeded <= acting_server.acted.keys()
     assert set(acting_server.acted.values()) == {1}
@@ -127,7 +132,7 @@ async def test_a_key_belongs_to_one_call(
     family: ModuleType, acting_server: ActingServer, clock: Clock
 ) -> None:
     """All attempts of a call carry the same key, and no two calls the same."""
-    await order(family, acting_server.url, FEW, clock, RetryPolicy(max_retries=50))
+    await order(family, acting_server.url, FEW, clock, keyed(50))
     keys_of_calls = [set(keys) for keys in acting_server.keys.values()]
     assert all(len(keys) == 1 for keys in keys_of_calls)
     assert None not in set.union(*keys_of_calls)
@@ -146,7 +151,7 @@ async def test_what_may_act_twice_carries_a_key(
 ) -> None:
     """POST, PATCH and methods that nobody knows are asked again, with the same key and body."""
     server.will(reset, answer(503))
-    async with client_of(family, clock, RetryPolicy()) as client:
+    async with client_of(family, clock, keyed()) as client:
         response = await client.request(method, server.url, content=b"buy one")
     assert response.status_code == 200
     key, *others = keys(server)
@@ -161,7 +166,7 @@ async def test_what_acts_once_however_often_it_is_sent_needs_no_key(
 ) -> None:
     """Idempotent methods are asked again without a key."""
     server.will(reset, answer(503))
-    async with client_of(family, clock, RetryPolicy()) as client:
+    async with client_of(family, clock, keyed()) as client:
         await client.request(method, server.url)
     assert keys(server) == [None] * 3
 
@@ -173,7 +178,7 @@ async def test_the_callers_own_key_is_kept(
 ) -> None:
     """A key that the caller set goes out as it is, alone, on every attempt."""
     server.will(reset, answer(500))
-    async with client_of(family, clock, RetryPolicy()) as client:
+    async with client_of(family, clock, keyed()) as client:
         await client.request(method, server.url, headers={name: "mine"})
     assert keys(server) == ["mine"] * 3
 
@@ -211,7 +216,7 @@ async def test_the_same_request_sent_again_is_another_call(
     family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
     """The key is not written into the caller's request: sent again, it gets a fresh one."""
-    async with client_of(family, clock, RetryPolicy()) as client:
+    async with client_of(family, clock, keyed()) as client:
         request = client.build_request("POST", server.url, content=b"buy one")
         await client.send(request)
         await client.send(request)

@@ -28,6 +28,7 @@ from walltrack import (
     CircuitBreakerOpenError,
     CircuitBreakerTransport,
     CircuitState,
+    RetryPolicy,
     RetryTransport,
 )
 
@@ -53,7 +54,8 @@ async def test_one_transport_serves_clients_of_both_families(
     server: FaultServer, clock: Clock
 ) -> None:
     """Given no transport of its own to send by, it sends for whoever asks, and retries for both."""
-    transport = RetryTransport(sleep=clock.sleep, listener=None)
+    policy = RetryPolicy(non_idempotent="keyed")
+    transport = RetryTransport(policy=policy, sleep=clock.sleep, listener=None)
     async with clients_over(transport) as clients:
         for family, client in clients.items():
             server.will(answer(503), close, reset)
@@ -85,7 +87,8 @@ async def test_each_client_gets_exceptions_of_its_own_family(
 ) -> None:
     """What comes out at the end of the line is what its callers know to catch."""
     server.default = close
-    transport = RetryTransport(sleep=clock.sleep, listener=None)
+    policy = RetryPolicy(non_idempotent="keyed")
+    transport = RetryTransport(policy=policy, sleep=clock.sleep, listener=None)
     async with clients_over(transport) as clients:
         for family, client in clients.items():
             with pytest.raises(family.RemoteProtocolError) as caught:

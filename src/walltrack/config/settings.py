@@ -1,10 +1,12 @@
 """Settings from environment variables and `.env`; read by `services` alone."""
 
 from functools import lru_cache
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+NonIdempotent = Literal["keyed", "proven", "always", "never"]
 
 
 class Settings(BaseSettings):
@@ -40,6 +42,10 @@ class Settings(BaseSettings):
     )
     retry_backoff_cap: float = Field(
         default=4.0, ge=0, le=3600, description="Seconds that no wait between attempts exceeds."
+    )
+    retry_non_idempotent: NonIdempotent = Field(
+        default="keyed",
+        description="What happens to POST and PATCH: keyed, proven, always or never.",
     )
     http_timeout: float = Field(
         default=10.0,

@@ -52,6 +52,8 @@ class ExternalServiceError(WallTrackError):
         status_code: Status of the final response; None when there was none.
         attempts: How many attempts were made; None when unknown.
         delivery: Whether the server can have acted on any attempt; None when unknown.
+        idempotency_key: The Idempotency-Key that every attempt carried, if there was one. No text
+            or repr shows it.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class ExternalServiceError(WallTrackError):
         *,
         attempts: int | None = None,
         delivery: Delivery | None = None,
+        idempotency_key: str | None = None,
     ) -> None:
         super().__init__(service, message, status_code)
         self.service = service
@@ -69,6 +72,7 @@ class ExternalServiceError(WallTrackError):
         self.status_code = status_code
         self.attempts = attempts
         self.delivery = delivery
+        self.idempotency_key = idempotency_key
 
     def __str__(self) -> str:
         return f"{self.service}: {self.message}"

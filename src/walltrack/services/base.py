@@ -1,5 +1,6 @@
 """The base class of clients for one API each."""
 
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -235,13 +236,13 @@ class BaseAPIClient:
             response = await client.send(request, stream=stream, **sending(options))
         except RequestRejectedError:
             raise
-        except httpx.RequestError as error:
+        except (httpx.RequestError, ssl.SSLError) as error:
             failure = failures.of_error(self.service, request, report, error)
         else:
             if not response.is_error:
                 return response
             await response.aclose()
-            failure = failures.of_response(self.service, response)
+            failure = failures.of_response(self.service, report, response)
         try:
             raise failure
         finally:

@@ -9,7 +9,11 @@ from walltrack.retry.policy import RetryPolicy
 def policy_by(settings: Settings) -> RetryPolicy:
     """The retry policy that the settings describe."""
     backoff = Backoff(base=settings.retry_backoff_base, cap=settings.retry_backoff_cap)
-    return RetryPolicy(max_retries=settings.retry_max_retries, backoff=backoff)
+    return RetryPolicy(
+        max_retries=settings.retry_max_retries,
+        backoff=backoff,
+        non_idempotent=settings.retry_non_idempotent,
+    )
 
 
 def breaker_by(settings: Settings, service: str) -> CircuitBreaker:

@@ -1,5 +1,7 @@
 """What a call that failed for good raises; every text is free of secrets."""
 
+import ssl
+from typing import Final
 from urllib.parse import unquote_plus
 
 import httpx
@@ -11,22 +13,29 @@ from walltrack.core.exceptions import (
     ResponseTooLargeError,
     TimeLimitExceededError,
 )
-from walltrack.core.extensions import ATTEMPTS, CallReport
+from walltrack.core.extensions import ATTEMPTS, IDEMPOTENCY_KEY, CallReport
 from walltrack.core.naming import path_of
 from walltrack.core.outcome import delivery_of
 
+_CONFLICT: Final = 409
 
-def of_response(service: str, response: httpx.Response) -> ExternalServiceError:
-    """The error for a final 4xx or 5xx; its cause is an `httpx.HTTPStatusError`."""
+
+def of_response(service: str, report: CallReport, response: httpx.Response) -> ExternalServiceError:
+    """Return the error for a final 4xx or 5xx; its cause is an `httpx.HTTPStatusError`."""
     attempts = attempts_of(response)
     answer = f"{response.status_code} {httpx.codes.get_reason_phrase(response.status_code)}".strip()
     message = f"{_asked(response.request)} was answered {answer} after {_counted(attempts)}"
+    # A conflict is with an earlier attempt of this very call, which may have been processed.
+    is_open = response.status_code == _CONFLICT and report.delivery is Delivery.UNCERTAIN
+    if is_open:
+        message += " (an earlier attempt may have been processed)"
     error = ExternalServiceError(
         service,
         message,
         response.status_code,
         attempts=attempts,
-        delivery=Delivery.ANSWERED,
+        delivery=Delivery.UNCERTAIN if is_open else Delivery.ANSWERED,
+        idempotency_key=response.extensions.get(IDEMPOTENCY_KEY),
     )
     # The text is ours because httpx's shows the whole URL.
     error.__cause__ = httpx.HTTPStatusError(message, request=response.request, response=response)
@@ -34,9 +43,14 @@ def of_response(service: str, response: httpx.Response) -> ExternalServiceError:
 
 
 def of_error(
-    service: str, request: httpx.Request, report: CallReport, cause: httpx.RequestError
+    service: str,
+    request: httpx.Request,
+    report: CallReport,
+    cause: httpx.RequestError | ssl.SSLError,
 ) -> ExternalServiceError:
-    """The error for a call that ended without a response; its cause is the httpx error."""
+    """Return the error for a call that ended without a response; its cause is an httpx error."""
+    if isinstance(cause, ssl.SSLError):  # of a damaged record; asyncio lets it through as it is
+        cause = httpx.ReadError("the TLS connection broke", request=request)
     delivery = report.delivery or delivery_of(cause)
     error = ExternalServiceError(
         service,
@@ -44,6 +58,7 @@ def of_error(
         f" ({_ACTED[delivery]})",
         attempts=report.attempts,
         delivery=delivery,
+        idempotency_key=report.idempotency_key,
     )
     error.__cause__ = _without_secrets(request, cause)
     return error

@@ -14,8 +14,10 @@ DEFAULTS = {
     "retry_max_retries": 3,
     "retry_backoff_base": 1.0,
     "retry_backoff_cap": 4.0,
+    "retry_non_idempotent": "keyed",
     "http_timeout": 10.0,
 }
+NUMBERS = [field for field, default in DEFAULTS.items() if not isinstance(default, str)]
 
 
 class Own(Settings):
@@ -39,7 +41,7 @@ def test_defaults() -> None:
     assert Settings().model_dump() == DEFAULTS
 
 
-@pytest.mark.parametrize("field", DEFAULTS)
+@pytest.mark.parametrize("field", NUMBERS)
 def test_a_variable_of_the_name_in_capitals_sets_a_field(
     field: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,12 +51,28 @@ def test_a_variable_of_the_name_in_capitals_sets_a_field(
     assert Settings().model_dump() == {**DEFAULTS, field: 4}
 
 
-@pytest.mark.parametrize("field", DEFAULTS)
+@pytest.mark.parametrize("field", NUMBERS)
 def test_a_line_of_dotenv_sets_a_field(field: str) -> None:
     """The `.env` of the working directory is read; what it holds besides does not disturb."""
     Path(".env").write_text(f"OTHER_TOOL=x\n{field.upper()}=4\n", encoding="utf-8")
 
     assert Settings().model_dump() == {**DEFAULTS, field: 4}
+
+
+@pytest.mark.parametrize("word", ["keyed", "proven", "always", "never"])
+def test_a_word_sets_what_happens_to_unsafe_methods(
+    word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of the words that a RetryPolicy knows."""
+    monkeypatch.setenv("RETRY_NON_IDEMPOTENT", word)
+    assert Settings().model_dump() == {**DEFAULTS, "retry_non_idempotent": word}
+
+
+def test_another_word_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the field."""
+    monkeypatch.setenv("RETRY_NON_IDEMPOTENT", "sometimes")
+    with pytest.raises(ValidationError, match="retry_non_idempotent"):
+        Settings()
 
 
 def test_the_environment_goes_before_dotenv(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,14 @@ SETTINGS = Settings(
     retry_max_retries=1,
     retry_backoff_base=3.0,
     retry_backoff_cap=5.0,
+    retry_non_idempotent="never",
 )
 
 
 def test_a_policy_is_made_by_the_settings() -> None:
     """By their retries and their backoff; all else is as ever."""
-    expected = RetryPolicy(max_retries=1, backoff=Backoff(base=3.0, cap=5.0))
+    backoff = Backoff(base=3.0, cap=5.0)
+    expected = RetryPolicy(max_retries=1, backoff=backoff, non_idempotent="never")
     assert policy_by(SETTINGS) == expected
 
 

@@ -1,3 +1,4 @@
+import ssl
 import traceback
 
 import httpx
@@ -40,22 +41,41 @@ def shown(error: BaseException | None) -> str:
 )
 def test_a_final_answer_is_told_in_one_sentence(response: httpx.Response, text: str) -> None:
     """Service, method, path, answer and attempts."""
-    assert str(failures.of_response("things", response)) == text
+    assert str(failures.of_response("things", CallReport(), response)) == text
 
 
 def test_a_final_answer_is_told_in_fields() -> None:
     """For code that decides by them."""
     response = answered(503, **{"walltrack.attempts": 4})
-    error = failures.of_response("things", response)
+    error = failures.of_response("things", CallReport(), response)
     assert (error.service, error.status_code, error.attempts) == ("things", 503, 4)
     assert error.delivery is Delivery.ANSWERED
     assert error.response is response
 
 
+def test_a_conflict_with_an_earlier_attempt_leaves_open_whether_it_acted() -> None:
+    """The answer is to the second one, and says that the first may have been processed."""
+    response = answered(409, **{"walltrack.attempts": 2, "walltrack.idempotency_key": "key"})
+    uncertain = CallReport(2, Delivery.UNCERTAIN)
+    error = failures.of_response("things", uncertain, response)
+    assert (error.delivery, error.idempotency_key) == (Delivery.UNCERTAIN, "key")
+    assert str(error).endswith("(an earlier attempt may have been processed)")
+    assert "key" not in repr(error).replace("idempotency_key", "")
+    plain = failures.of_response("things", CallReport(), response)
+    assert plain.delivery is Delivery.ANSWERED
+
+
+def test_a_damaged_tls_record_is_told_as_a_broken_connection() -> None:
+    """No raw exception is the cause: code that knows httpx can handle it."""
+    error = failures.of_error("things", get(), CallReport(), ssl.SSLError("bad record"))
+    assert isinstance(error.__cause__, httpx.ReadError)
+    assert error.delivery is Delivery.UNCERTAIN
+
+
 def test_behind_a_final_answer_stands_the_error_of_httpx() -> None:
     """With the request and the response, and without the URL that httpx would put into it."""
     response = answered(503)
-    cause = failures.of_response("things", response).__cause__
+    cause = failures.of_response("things", CallReport(), response).__cause__
     assert isinstance(cause, httpx.HTTPStatusError)
     assert (cause.request, cause.response) == (response.request, response)
     assert "hunter2" not in shown(cause)
