@@ -1,7 +1,7 @@
 """The standard order of all layers, in one call."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
 
@@ -14,6 +14,7 @@ from walltrack.concurrency_limit.adaptive import AdaptiveLimit
 from walltrack.concurrency_limit.transport import ConcurrencyLimitTransport
 from walltrack.core import family, validation, waiting
 from walltrack.core.budget import RetryBudget
+from walltrack.core.classification import Classifier, Classify
 from walltrack.core.events import Listener
 from walltrack.core.naming import origin_of
 from walltrack.hedging.transport import HedgingTransport
@@ -22,6 +23,7 @@ from walltrack.http.environment_proxies import transport_by_environment
 from walltrack.rate_limit.transport import RateLimitTransport
 from walltrack.retry.policy import RetryPolicy
 from walltrack.retry.transport import RetryTransport
+from walltrack.telemetry.emit import classifier_of
 from walltrack.telemetry.log import log_event
 from walltrack.timeout.transport import TimeoutTransport, Timer
 
@@ -36,13 +38,14 @@ def resilient_transport(
     *,
     deadline: float | Layer | None = None,
     retry: RetryPolicy | Layer | None = RetryPolicy(),
-    budget: RetryBudget | Callable[[], RetryBudget] | None = RetryBudget,
+    budget: RetryBudget | None = RetryBudget(),
     body: ReadAhead = "small",
     hedge: float | Literal["p95"] | Layer | None = None,
     rate_limit: float | Layer | None = None,
     concurrency_limit: Limit | Layer | None = None,
     breaker: CircuitBreaker | Layer | None = CircuitBreakerTransport,
     attempt_timeout: float | Layer | None = None,
+    classify: Classify | Sequence[Classify] | Classifier | None = None,
     listener: Listener | None = log_event,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
@@ -76,10 +79,11 @@ def resilient_transport(
     Args:
         inner: What sends the requests. None: an `AsyncHTTPTransport()` for each proxy that the
             environment names now, as for an `httpx.AsyncClient` without a transport.
-        deadline: Seconds for a whole call, its body included. Default: no limit.
+        deadline: Seconds for a whole call, with its redirects and its body. Default: no limit.
         retry: What is retried. Default: `RetryPolicy()`.
-        budget: What retries and hedges are paid from, or what makes that. Default: a new
-            `RetryBudget()`. None: retries are free, and hedges have a budget of their own.
+        budget: What retries are paid from: a budget like this one for each origin, or this very one
+            if it is `shared`. Default: `RetryBudget()`. None: retries are free. Hedges have a
+            smaller budget of their own.
         body: Which response bodies are read inside the attempt, and so retried: "small", "whole"
             or "stream"; see `RetryTransport`.
         hedge: After how many seconds without an answer a second attempt is sent, or "p95". Default:
@@ -89,6 +93,9 @@ def resilient_transport(
             `AdaptiveLimit`. Default: no limit.
         breaker: The circuit breaker for all requests. Default: one for each origin.
         attempt_timeout: Seconds for one attempt, its body included. Default: no limit.
+        classify: Says to all layers what the outcomes of one API mean, where that differs from the
+            default; of several functions the first one that says something wins. See
+            `walltrack.dialects`.
         listener: Hears of the events of all layers; None: nobody does. Default: a structlog entry
             each.
         clock: Monotonic seconds; durations are measured by it. Time limits and queues end by the
@@ -100,11 +107,9 @@ def resilient_transport(
         TypeError: An argument is of another type, or a function returns None.
         ValueError: A number is out of range, or the environment names a proxy that cannot be one.
     """
-    if callable(budget):  # without anybody to fund it, hedges are paid from one of their own
-        budget = budget() if isinstance(retry, RetryPolicy) else None
     validation.instance("budget", budget, RetryBudget | None)
     validation.function("timer", timer)
-    standard = _Standard(budget, body, listener, clock, sleep, timer)
+    standard = _Standard(budget, body, classifier_of(classify), listener, clock, sleep, timer)
     if breaker is CircuitBreakerTransport:
         breaker = standard.breakers
     layers: tuple[tuple[str, Any, Callable[..., Transport]], ...] = (
@@ -131,6 +136,7 @@ class _Standard:
 
     budget: RetryBudget | None
     body: ReadAhead
+    classifier: Classifier | None
     listener: Listener | None
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
@@ -143,11 +149,15 @@ class _Standard:
         )
 
     def breakers(self, inner: Transport) -> Transport:
-        return CircuitBreakerTransport(inner, listener=self.listener, clock=self.clock)
+        return CircuitBreakerTransport(
+            inner, classify=self.classifier, listener=self.listener, clock=self.clock
+        )
 
     def breaker(self, inner: Transport, breaker: CircuitBreaker) -> Transport:
         validation.instance("breaker", breaker, CircuitBreaker)
-        return CircuitBreakerTransport(inner, breaker=breaker, listener=self.listener)
+        return CircuitBreakerTransport(
+            inner, breaker=breaker, classify=self.classifier, listener=self.listener
+        )
 
     def concurrency_limit(self, inner: Transport, limit: Limit) -> Transport:
         if isinstance(limit, str):
@@ -177,7 +187,7 @@ class _Standard:
         return HedgingTransport(
             inner,
             delay,
-            budget=self.budget,
+            classify=self.classifier,
             listener=self.listener,
             clock=self.clock,
             sleep=self.sleep,
@@ -190,6 +200,7 @@ class _Standard:
             policy=policy,
             budget=self.budget,
             body=self.body,
+            classify=self.classifier,
             listener=self.listener,
             clock=self.clock,
             sleep=self.sleep,
@@ -197,7 +208,11 @@ class _Standard:
 
     def deadline(self, inner: Transport, seconds: float) -> Transport:
         validation.positive("deadline", seconds)
-        return self._limited(inner, seconds, "deadline")
-
-    def _limited(self, inner: Transport, seconds: float, name: str) -> Transport:
-        return TimeoutTransport(inner, seconds, name=name, clock=self.clock, timer=self.timer)
+        return TimeoutTransport(
+            inner,
+            seconds,
+            name="deadline",
+            whole_call=True,
+            clock=self.clock,
+            timer=self.timer,
+        )

@@ -25,7 +25,7 @@ from walltrack import (
 from walltrack.concurrency_limit.adaptive import AdaptiveLimit
 from walltrack.concurrency_limit.transport import ConcurrencyLimitTransport
 from walltrack.core import family
-from walltrack.hedging.transport import HedgingTransport
+from walltrack.core.classification import Classification, Outcome
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.rate_limit.transport import RateLimitTransport
 from walltrack.stack import resilient_transport
@@ -523,15 +523,11 @@ async def test_each_stack_has_a_budget_of_its_own() -> None:
 
 
 @asynchronous
-@pytest.mark.parametrize(
-    ("budget", "attempts"),
-    [(lambda: RetryBudget(1), 2), (None, 4)],
-    ids=["made", "none"],
-)
-async def test_a_budget_can_be_made_or_left_out(
-    clock: Clock, budget: Callable[[], RetryBudget] | None, attempts: int
+@pytest.mark.parametrize(("budget", "attempts"), [(RetryBudget(1), 2), (None, 4)])
+async def test_a_budget_can_be_chosen_or_left_out(
+    clock: Clock, budget: RetryBudget | None, attempts: int
 ) -> None:
-    """By a function, as by default; without one retries are free."""
+    """Each origin gets one like it; without one retries are free."""
     inner = Scripted(503)
     transport = resilient_transport(inner, budget=budget, sleep=clock.sleep, listener=None)
     await transport.handle_async_request(get())
@@ -541,7 +537,7 @@ async def test_a_budget_can_be_made_or_left_out(
 @asynchronous
 async def test_stacks_can_share_a_budget(clock: Clock) -> None:
     """What one of them spent is not there for the other."""
-    budget = RetryBudget(4)
+    budget = RetryBudget(4, shared=True)
     for attempts in (4, 2):
         inner = Scripted(503)
         transport = resilient_transport(inner, budget=budget, sleep=clock.sleep, listener=None)
@@ -550,30 +546,60 @@ async def test_stacks_can_share_a_budget(clock: Clock) -> None:
 
 
 @asynchronous
-async def test_hedges_and_retries_are_paid_from_one_budget(clock: Clock) -> None:
-    """What a hedge took is not there for a retry."""
+async def test_hedges_take_nothing_from_the_budget_of_retries(clock: Clock) -> None:
+    """A healthy server at high load would be asked twice for everything, and then not retried."""
     go = anyio.Event()
 
     async def failing(_: object) -> httpx.Response:
         go.set()
         return httpx.Response(503)
 
-    inner = Scripted(waiting_for(go, 503), failing)
+    inner = Scripted(waiting_for(go, 503), failing, 200)
+    budget = RetryBudget(1, shared=True)
     transport = resilient_transport(
-        inner, hedge=0.5, budget=RetryBudget(1), sleep=clock.sleep, listener=None
+        inner, hedge=0.5, budget=budget, sleep=clock.sleep, listener=None
     )
     response = await transport.handle_async_request(get())
-    assert (response.status_code, len(inner.requests)) == (503, 2)
+    assert (response.status_code, len(inner.requests)) == (200, 3)
 
 
-def test_without_retries_hedges_have_a_budget_of_their_own() -> None:
-    """Which they fund: the one that is there for retries would never be filled again."""
-    by_itself: Any = HedgingTransport(Scripted(200))
-    transport: Any = resilient_transport(Scripted(200), retry=None, breaker=None, hedge="p95")
-    with_retries: Any = resilient_transport(Scripted(200), breaker=None, hedge="p95")
-    budgets = [t._budget for t in (by_itself, transport, with_retries._inner)]  # noqa: SLF001 - no other way to see them
-    assert repr(budgets[1]) == repr(budgets[0])
-    assert budgets[2] is with_retries._budget  # noqa: SLF001 - likewise
+@asynchronous
+async def test_a_dead_origin_uses_up_no_other_origins_retries(clock: Clock) -> None:
+    """Each has a budget of its own, also below one transport."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(503 if request.url.host != "alive.test" or len(seen) == 0 else 200)
+
+    seen: list[str] = []
+    inner = Scripted(answer)
+    transport = resilient_transport(
+        inner, budget=RetryBudget(1), breaker=None, sleep=clock.sleep, listener=None
+    )
+    for number in range(40):
+        await transport.handle_async_request(get(f"https://dead{number}.test/"))
+        await transport.handle_async_request(get(f"https://dead{number}.test/"))
+    assert len(inner.requests) == 40 * 3
+    await transport.handle_async_request(get("https://alive.test/"))
+    assert len(inner.requests) == 40 * 3 + 2
+
+
+@asynchronous
+async def test_one_classification_is_for_all_layers(clock: Clock, events: Events) -> None:
+    """A 429 that means "no money left" is sent once, opens no circuit, and is asked about once."""
+    asked: list[Outcome] = []
+
+    def classify(outcome: Outcome) -> Classification:
+        asked.append(outcome)
+        return Classification(retry=False, failure=False)
+
+    inner = Scripted(429)
+    transport = resilient_transport(
+        inner, classify=classify, hedge=5.0, sleep=clock.sleep, listener=events
+    )
+    for _ in range(10):
+        assert (await transport.handle_async_request(get())).status_code == 429
+    assert len(inner.requests) == 10
+    assert events.names == []
 
 
 @asynchronous

@@ -117,6 +117,7 @@ class CircuitBreakerTransport(WrappingTransport):
         validation.instance("breaker", breaker, CircuitBreaker | None)
         validation.function("key", key)
         validation.function("clock", clock)
+        validation.listener("listener", listener)
         super().__init__(transport)
         self._breakers = BreakersByKey(make, max_breakers)
         make(self._breakers)  # refuses bad input here, and says whether every request is to be seen

@@ -91,6 +91,7 @@ class ConcurrencyLimitTransport(WrappingTransport):
             validation.function("key", key)
         validation.function("clock", clock)
         validation.function("timer", timer)
+        validation.listener("listener", listener)
         super().__init__(transport)
         self._turns = Keyed(lambda: Turns(_anew(limit)), max_keys)
         self._shared = Turns(limit) if key is None else None

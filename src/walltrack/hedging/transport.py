@@ -10,7 +10,7 @@ import anyio
 import httpx
 
 from walltrack.core import family, validation, waiting
-from walltrack.core.budget import RetryBudget
+from walltrack.core.budget import Budgets, RetryBudget
 from walltrack.core.classification import Classifier, Classify
 from walltrack.core.events import Listener, RequestHedged
 from walltrack.core.extensions import time_left
@@ -31,6 +31,8 @@ from walltrack.telemetry.log import log_event
 
 HEDGED_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that ask for nothing to be done: to ask twice at once costs work, and that is all."""
+
+_FEW_HEDGES: Final = RetryBudget(10.0, deposit=0.05, refill=0.0)
 
 _MAX_KEYS: Final = 1000  # latencies of one take some 10 KB
 
@@ -55,11 +57,13 @@ class HedgingTransport(WrappingTransport):
             no request is sent twice.
         methods: Requests with these may be sent twice. Another one of a method that may act twice
             will, sooner or later.
-        budget: What each second attempt is paid from. One that is shared with a `RetryTransport`
-            is funded there. None: one of 10, to which each good answer that needed no second
-            attempt adds 0.05. So at most some 5 % more requests are sent, and next to none while
-            answers fail or everything is slow.
-        key: Requests with the same key are measured together. Default: those to the same origin.
+        budget: What each second attempt is paid from: a budget like this one for each `key`, funded
+            by good answers that needed no second attempt; or this very one if it is `shared`, as
+            with a `RetryTransport`, which funds it. Default: one of 10 to which such an answer adds
+            0.05. So at most some 5 % more requests are sent, and next to none while answers fail or
+            everything is slow.
+        key: Requests with the same key are measured together, and share a budget. Default: those to
+            the same origin.
         statuses: Responses that are not good. Default: 429 and every 5xx.
         classify: Says which responses are failures, where that differs from `statuses`; of several
             functions the first one that says something wins.
@@ -94,12 +98,13 @@ class HedgingTransport(WrappingTransport):
         validation.function("key", key)
         validation.function("clock", clock)
         validation.function("sleep", sleep)
+        validation.listener("listener", listener)
         super().__init__(transport)
         self._delay = None if isinstance(delay, str) else delay
         self._latencies = Keyed(MovingPercentile, _MAX_KEYS)
         self._methods = valid_methods("methods", methods)
-        self._own_budget = budget is None
-        self._budget = RetryBudget(10.0, deposit=0.05) if budget is None else budget
+        self._is_funded_here = budget is None or not budget.shared
+        self._budgets = Budgets(_FEW_HEDGES if budget is None else budget, clock)
         self._key = key
         self._statuses = valid_statuses("statuses", statuses)
         self._classifier = classifier_of(classify)
@@ -119,25 +124,26 @@ class HedgingTransport(WrappingTransport):
             or "upgrade" in request.headers
         ):
             return await self._inner.handle_async_request(request)
+        key = self._key(request)
         delay, latencies = self._delay, None
         if delay is None:
-            latencies = self._latencies.obtain(self._key(request))
+            latencies = self._latencies.obtain(key)
             delay = latencies.value
         began = self._clock()
         try:
             # A task for the second attempt costs more than all the rest: none is made in vain.
             if (
                 delay is None
-                or self._budget.balance < 1.0
+                or not self._budgets.can_afford(key)
                 or time_left(request.extensions, self._clock) <= delay
             ):
                 response, good = await self._send(request)
             else:
                 response, good = await self._race(request, delay, began)
         except BaseException:
-            self._note(latencies, delay, began, good=False)
+            self._note(key, latencies, delay, began, good=False)
             raise
-        await guarded(response, partial(self._note, latencies, delay, began, good=good))
+        await guarded(response, partial(self._note, key, latencies, delay, began, good=good))
         return response
 
     async def _send(self, request: httpx.Request) -> tuple[httpx.Response, bool]:
@@ -149,6 +155,7 @@ class HedgingTransport(WrappingTransport):
 
     def _note(
         self,
+        key: Hashable,
         latencies: MovingPercentile | None,
         delay: float | None,
         began: float,
@@ -159,8 +166,8 @@ class HedgingTransport(WrappingTransport):
         # If the second attempt won, the first would have taken at least as long.
         if latencies is not None:
             (latencies.note if good else latencies.note_at_least)(took)
-        if good and self._own_budget and (delay is None or took <= delay):
-            self._budget.deposit()
+        if good and self._is_funded_here and (delay is None or took <= delay):
+            self._budgets.deposit(key)
 
     async def _race(
         self, request: httpx.Request, delay: float, began: float
@@ -189,7 +196,11 @@ class HedgingTransport(WrappingTransport):
         self, pair: Pair, delay: float, both: anyio.CancelScope, waits: Waits
     ) -> None:
         await self._sleep(delay)
-        if pair.first.ended is not None or waits.over or not self._budget.withdraw():
+        if (
+            pair.first.ended is not None
+            or waits.over
+            or not self._budgets.withdraw(self._key(pair.request))
+        ):
             return
         if self._listener is not None:
             request, after = pair.request, self._clock() - pair.began

@@ -99,6 +99,7 @@ class RateLimitTransport(WrappingTransport):
         validation.function("clock", clock)
         validation.function("wall_clock", wall_clock)
         validation.function("sleep", sleep)
+        validation.listener("listener", listener)
         super().__init__(transport)
         self._pace = "no pace" if rate is None else f"{rate:g} in {per:g} s, burst of {burst}"
         self._lines = Keyed(make, max_keys)

@@ -3,14 +3,14 @@
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Container, Hashable, Sequence
 from typing import Final, get_args
 
 import httpx
 
 from walltrack.core import family, validation, waiting
 from walltrack.core.backoff import Random
-from walltrack.core.budget import RetryBudget
+from walltrack.core.budget import Budgets, RetryBudget
 from walltrack.core.classification import UNCLASSIFIED, Classifier, Classify
 from walltrack.core.events import Listener, StopReason
 from walltrack.core.exceptions import RequestRejectedError
@@ -24,6 +24,7 @@ from walltrack.core.extensions import (
     time_left,
 )
 from walltrack.core.family import BYTES_IN_MEMORY
+from walltrack.core.naming import origin_of
 from walltrack.core.waiting import time_left_to_caller
 from walltrack.http.body import ReadAhead, reading_ahead, take_body
 from walltrack.http.classify import classified, classified_error
@@ -57,7 +58,9 @@ class RetryTransport(WrappingTransport):
     Args:
         transport: What sends the requests. Default: an `AsyncHTTPTransport()`.
         policy: What is retried, how often, and after how long.
-        budget: What all retries through this transport are paid from; None: they are free.
+        budget: What retries are paid from: a budget like this one for each `key`, or this very one
+            if it is `shared`. None: they are free.
+        key: Requests with the same key share a budget. Default: those to the same origin.
         body: Which response bodies are read inside the attempt, so that a connection that breaks in
             the middle of one is retried like any other. "small": those with a Content-Length of at
             most 64 KiB. "whole": all, so that also a chunked body that breaks off is retried, and
@@ -88,6 +91,7 @@ class RetryTransport(WrappingTransport):
         *,
         policy: RetryPolicy = RetryPolicy(),
         budget: RetryBudget | None = None,
+        key: Callable[[httpx.Request], Hashable] = origin_of,
         body: ReadAhead = "small",
         max_response_bytes: int = MAX_RESPONSE_BYTES,
         classify: Classify | Sequence[Classify] | Classifier | None = None,
@@ -100,11 +104,13 @@ class RetryTransport(WrappingTransport):
     ) -> None:
         validation.instance("policy", policy, RetryPolicy)
         validation.instance("budget", budget, RetryBudget | None)
+        validation.function("key", key)
         validation.choice("body", body, get_args(ReadAhead))
         validation.integer("max_response_bytes", max_response_bytes, minimum=1)
         for name, function in (("clock", clock), ("sleep", sleep), ("wall_clock", wall_clock)):
             validation.function(name, function)
         validation.function("new_key", new_key)
+        validation.listener("listener", listener)
         super().__init__(transport)
         self._classifier = classifier_of(classify)
         self._policy = policy
@@ -113,7 +119,9 @@ class RetryTransport(WrappingTransport):
             policy, new_key, clock, is_classified=self._classifier is not None
         )
         self._suspects = self._outgoing.suspects
-        self._budget = budget
+        self._budgets = Budgets(budget, clock)
+        self._short = self._budgets.short  # empty while all is well, and then no key is built
+        self._key = key
         self._body: ReadAhead = body
         self._max_response_bytes = max_response_bytes
         self._listener = listener
@@ -155,8 +163,8 @@ class RetryTransport(WrappingTransport):
                 ):
                     await reading
                 response.extensions[ATTEMPTS] = 1
-                if self._budget is not None:
-                    self._budget.deposit()
+                if self._short:
+                    self._budgets.deposit(self._key(request))
                 return response
             call = Call(request, self._outgoing.policy_for(request), response, waits)
         except RequestRejectedError:
@@ -229,7 +237,7 @@ class RetryTransport(WrappingTransport):
         decision = call.policy.decide(last, self._rng)
         if isinstance(decision, Wait) and call.waits.over:
             decision = StopReason.TRANSPORT_CLOSED
-        if isinstance(decision, Wait) and self._budget is not None and not self._budget.withdraw():
+        if isinstance(decision, Wait) and not self._budgets.withdraw(self._key(call.request)):
             decision = StopReason.BUDGET_EMPTY
         if isinstance(decision, Wait):
             return decision
@@ -247,8 +255,8 @@ class RetryTransport(WrappingTransport):
                 ended.extensions[ATTEMPTS] = call.attempts
                 if call.idempotency_key is not None:
                     ended.extensions[IDEMPOTENCY_KEY] = call.idempotency_key
-                if self._budget is not None and not call.has_failed:
-                    self._budget.deposit()
+                if self._short and not call.has_failed:
+                    self._budgets.deposit(self._key(call.request))
                 return ended
             assert ended is not None  # noqa: S101 - for the type checker: an attempt has ended
             call.ended = None  # see below

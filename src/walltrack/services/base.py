@@ -57,8 +57,8 @@ class BaseAPIClient:
         policy: What is retried. Default: by the settings' retry count and backoff.
         breaker: The circuit breaker; give several clients one to share it. Default: one of its
             own, by the settings' threshold and cooldown.
-        budget: What retries are paid from; give several clients one to share it. Default: one of
-            its own, of 100 retries, to which every success adds a tenth.
+        budget: What retries are paid from; give several clients one that is `shared`. Default: one
+            of its own, as `RetryBudget()` makes it.
         deadline: Seconds for a whole call, waits included. Default: no limit. This and the next
             three are those of `resilient_transport`, and outlive the connections.
         attempt_timeout: Seconds for one attempt. Default: no limit.

@@ -1,8 +1,9 @@
 """A transport that limits how long everything inside it may take, to the end of the body."""
 
 import time
+import weakref
 from collections.abc import Callable
-from typing import Self
+from typing import Final, NamedTuple, Self
 
 import anyio
 import httpx
@@ -10,12 +11,15 @@ import httpx
 from walltrack.core import family, validation
 from walltrack.core.delivery import Delivery
 from walltrack.core.exceptions import TimeLimitExceededError
-from walltrack.core.extensions import DEADLINE, DELIVERY, GATE, deadline_of
+from walltrack.core.extensions import DEADLINE, DELIVERY, GATE, Deadline, deadline_of
 from walltrack.core.naming import service_of
 from walltrack.http.cancellation import OwnCancellation
 from walltrack.http.watched_body import WatchedBody, watched
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.timeout.deadline import TimeLimit
+
+_CALL: Final = "walltrack.call"
+"""On the first request of a call, and so on its redirects: where the limit began."""
 
 Timer = Callable[[float], anyio.CancelScope]
 
@@ -32,9 +36,8 @@ class TimeoutTransport(WrappingTransport):
     of it, and a retry that cannot be made in time is not begun. Innermost it limits one attempt,
     and what it raises is retried, and counted by a circuit breaker, like any other timeout.
 
-    A redirect is a request of its own, with a limit of its own. A body that is already in memory
-    is not limited, nor is the closing of any. What comes at the very moment of the limit, a
-    response or another exception, is handed on as it came.
+    A body that is already in memory is not limited, nor is the closing of any. What comes at the
+    very moment of the limit, a response or another exception, is handed on as it came.
 
     Args:
         transport: What sends the requests; None makes an `AsyncHTTPTransport()`.
@@ -43,6 +46,8 @@ class TimeoutTransport(WrappingTransport):
             with `remaining()`.
         name: What the limit is called in errors: "deadline" for that of a whole call, "attempt
             timeout" for that of one attempt.
+        whole_call: Whether the redirects that a request leads to share its limit, as a deadline for
+            the caller should; for the outermost layer. Otherwise each redirect has its own.
         clock: Monotonic seconds; what is left is measured by it.
         timer: Opens a scope that is cancelled after so many seconds by that clock; replace both to
             test without waiting.
@@ -58,16 +63,19 @@ class TimeoutTransport(WrappingTransport):
         seconds: float,
         *,
         name: str = "timeout",
+        whole_call: bool = False,
         clock: Callable[[], float] = time.monotonic,
         timer: Timer = anyio.move_on_after,
     ) -> None:
         validation.positive("seconds", seconds)
         validation.instance("name", name, str)
+        validation.instance("whole_call", whole_call, bool)
         validation.function("clock", clock)
         validation.function("timer", timer)
         super().__init__(transport)
         self._seconds = seconds
         self._name = name
+        self._whole_call = whole_call
         self._clock = clock
         self._timer = timer
 
@@ -82,15 +90,15 @@ class TimeoutTransport(WrappingTransport):
                 nothing was sent then. Reading the body raises it as well.
         """
         outer = deadline_of(request.extensions, self._clock)
-        limit = TimeLimit(self._seconds, self._name, self._clock, outer)
-        if outer is not None and (passed := limit.passed()) is not None:
+        limit = self._limit_for(request, outer)
+        if (passed := limit.passed()) is not None:
             if passed is not limit:  # below another of ours: the request is none of the caller's
                 request.extensions[DELIVERY] = Delivery.NOT_SENT
             raise _exceeded(passed, request)
         below = _seen_below(request, limit)
         own, response = OwnCancellation(), None
         try:
-            with self._timer(limit.seconds) as scope:
+            with self._timer(limit.own_remaining()) as scope:
                 try:
                     response = await self._inner.handle_async_request(below)
                 except BaseException as error:
@@ -106,6 +114,32 @@ class TimeoutTransport(WrappingTransport):
             if not body.in_memory:
                 response.stream = _LimitedBody(body, limit, self._timer, below, request)
         return response
+
+    def _limit_for(self, request: httpx.Request, outer: Deadline | None) -> TimeLimit:
+        begun = request.extensions.get(_CALL) if self._whole_call else None
+        # httpx hands the extensions of a request on to its redirects. The very same request is
+        # another call: it is sent again.
+        if begun is not None and begun.transport is self and begun.request() is not request:
+            limit: TimeLimit = begun.limit
+            return limit
+        limit = TimeLimit(self._seconds, self._name, self._clock, outer)
+        if self._whole_call:
+            request.extensions[_CALL] = _Begun(self, weakref.ref(request), limit)
+        return limit
+
+
+class _Begun(NamedTuple):
+    """Where the limit of a call began.
+
+    Args:
+        transport: Which layer set it.
+        request: The first request of the call.
+        limit: The limit.
+    """
+
+    transport: TimeoutTransport
+    request: weakref.ref[httpx.Request]
+    limit: TimeLimit
 
 
 class _LimitedBody(family.AsyncByteStream):

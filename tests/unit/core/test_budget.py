@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from walltrack.core.budget import RetryBudget
+from tests.support import Clock
+from walltrack.core.budget import Budgets, RetryBudget
 
 
 def spend(budget: RetryBudget) -> int:
@@ -18,7 +19,7 @@ def test_a_budget_starts_full() -> None:
 
 def test_a_retry_takes_one() -> None:
     """Each retry that is paid for lowers the balance by one."""
-    budget = RetryBudget(3.0)
+    budget = RetryBudget(3.0, clock=lambda: 0.0)
 
     assert budget.withdraw()
     assert budget.balance == 2.0
@@ -27,7 +28,7 @@ def test_a_retry_takes_one() -> None:
 @pytest.mark.parametrize("successes", range(1, 10))
 def test_fewer_than_ten_successes_pay_for_no_retry(successes: int) -> None:
     """A success deposits a tenth of a retry."""
-    budget = RetryBudget()
+    budget = RetryBudget(clock=lambda: 0.0)
     spend(budget)
 
     for _ in range(successes):
@@ -39,7 +40,7 @@ def test_fewer_than_ten_successes_pay_for_no_retry(successes: int) -> None:
 
 def test_successes_pay_for_a_tenth_as_many_retries() -> None:
     """Over a long time, retries are a tenth of the successes."""
-    budget = RetryBudget()
+    budget = RetryBudget(clock=lambda: 0.0)
     spend(budget)
     paid = 0
 
@@ -52,7 +53,7 @@ def test_successes_pay_for_a_tenth_as_many_retries() -> None:
 
 def test_a_refused_withdrawal_takes_nothing() -> None:
     """What does not cover a retry stays, to be added to."""
-    budget = RetryBudget(1.0, deposit=0.75)
+    budget = RetryBudget(1.0, deposit=0.75, clock=lambda: 0.0)
     budget.withdraw()
     budget.deposit()
 
@@ -62,7 +63,7 @@ def test_a_refused_withdrawal_takes_nothing() -> None:
 
 def test_a_budget_holds_its_capacity_at_most() -> None:
     """However long all goes well, no more retries than the capacity pile up."""
-    budget = RetryBudget(2.0, deposit=0.75)
+    budget = RetryBudget(2.0, deposit=0.75, clock=lambda: 0.0)
     budget.withdraw()
 
     for _ in range(3):
@@ -73,7 +74,7 @@ def test_a_budget_holds_its_capacity_at_most() -> None:
 
 def test_a_budget_without_deposits_is_never_filled_again() -> None:
     """`deposit=0` allows the capacity's retries once and for all."""
-    budget = RetryBudget(1.0, deposit=0.0)
+    budget = RetryBudget(1.0, deposit=0.0, clock=lambda: 0.0)
     spend(budget)
 
     budget.deposit()
@@ -91,6 +92,9 @@ def test_a_budget_without_deposits_is_never_filled_again() -> None:
         ({"deposit": float("nan")}, ValueError, "deposit"),
         ({"deposit": float("inf")}, ValueError, "deposit"),
         ({"deposit": True}, TypeError, "deposit"),
+        ({"refill": -1}, ValueError, "refill"),
+        ({"shared": 1}, TypeError, "shared"),
+        ({"clock": 0.0}, TypeError, "clock"),
     ],
 )
 def test_bad_arguments_are_refused(
@@ -103,7 +107,7 @@ def test_bad_arguments_are_refused(
 
 def test_the_repr_tells_what_is_left() -> None:
     """A developer sees the balance and the capacity."""
-    budget = RetryBudget(10.0)
+    budget = RetryBudget(10.0, clock=lambda: 0.0)
     budget.withdraw()
 
     assert repr(budget) == "<RetryBudget 9.0 of 10>"
@@ -111,7 +115,7 @@ def test_the_repr_tells_what_is_left() -> None:
 
 def test_ten_successes_pay_for_one_retry() -> None:
     """The tenths add up, whatever binary fractions make of them."""
-    budget = RetryBudget(1.0)
+    budget = RetryBudget(1.0, clock=lambda: 0.0)
     assert budget.withdraw()
     for _ in range(10):
         budget.deposit()
@@ -125,3 +129,104 @@ def test_an_infinite_budget_is_never_empty() -> None:
     budget = RetryBudget(float("inf"))
 
     assert all(budget.withdraw() for _ in range(1000))
+
+
+def test_time_pays_for_retries_too(clock: Clock) -> None:
+    """A tenth of one every second, so that a hiccup long after an outage is retried."""
+    budget = RetryBudget(clock=clock)
+    spend(budget)
+    clock.advance(9.0)
+    assert not budget.withdraw()
+    clock.advance(1.0)
+    assert budget.withdraw()
+    clock.advance(10_000.0)
+    assert budget.balance == 100.0
+    assert budget.is_full
+
+
+def test_a_full_budget_gains_nothing_by_waiting(clock: Clock) -> None:
+    """What could not be added is not made up for later."""
+    budget = RetryBudget(2.0, refill=1.0, clock=clock)
+    clock.advance(1000.0)
+    assert budget.withdraw()
+    assert budget.balance == 1.0
+    clock.advance(0.5)
+    assert budget.balance == 1.5
+
+
+# One for each key
+
+
+def test_each_key_has_a_budget_of_its_own(clock: Clock) -> None:
+    """Forty dead services use up nothing of the one that matters."""
+    budgets = Budgets(RetryBudget(2.0, deposit=0.0), clock)
+    for dead in range(40):
+        assert [budgets.withdraw(dead) for _ in range(3)] == [True, True, False]
+    assert budgets.withdraw("payments")
+
+
+def test_a_budget_is_kept_only_while_it_is_short(clock: Clock) -> None:
+    """While all is well there is none, and a success has nothing to add to."""
+    budgets = Budgets(RetryBudget(2.0, deposit=0.5), clock)
+    budgets.deposit("a")
+    assert not budgets.short
+    budgets.withdraw("a")
+    assert list(budgets.short) == ["a"]
+    budgets.deposit("b")
+    budgets.deposit("a")
+    assert budgets.short["a"].balance == 1.5
+    budgets.deposit("a")
+    assert not budgets.short
+
+
+def test_a_shared_budget_pays_for_every_key(clock: Clock) -> None:
+    """It is the very object that was given, for this transport and any other."""
+    purse = RetryBudget(2.0, deposit=0.5, shared=True, clock=clock)
+    one, other = Budgets(purse, clock), Budgets(purse, clock)
+    assert one.withdraw("a")
+    assert other.withdraw("b")
+    assert not one.withdraw("c")
+    assert not one.can_afford("c")
+    other.deposit("d")
+    one.deposit("d")
+    assert one.withdraw("a")
+    assert one.short
+
+
+def test_without_a_budget_retries_are_free(clock: Clock) -> None:
+    """There is nothing to pay, and nothing to add."""
+    budgets = Budgets(None, clock)
+    assert all(budgets.withdraw("a") for _ in range(1000))
+    assert budgets.can_afford("a")
+    budgets.deposit("a")
+    assert not budgets.short
+
+
+def test_what_could_be_paid_for_is_known_without_paying(clock: Clock) -> None:
+    """Asking takes nothing, and makes no budget."""
+    budgets = Budgets(RetryBudget(1.0, deposit=0.0), clock)
+    assert budgets.can_afford("a")
+    assert not budgets.short
+    budgets.withdraw("a")
+    assert not budgets.can_afford("a")
+
+
+def test_budgets_go_by_the_clock_of_their_transport(clock: Clock) -> None:
+    """Not by that of the budget that they are like."""
+    budgets = Budgets(RetryBudget(1.0, refill=1.0, clock=lambda: 0.0), clock)
+    assert budgets.withdraw("a")
+    assert not budgets.withdraw("a")
+    clock.advance(1.0)
+    assert budgets.withdraw("a")
+
+
+def test_those_that_have_refilled_make_room(clock: Clock) -> None:
+    """Bounded, as long as old ones refill; one that is short is never dropped."""
+    budgets = Budgets(RetryBudget(2.0, refill=1.0), clock, max_keys=10)
+    for key in range(100):
+        clock.advance(0.25)
+        budgets.withdraw(key)
+        assert len(budgets.short) <= 10
+    for key in range(100, 130):
+        budgets.withdraw(key)
+    assert len(budgets.short) >= 30

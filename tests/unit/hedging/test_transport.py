@@ -23,6 +23,7 @@ from walltrack import (
 )
 from walltrack.core.events import RequestHedged
 from walltrack.core.extensions import DEADLINE, GATE
+from walltrack.core.naming import origin_of
 from walltrack.hedging.transport import HedgingTransport
 
 asynchronous = pytest.mark.anyio
@@ -79,7 +80,7 @@ class Call:
     def __init__(self, guard: Callable[[Flights], httpx.AsyncBaseTransport] | None = None) -> None:
         self.flights = Flights()
         self.timer = anyio.Event()
-        self.budget = RetryBudget(10, deposit=0)
+        self.budget = RetryBudget(10, deposit=0, refill=0, shared=True)
         self.events = Events()
         self.request = get()
         self.ended: httpx.Response | BaseException | None = None
@@ -424,7 +425,7 @@ async def test_no_timer_runs_beyond_the_deadline(left: float, *, twice: bool) ->
 async def test_an_empty_budget_sends_nothing_twice() -> None:
     """One that is given is paid from, and not funded here."""
     flights = Flights()
-    budget = RetryBudget(2, deposit=1)
+    budget = RetryBudget(2, deposit=1, refill=0, shared=True)
     transport = HedgingTransport(flights, 0.1, budget=budget, sleep=at_once, listener=None)
     assert [await hedges(transport, get(), flights) for _ in range(4)] == [True, True, False, False]
     budget.deposit()
@@ -466,22 +467,23 @@ async def test_what_is_not_good_or_not_quick_funds_nothing(clock: Clock) -> None
     bad: list[Step] = [503, httpx.ReadError, slow]
     answers = Scripted(*bad * 50, 200)
     transport = HedgingTransport(answers, 0.1, clock=clock, sleep=at_once, listener=None)
-    budget = transport._budget  # noqa: SLF001 - our own
-    while budget.withdraw():
+    budgets = transport._budgets  # noqa: SLF001 - our own
+    key = origin_of(get())
+    while budgets.withdraw(key):
         pass
     for _ in range(150):
         with contextlib.suppress(httpx.ReadError):
             await transport.handle_async_request(get())
-    assert budget.balance == 0.0
+    assert budgets.short[key].balance == 0.0
     await transport.handle_async_request(get())
-    assert budget.balance == 0.05
+    assert budgets.short[key].balance == 0.05
 
 
 @asynchronous
 async def test_a_budget_shared_with_retries(events: Events) -> None:
     """The retries' layer funds it, and each of a hedge and a retry takes one."""
     call = Call()
-    call.budget = RetryBudget(10, deposit=0.5)
+    call.budget = RetryBudget(10, deposit=0.5, refill=0, shared=True)
     hedging = HedgingTransport(
         call.flights, 0.1, budget=call.budget, sleep=call.sleep, listener=None
     )
@@ -584,7 +586,7 @@ async def test_failures_say_how_long_it_takes_only_if_they_took_long(
         return failing
 
     inner = Latencies(clock, *[0.5] * 20)
-    transport = measured(inner, budget=(budget := RetryBudget(1, deposit=1)))
+    transport = measured(inner, budget=(budget := RetryBudget(1, deposit=1, refill=0, shared=True)))
     for _ in range(20):
         await transport.handle_async_request(get())
     budget.withdraw()
@@ -603,7 +605,7 @@ async def test_what_the_second_attempt_saved_is_not_forgotten(
 ) -> None:
     """A first attempt that lost counts as long, or the delay would sink from hedge to hedge."""
     inner = Latencies(clock, 0.5)
-    transport = measured(inner, budget=(budget := RetryBudget(1, deposit=1)))
+    transport = measured(inner, budget=(budget := RetryBudget(1, deposit=1, refill=0, shared=True)))
     budget.withdraw()
     for _ in range(40):
         await transport.handle_async_request(get())

@@ -1123,3 +1123,45 @@ async def test_seconds_in_the_request_are_a_deadline(timers: Timers) -> None:
     with pytest.raises(TimeLimitExceededError) as raised:
         await transport.handle_async_request(get(extensions={DEADLINE: 2}))
     assert raised.value.seconds == 2
+
+
+# A whole call
+
+
+def redirecting(timers: Timers, seconds: float, hops: int) -> Scripted:
+    """A server that redirects so often, and takes its time for each answer."""
+    onward = httpx.Response(302, headers={"location": "/next"})
+    return Scripted(*[takes(timers, seconds, onward)] * hops, takes(timers, seconds, 200))
+
+
+@pytest.mark.parametrize("whole_call", [True, False])
+async def test_redirects_share_the_limit_of_a_whole_call(
+    timers: Timers, *, whole_call: bool
+) -> None:
+    """Httpx sends each as a request of its own; the deadline of the call does not begin again."""
+    transport = TimeoutTransport(
+        redirecting(timers, 2, hops=4),
+        5,
+        name="deadline",
+        whole_call=whole_call,
+        clock=timers.clock,
+        timer=timers,
+    )
+    async with httpx.AsyncClient(transport=transport, follow_redirects=True) as client:
+        if whole_call:
+            with pytest.raises(TimeLimitExceededError) as raised:
+                await client.get("https://api.test/")
+            assert (raised.value.seconds, raised.value.limit) == (5, "deadline")
+        else:
+            assert (await client.get("https://api.test/")).status_code == 200
+
+
+async def test_the_same_request_sent_again_is_another_call(timers: Timers) -> None:
+    """It has the whole time again; so has another request with the same extensions as given."""
+    transport = TimeoutTransport(
+        Scripted(takes(timers, 3)), 5, whole_call=True, clock=timers.clock, timer=timers
+    )
+    async with httpx.AsyncClient(transport=transport) as client:
+        request = client.build_request("GET", "https://api.test/")
+        for _ in range(3):
+            assert (await client.send(request)).status_code == 200
