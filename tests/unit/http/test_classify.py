@@ -138,16 +138,17 @@ def stop(_: Outcome) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "function", "error"),
+    ("last", "function", "error"),
     [
-        (Body(b"so", httpx.ReadError("reset")), lambda _: None, httpx.ReadError),
-        (Body(b"so"), stop, KeyboardInterrupt),
+        (httpx.ReadError("reset"), lambda _: None, httpx.ReadError),
+        (b"so", stop, KeyboardInterrupt),
     ],
 )
 async def test_whatever_is_raised_closes_the_response(
-    body: Body, function: Callable[[Outcome], None], error: type[BaseException]
+    last: bytes | Exception, function: Callable[[Outcome], None], error: type[BaseException]
 ) -> None:
     """A body that breaks off is how the attempt ended; an interrupt ends the program."""
+    body = Body(b"so", last)
     with pytest.raises(error):
         await classified(Classifier([function], print), get(), answered(429, body))
     assert body.closes == 1
