@@ -368,6 +368,15 @@ async def test_a_body_that_is_known_to_be_long_is_not_read_to_find_that_out() ->
     assert stream.read == 1
 
 
+async def test_a_callback_for_the_closing_of_a_closed_body_is_called_at_once() -> None:
+    """A hedge keeps a body in memory and closes it, before a limit outside asks to be called."""
+    watched, closed = WatchedBody(OnePass(b"one")), list[str]()
+    await watched.read_ahead(100)
+    await watched.aclose()
+    watched.when_closed(lambda: closed.append("later"))
+    assert closed == ["later"]
+
+
 async def test_a_limit_holds_for_a_body_in_memory_too() -> None:
     """A layer that allows less than the layer inside finds the body too long."""
     watched = WatchedBody(OnePass(b"one", b"two"))
