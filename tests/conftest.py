@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support import Clock, Events
+from tests.support import Clock, ConnectionBody, Events
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,6 +28,16 @@ def _no_proxies() -> Iterator[None]:
             patch.delenv(name, raising=False)
             patch.delenv(name.upper(), raising=False)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _bodies_are_read_as_on_a_connection() -> Iterator[None]:
+    """Fail a test in which a body was misread, also where a layer discarded what that raised."""
+    ConnectionBody.misreads.clear()
+    yield
+    misreads = list(ConnectionBody.misreads)
+    ConnectionBody.misreads.clear()
+    assert misreads == []
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """What tests are made of: time that is moved by hand, scripted transports, remembered events."""
 
 import gc
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, Self
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any, ClassVar, NoReturn, Self
 
 import anyio
 import anyio.lowlevel
@@ -113,33 +113,125 @@ class Scripted(httpx.AsyncBaseTransport):
         return response
 
 
-class Body(httpx.AsyncByteStream):
+class MisreadError(AssertionError):
+    """A body was read as no connection's body can be read."""
+
+
+class ConnectionBody(httpx.AsyncByteStream):
+    """A body that refuses what the body on a connection cannot bear, and counts its closes.
+
+    Raises a MisreadError for a second iteration, for a second reader while a read is under way, and
+    for a read after the body was closed. Layers discard what is raised while they release a
+    response, so each is noted in `misreads` as well, and a fixture fails the test that left one.
+
+    A subclass defines `chunks`.
+    """
+
+    misreads: ClassVar[list[str]] = []
+
+    def __init__(self) -> None:
+        self.read = 0
+        self.closes = 0
+        self._begun = False
+        self._reading = False
+
+    def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Generate the body."""
+        raise NotImplementedError
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self.begin()
+        return self._pass()
+
+    async def aclose(self) -> None:
+        self.closes += 1
+
+    def begin(self) -> None:
+        """Begin the only iteration."""
+        if self._begun:
+            self.refuse("iterated a second time")
+        self._begun = True
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Hold the body while one chunk is read."""
+        if self.closes:
+            self.refuse("read after it was closed")
+        if self._reading:
+            self.refuse("read while another read was under way")
+        self._reading = True
+        try:
+            yield
+        finally:
+            self._reading = False
+
+    def refuse(self, what: str) -> NoReturn:
+        """Note the misuse, and raise it."""
+        misuse = f"{type(self).__name__} was {what}"
+        self.misreads.append(misuse)
+        raise MisreadError(misuse)
+
+    async def _pass(self) -> AsyncGenerator[bytes, None]:
+        # A generator, as the iterators of httpx and httpcore are.
+        async with aclosing(self.chunks()) as chunks:
+            while True:
+                with self.reading():
+                    try:
+                        chunk = await anext(chunks)
+                    except StopAsyncIteration:
+                        return
+                yield chunk
+
+
+class IteratorBody(ConnectionBody):
+    """The same by an iterator that needs no clean-up when it is dropped.
+
+    A subclass defines `next_chunk`.
+    """
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self.begin()
+        return _Chunks(self)
+
+    async def next_chunk(self) -> bytes:
+        """Return the next chunk."""
+        raise NotImplementedError
+
+
+class _Chunks:
+    """The iterator. Not the body itself: `async for` over an iterator asks it for one, too."""
+
+    def __init__(self, body: IteratorBody) -> None:
+        self._body = body
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        with self._body.reading():
+            return await self._body.next_chunk()
+
+
+class Body(ConnectionBody):
     """A response body that yields `chunks`, raises those that are exceptions, counts closes."""
 
     def __init__(self, *chunks: bytes | BaseException) -> None:
-        self.chunks: Iterable[bytes | BaseException] = chunks
-        self.read = 0
-        self.closes = 0
+        super().__init__()
+        self._chunks = chunks
 
-    async def __aiter__(self) -> Any:  # noqa: ANN401 - an async generator, whatever httpx calls it
-        for chunk in self.chunks:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        for chunk in self._chunks:
             await anyio.lowlevel.checkpoint()
             if isinstance(chunk, BaseException):
                 raise chunk
             self.read += len(chunk)
             yield chunk
 
-    async def aclose(self) -> None:
-        self.closes += 1
 
+class Endless(IteratorBody):
+    """A body without an end."""
 
-class Endless(Body):
-    """A body of which more comes for ever, by an iterator that needs no clean-up when dropped."""
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
+    async def next_chunk(self) -> bytes:
         await anyio.lowlevel.checkpoint()
         self.read += 1
         return b"x"

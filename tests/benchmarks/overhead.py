@@ -42,10 +42,13 @@ class Answering(httpx.AsyncBaseTransport):
 
 
 class Chunk(httpx.AsyncByteStream):
-    """A body of one chunk, read when it is asked for."""
+    """A body of one chunk, read when it is asked for, and once."""
+
+    def __init__(self) -> None:
+        self._chunks = [b"ok"]
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield b"ok"
+        yield self._chunks.pop()
 
 
 class Streaming(httpx.AsyncBaseTransport):

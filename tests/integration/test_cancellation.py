@@ -1,7 +1,7 @@
 """Cancelling a call wherever it may be: it ends at once, and nothing is left behind."""
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from types import ModuleType
 from typing import Any, Self
@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.fault_server import Behaviour, Exchange, FaultServer, answer, head
 from tests.integration.layered import pool
-from tests.support import Clock, Events, get, until
+from tests.support import Clock, ConnectionBody, Events, get, until
 from walltrack import CircuitBreaker, CircuitBreakerTransport, CircuitState, RetryTransport
 
 pytestmark = pytest.mark.anyio
@@ -293,18 +293,20 @@ class Stepwise(httpx.AsyncBaseTransport):
         return httpx.Response(status, headers={"content-length": "8"}, stream=body)
 
 
-class StepwiseBody(httpx.AsyncByteStream):
+class StepwiseBody(ConnectionBody):
     """A body whose closing can be interrupted."""
 
     def __init__(self, pool: Stepwise) -> None:
+        super().__init__()
         self._pool = pool
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         for chunk in (b"half", b"half"):
             await self._pool.steps("body")
             yield chunk
 
     async def aclose(self) -> None:
+        await super().aclose()
         await self._pool.steps("close")
         if self in self._pool.open:
             self._pool.open.remove(self)

@@ -16,7 +16,7 @@ import pytest
 
 from tests.integration.fault_server import Behaviour, FaultServer, answer, close, cut, falls_silent
 from tests.integration.layered import impatient, layered, pool, short_collections
-from tests.support import Events
+from tests.support import Events, IteratorBody
 from walltrack import RetryStopped, StopReason
 
 pytestmark = pytest.mark.anyio
@@ -204,13 +204,10 @@ def _stopped(server: FaultServer, method: str, reason: str) -> RetryStopped:
     )
 
 
-class Endless(httpx.AsyncByteStream, httpx2.AsyncByteStream):
+class Endless(IteratorBody, httpx2.AsyncByteStream):
     """Not a generator: httpcore would drop one half-way, and trio complains of that."""
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
+    async def next_chunk(self) -> bytes:
         return PAYLOAD
 
 

@@ -31,7 +31,7 @@ class Answering(httpx.AsyncBaseTransport):
 
 
 class Chunk(httpx.AsyncByteStream):
-    """A body of one chunk."""
+    """A body of one chunk. It refuses nothing: what it does is counted, too."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield b"ok"

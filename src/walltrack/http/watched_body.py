@@ -70,7 +70,10 @@ class WatchedBody(family.AsyncByteStream):
             self._context = ()
 
     def when_closed(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called once, when the body is closed, whatever that raises."""
+        """Have `callback` called once, when the body is closed; at once if it is closed already."""
+        if self._is_closed:
+            callback()
+            return
         on_close = self._on_close
         self._on_close = callback if on_close is None else _both(on_close, callback)
 

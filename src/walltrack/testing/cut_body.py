@@ -17,7 +17,7 @@ class CutBody(family.AsyncByteStream):
     """Passes on the beginning of a body, and breaks off; also if the body is no longer than that.
 
     Args:
-        stream: The body.
+        stream: The body; it is iterated as often as this is.
         max_bytes: How much of it is passed on.
         broken: Called when it breaks off, once `stream` is closed; makes what is raised.
     """
@@ -26,28 +26,12 @@ class CutBody(family.AsyncByteStream):
         self, stream: httpx.AsyncByteStream, max_bytes: int, broken: Callable[[], Exception]
     ) -> None:
         self._stream = stream
-        self._left = max_bytes
+        self._max_bytes = max_bytes
         self._broken = broken
-        self._chunks: AsyncIterator[bytes] | None = None
         self._closed = False
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._left > 0:
-            self._chunks = self._chunks or aiter(self._stream)
-            try:
-                chunk = await anext(self._chunks)
-            except StopAsyncIteration:
-                self._chunks = None
-            else:
-                part = chunk[: self._left]
-                self._left -= len(part)
-                return part
-        self._left = 0
-        await self._break_off()
-        raise self._broken()
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Beginning(self, aiter(self._stream), self._max_bytes, self._broken)
 
     async def aclose(self) -> None:
         """Close the body, unless it is closed already."""
@@ -55,15 +39,44 @@ class CutBody(family.AsyncByteStream):
             self._closed = True
             await self._stream.aclose()
 
+
+class _Beginning:
+    """The part before the cut. No generator, which would say at a second look that it has ended."""
+
+    def __init__(
+        self,
+        body: CutBody,
+        chunks: AsyncIterator[bytes],
+        left: int,
+        broken: Callable[[], Exception],
+    ) -> None:
+        self._body = body
+        self._chunks = chunks
+        self._left = left
+        self._broken = broken
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._left > 0:
+            with contextlib.suppress(StopAsyncIteration):
+                part = (await anext(self._chunks))[: self._left]
+                self._left -= len(part)
+                return part
+        if self._left >= 0:
+            self._left = -1
+            await self._break_off()
+        raise self._broken()
+
     async def _break_off(self) -> None:
-        with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
-            await self.aclose()
-        if self._chunks is None:
-            return
-        # An iterator that is dropped half-way finishes only when it is collected; one that is
-        # cancelled finishes here.
-        chunks, self._chunks = self._chunks, None
-        with anyio.CancelScope() as scope, contextlib.suppress(Exception):
-            scope.cancel()
-            for _ in range(_MAX_BUFFERED_CHUNKS):  # one that never waits hears of no cancellation
-                await anext(chunks)
+        try:
+            # An iterator that is dropped half-way finishes only when it is collected; one that is
+            # cancelled finishes here. It must not be read once it is closed.
+            with anyio.CancelScope() as scope, contextlib.suppress(Exception):
+                scope.cancel()
+                for _ in range(_MAX_BUFFERED_CHUNKS):  # one that never waits cannot be cancelled
+                    await anext(self._chunks)
+        finally:
+            with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
+                await self._body.aclose()

@@ -1,6 +1,5 @@
 """Responses and errors as the network would give them, of the request's own family of httpx."""
 
-from collections.abc import AsyncIterator
 from types import ModuleType
 from typing import Any
 
@@ -11,26 +10,13 @@ from walltrack.core.delivery import Delivery
 from walltrack.core.exceptions import WallTrackError
 from walltrack.core.extensions import DELIVERY
 from walltrack.core.outcome import NOT_SENT_ERRORS
+from walltrack.testing.one_pass import OnePass
 
 RESPONSES = family.each("Response")
 
 _REQUEST_ERRORS = family.each("RequestError")
 _INFORMATIONAL_BELOW = 200
 _WITHOUT_CONTENT = frozenset({204, 304})
-
-
-class AdoptedStream(family.AsyncByteStream):
-    """A stream of one family, for clients of each."""
-
-    def __init__(self, stream: httpx.AsyncByteStream) -> None:
-        self._stream = stream
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self._stream)
-
-    async def aclose(self) -> None:
-        """Close the stream."""
-        await self._stream.aclose()
 
 
 def home_of(request: httpx.Request) -> ModuleType:
@@ -41,16 +27,18 @@ def home_of(request: httpx.Request) -> ModuleType:
 
 
 def bare_response(request: httpx.Request, status: int) -> httpx.Response:
-    """An answer of `status` with an empty body that is still to be read, as from a connection."""
+    """Return an answer of `status` with an empty body that is still to be read, once."""
     home = home_of(request)
     bodiless = status < _INFORMATIONAL_BELOW or status in _WITHOUT_CONTENT
     headers = {} if bodiless else {"content-length": "0"}
-    response: httpx.Response = home.Response(status, headers=headers, stream=home.ByteStream(b""))
+    response: httpx.Response = home.Response(
+        status, headers=headers, stream=OnePass(home.ByteStream(b""), home)
+    )
     return response
 
 
 def fresh_response(request: httpx.Request, response: httpx.Response) -> httpx.Response:
-    """What `response` says, as if it had come over a connection just now: its body is to be read.
+    """Return `response` as if it had come over a connection just now: its body can be read once.
 
     A body in memory can be given any number of times, one that is a stream only once.
     """
@@ -58,12 +46,10 @@ def fresh_response(request: httpx.Request, response: httpx.Response) -> httpx.Re
     body: Any = response.stream
     if isinstance(body, family.SYNC_STREAMS):
         body = home.ByteStream(b"".join(body))
-    elif not isinstance(body, home.AsyncByteStream):
-        body = AdoptedStream(body)
     fresh: httpx.Response = home.Response(
         response.status_code,
         headers=response.headers.raw,
-        stream=body,
+        stream=OnePass(body, home),
         extensions=response.extensions,
         default_encoding=response.default_encoding,
     )

@@ -1,6 +1,6 @@
 import math
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -213,7 +213,7 @@ class Counted(Body):
 
     async def aclose(self) -> None:
         self.server.here -= not self.closes
-        self.closes += 1
+        await super().aclose()
 
 
 async def visit(transport: httpx.AsyncBaseTransport, rng: random.Random) -> None:
@@ -330,7 +330,7 @@ async def test_a_reader_who_is_cancelled_gives_the_permit_back() -> None:
     """In the middle of a body, too."""
 
     class Stuck(Body):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
+        async def chunks(self) -> AsyncGenerator[bytes, None]:
             yield b"one"
             await anyio.sleep_forever()
 

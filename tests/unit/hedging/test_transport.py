@@ -3,7 +3,7 @@ import contextlib
 import itertools
 import math
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 import anyio
@@ -747,7 +747,7 @@ async def test_the_winner_is_not_lost_when_the_release_of_the_loser_is_cancelled
         await anyio.sleep_forever()
 
     class Stalling(Body):
-        async def __aiter__(self) -> Any:  # noqa: ANN401 - an async generator
+        async def chunks(self) -> AsyncGenerator[bytes, None]:
             await stall()
             yield b""
 
@@ -810,6 +810,7 @@ class StepwiseBody(Body):
         self._pool = pool
 
     async def aclose(self) -> None:
+        await super().aclose()
         await self._pool.steps()
         if self in self._pool.open:
             self._pool.open.remove(self)

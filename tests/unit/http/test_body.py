@@ -1,11 +1,11 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
 import httpx
 import pytest
 
-from tests.support import Body, Endless, get
+from tests.support import Body, ConnectionBody, Endless, get
 from walltrack import ResponseTooLargeError
 from walltrack.http.body import (
     SMALL_BODY_BYTES,
@@ -23,7 +23,7 @@ ERRORS = [httpx.ReadError("reset"), httpx.RemoteProtocolError("short"), ZeroDivi
 class Silent(Body):
     """A body that never goes on, and whose closing takes a moment."""
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         yield b"so"
         await anyio.sleep_forever()
 
@@ -37,7 +37,9 @@ def whole() -> httpx.Request:
     return get(extensions={"walltrack.whole_body": True})
 
 
-def response_with(body: Body | None = None, status: int = 200, **headers: str) -> httpx.Response:
+def response_with(
+    body: ConnectionBody | None = None, status: int = 200, **headers: str
+) -> httpx.Response:
     """A response whose body has still to be read."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.Response(status, headers=named, stream=body or Body(b"so"))

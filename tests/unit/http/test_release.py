@@ -1,10 +1,10 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import anyio
 import httpx
 import pytest
 
-from tests.support import URL, Body, get
+from tests.support import URL, Body, ConnectionBody, IteratorBody, get
 from walltrack.http.release import MAX_DRAIN_BYTES, discard, release
 
 pytestmark = pytest.mark.anyio
@@ -16,8 +16,8 @@ CHUNK = b"x" * 1000
 class Silent(Body):
     """A body that sends its chunks and then nothing more, without ending."""
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in super().__aiter__():
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        async for chunk in super().chunks():
             yield chunk
         await anyio.sleep_forever()
 
@@ -27,19 +27,16 @@ class Watched(Body):
 
     ended = False
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in super().__aiter__():
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        async for chunk in super().chunks():
             yield chunk
         self.ended = True
 
 
-class Relentless(Body):
-    """A body of which more is there at once, for ever."""
+class Relentless(IteratorBody):
+    """A body without an end of which more is there at once."""
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
+    async def next_chunk(self) -> bytes:
         self.read += len(CHUNK)
         return CHUNK
 
@@ -52,7 +49,7 @@ class SlowToClose(Body):
         await super().aclose()
 
 
-def discarded(body: Body, **headers: str) -> httpx.Response:
+def discarded(body: ConnectionBody, **headers: str) -> httpx.Response:
     """A response that nobody will read."""
     return httpx.Response(
         503, headers={k.replace("_", "-"): v for k, v in headers.items()}, stream=body

@@ -1,13 +1,13 @@
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from typing import cast
 
 import anyio
 import httpx
 import pytest
 
-from tests.support import Body
+from tests.support import Body, ConnectionBody, IteratorBody
 from walltrack.http.watched_body import WatchedBody
 from walltrack.http.watched_body import watched as body_of
 
@@ -21,21 +21,18 @@ class Ends(list[BaseException | None]):
         return WatchedBody(body, self.append)
 
 
-class Endless(httpx.AsyncByteStream):
+class Endless(ConnectionBody):
     """A body of which the second chunk never comes."""
 
-    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         yield b"first"
         await anyio.sleep_forever()
 
 
-class Abandonable(httpx.AsyncByteStream):
+class Abandonable(IteratorBody):
     """A body that needs no clean-up of its own when its reader goes away in the middle."""
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
+    async def next_chunk(self) -> bytes:
         return b"more"
 
 
@@ -115,7 +112,7 @@ async def test_a_step_that_is_dropped_tells_nothing_until_the_body_is_closed() -
     """A task that is thrown away in the middle of a read is neither a success nor a failure."""
 
     class Waiting(Abandonable):
-        async def __anext__(self) -> bytes:
+        async def next_chunk(self) -> bytes:
             await Pause()
             raise AssertionError("nobody goes on")  # pragma: no cover
 
@@ -210,13 +207,10 @@ async def test_reading_ahead_no_further_than_it_may_leaves_the_rest() -> None:
 async def test_a_body_that_never_waits_is_let_go_of_all_the_same() -> None:
     """It hears of no cancellation, so that ending its iteration is tried only so often."""
 
-    class Restless(Body):
+    class Restless(IteratorBody):
         """An iterator, which needs no clean-up when it is dropped."""
 
-        def __aiter__(self) -> AsyncIterator[bytes]:
-            return self
-
-        async def __anext__(self) -> bytes:
+        async def next_chunk(self) -> bytes:
             return b"x"
 
     body = Restless()
@@ -228,14 +222,15 @@ async def test_a_body_that_never_waits_is_let_go_of_all_the_same() -> None:
     assert body.closes == 1
 
 
-class Ending(httpx.AsyncByteStream):
-    """A body that notes when its iteration has ended, and waits for ever before its end."""
+class Ending(ConnectionBody):
+    """A body that notes when its iteration has ended, and waits without end before its last."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.ended = 0
         self.waits = anyio.Event()
 
-    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         try:
             yield b"one"
             self.waits.set()
@@ -272,14 +267,7 @@ async def test_closing_leaves_another_task_to_its_reading() -> None:
 
 async def test_an_iterator_that_is_the_body_itself_is_closed_once() -> None:
     """It has an `aclose` of its own, which was called already."""
-
-    class Itself(Abandonable):
-        closes = 0
-
-        async def aclose(self) -> None:
-            self.closes += 1
-
-    body = Itself()
+    body = Abandonable()
     watched = WatchedBody(body)
     await anext(aiter(watched))
 
@@ -291,8 +279,8 @@ async def test_an_iterator_that_is_the_body_itself_is_closed_once() -> None:
 async def test_closings_are_told_of_although_the_iteration_ends_badly() -> None:
     """What a generator raises when it is ended comes out, after everybody was told."""
 
-    class Bad(httpx.AsyncByteStream):
-        async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+    class Bad(ConnectionBody):
+        async def chunks(self) -> AsyncGenerator[bytes, None]:
             try:
                 yield b"one"
             finally:
@@ -313,16 +301,13 @@ async def test_closing_ends_what_was_read_ahead_in_part() -> None:
     """Nobody read on, so that nobody else would end the iteration before it is collected."""
     ended = []
 
-    class Long(Abandonable):
-        async def _chunks(self) -> AsyncGenerator[bytes, None]:
+    class Long(ConnectionBody):
+        async def chunks(self) -> AsyncGenerator[bytes, None]:
             try:
                 while True:
                     yield b"more"
             finally:
                 ended.append("iteration")
-
-        def __aiter__(self) -> AsyncIterator[bytes]:
-            return self._chunks()
 
     body = WatchedBody(Long())
     assert not await body.read_ahead(4)
@@ -333,29 +318,19 @@ async def test_closing_ends_what_was_read_ahead_in_part() -> None:
 # One pass, one owner
 
 
-class OnePass(httpx.AsyncByteStream):
-    """A body as a connection has it: it can be iterated once, and not after it was closed."""
+class OnePass(IteratorBody):
+    """A body by an iterator that needs no clean-up when it is dropped; it counts its reads."""
 
     def __init__(self, *chunks: bytes) -> None:
+        super().__init__()
         self._chunks = iter(chunks)
-        self._begun = self.closed = False
-        self.read = 0
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        assert not self._begun, "the stream was iterated twice"
-        self._begun = True
-        return self
-
-    async def __anext__(self) -> bytes:
-        assert not self.closed, "the stream was read after it was closed"
+    async def next_chunk(self) -> bytes:
         await anyio.lowlevel.checkpoint()
         self.read += 1
         for chunk in self._chunks:
             return chunk
         raise StopAsyncIteration
-
-    async def aclose(self) -> None:
-        self.closed = True
 
 
 @pytest.mark.parametrize("limits", [(100, 100), (1, 100), (1, 4, 100), (1, 1, 1, 4)])
@@ -391,6 +366,15 @@ async def test_a_body_that_is_known_to_be_long_is_not_read_to_find_that_out() ->
     assert not await watched.read_ahead(1)
     assert not await watched.read_ahead(2)
     assert stream.read == 1
+
+
+async def test_a_callback_for_the_closing_of_a_closed_body_is_called_at_once() -> None:
+    """A hedge keeps a body in memory and closes it, before a limit outside asks to be called."""
+    watched, closed = WatchedBody(OnePass(b"one")), list[str]()
+    await watched.read_ahead(100)
+    await watched.aclose()
+    watched.when_closed(lambda: closed.append("later"))
+    assert closed == ["later"]
 
 
 async def test_a_limit_holds_for_a_body_in_memory_too() -> None:

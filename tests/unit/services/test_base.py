@@ -1,6 +1,6 @@
 import traceback
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from tests.support import Body, Clock, Events, Scripted, Step, without_gc
+from tests.support import Body, Clock, Events, IteratorBody, Scripted, Step, without_gc
 from walltrack import (
     BaseAPIClient,
     CircuitBreakerOpenError,
@@ -44,17 +44,14 @@ class Things(BaseAPIClient):
     """A client as a user writes one."""
 
 
-class Endless(Body):
-    """A body of so many single bytes, by an iterator that needs no clean-up when dropped."""
+class Endless(IteratorBody):
+    """A body of a number of single bytes, by an iterator that needs no clean-up when dropped."""
 
     def __init__(self, length: int) -> None:
         super().__init__()
         self.length = length
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
+    async def next_chunk(self) -> bytes:
         await anyio.lowlevel.checkpoint()
         if self.read == self.length:
             raise StopAsyncIteration
@@ -375,13 +372,10 @@ async def test_a_deadline_counts_the_waits(make: Make, clock: Clock) -> None:
 async def test_the_body_of_a_stream_counts_for_the_deadline(make: Make) -> None:
     """It is the failure of the service then, like a body that breaks off."""
 
-    class Silent(Body):
-        async def __anext__(self) -> bytes:
+    class Silent(IteratorBody):
+        async def next_chunk(self) -> bytes:
             await anyio.sleep_forever()
             raise AssertionError  # pragma: no cover - it sleeps for ever
-
-        def __aiter__(self) -> Any:  # noqa: ANN401 - as in Body
-            return self
 
     client = make(httpx.Response(200, stream=Silent()), deadline=0.01)
     with pytest.raises(ExternalServiceError) as raised:

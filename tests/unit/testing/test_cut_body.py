@@ -1,12 +1,13 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import anyio
 import anyio.lowlevel
 import httpx
 import pytest
 
-from tests.support import Body, Endless
+from tests.support import Body, ConnectionBody, Endless
 from walltrack.testing.cut_body import CutBody
+from walltrack.testing.one_pass import OnePass
 
 pytestmark = pytest.mark.anyio
 
@@ -59,7 +60,7 @@ async def test_a_body_that_never_waits_is_left_in_the_end() -> None:
     """It hears of no cancellation, and has no end."""
 
     class Restless(Endless):
-        async def __anext__(self) -> bytes:
+        async def next_chunk(self) -> bytes:
             self.read += 1
             return b"x"
 
@@ -72,8 +73,8 @@ async def test_what_was_being_read_finishes_at_the_cut() -> None:
     """A generator left half-way would finish only when it is collected."""
     finished = []
 
-    class Generated(httpx.AsyncByteStream):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
+    class Generated(ConnectionBody):
+        async def chunks(self) -> AsyncGenerator[bytes, None]:
             try:
                 while True:
                     yield b"chunk"
@@ -86,10 +87,29 @@ async def test_what_was_being_read_finishes_at_the_cut() -> None:
 
 
 async def test_it_stays_broken() -> None:
-    """Whoever reads on is told again."""
-    body = CutBody(Body(b"one"), 1, broken)
-    assert await read(body) == [b"o"]
-    assert await read(body) == []
+    """Every later read raises again; none says that the body has ended."""
+    body = Body(b"one")
+    chunks = aiter(CutBody(body, 1, broken))
+    assert await anext(chunks) == b"o"
+    for _ in range(3):
+        with pytest.raises(httpx.RemoteProtocolError, match="cut"):
+            await anext(chunks)
+    assert body.closes == 1
+
+
+async def test_its_iterator_is_an_iterable() -> None:
+    """A client that iterates the iterator again goes on where it stood."""
+    chunks = aiter(CutBody(Endless(), 100, broken))
+    assert await anext(chunks) == b"x"
+    assert await anext(aiter(chunks)) == b"x"
+
+
+async def test_a_second_iteration_is_one_of_the_body() -> None:
+    """What the body refuses is refused."""
+    body = CutBody(OnePass(Body(b"one")), 100, broken)
+    aiter(body)
+    with pytest.raises(httpx.StreamConsumed):
+        aiter(body)
 
 
 async def test_a_body_that_breaks_by_itself_does() -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -248,15 +249,17 @@ async def test_a_body_in_memory_can_be_cut() -> None:
 @pytest.mark.parametrize(
     ("method", "answer"),
     [
-        ("GET", {"status_code": 200}),
-        ("GET", {"status_code": 204, "headers": {"content-length": "0"}, "stream": Body()}),
-        ("GET", {"status_code": 101, "stream": Body(b"not HTTP")}),
-        ("HEAD", {"status_code": 200, "headers": {"content-length": "9"}, "stream": Body()}),
+        ("GET", lambda: httpx.Response(200)),
+        ("GET", lambda: httpx.Response(204, headers={"content-length": "0"}, stream=Body())),
+        ("GET", lambda: httpx.Response(101, stream=Body(b"not HTTP"))),
+        ("HEAD", lambda: httpx.Response(200, headers={"content-length": "9"}, stream=Body())),
     ],
 )
-async def test_what_has_no_body_is_not_cut(method: str, answer: dict[str, Any]) -> None:
+async def test_what_has_no_body_is_not_cut(
+    method: str, answer: Callable[[], httpx.Response]
+) -> None:
     """There is nothing in it to break off."""
-    response = httpx.Response(**answer)
+    response = answer()
     transport = FaultTransport(httpx.MockTransport(lambda _: response), cut_rate=1.0)
     assert await transport.handle_async_request(httpx.Request(method, URL)) is response
     await response.aread()

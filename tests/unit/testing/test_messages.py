@@ -11,7 +11,6 @@ from walltrack.core.delivery import Delivery
 from walltrack.core.exceptions import CircuitBreakerOpenError, TimeLimitExceededError
 from walltrack.core.extensions import DELIVERY
 from walltrack.testing.messages import (
-    AdoptedStream,
     bare_response,
     check_class,
     error_for,
@@ -90,14 +89,18 @@ async def test_a_stream_goes_through(home: Any) -> None:  # noqa: ANN401 - a mod
     assert body.closes == 1
 
 
-async def test_an_adopted_stream_is_of_every_family() -> None:
-    """It passes on what it holds, and its closing."""
-    body = Body(b"one")
-    adopted = AdoptedStream(body)
-    assert isinstance(adopted, family.ASYNC_STREAMS)
-    assert [chunk async for chunk in adopted] == [b"one"]
-    await adopted.aclose()
-    assert body.closes == 1
+@HOMES
+@pytest.mark.parametrize("step", [200, httpx.Response(200, content=b"one")])
+async def test_a_body_can_be_read_once(home: Any, step: int | httpx.Response) -> None:  # noqa: ANN401 - a module
+    """As over a connection, also where it is empty or held in memory."""
+    request = home.Request("GET", "https://api.test")
+    response = (
+        bare_response(request, step) if isinstance(step, int) else fresh_response(request, step)
+    )
+    body: Any = response.stream
+    assert b"".join([chunk async for chunk in body]) in (b"", b"one")
+    with pytest.raises(home.StreamConsumed):
+        aiter(body)
 
 
 async def test_a_body_that_was_streamed_is_used_up() -> None:

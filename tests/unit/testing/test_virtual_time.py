@@ -476,6 +476,27 @@ def test_a_start_without_a_place_in_time_is_refused(
         VirtualTime(start)
 
 
+@pytest.mark.parametrize("tasks", [1, 2, 3])
+async def test_time_stands_still_while_a_task_hears_of_the_end_of_another(tasks: int) -> None:
+    """At whichever turn of the event loop it ends: none of them runs in the moment between."""
+
+    async def nested(depth: int, turns: int) -> None:
+        if depth:
+            async with anyio.create_task_group() as group:
+                group.start_soon(nested, depth - 1, turns)
+        else:
+            await time.sleep(1)
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+
+    for turns in range(25):
+        async with VirtualTime() as time, anyio.create_task_group() as others:
+            others.start_soon(time.sleep, 100)
+            await nested(tasks, turns)
+            assert time.monotonic() == 1
+            others.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("bad", [math.nan, "1", True, None])
 async def test_what_is_no_time_is_refused(bad: Any) -> None:  # noqa: ANN401 - bad input
     """By every method that takes one."""

@@ -14,7 +14,18 @@ import httpx
 import httpx2
 import pytest
 
-from tests.support import Body, Clock, Endless, Events, Scripted, get, post, without_gc
+from tests.support import (
+    Body,
+    Clock,
+    ConnectionBody,
+    Endless,
+    Events,
+    IteratorBody,
+    Scripted,
+    get,
+    post,
+    without_gc,
+)
 from tests.timers import Timers
 from walltrack import (
     CircuitBreaker,
@@ -68,18 +79,18 @@ class Foreign:
         return self._left
 
 
-class Slow(httpx.AsyncByteStream):
+class Slow(ConnectionBody):
     """A body of which each chunk takes a second; it notes how its iteration ended."""
 
     def __init__(self, timers: Timers, chunks: int = 4, *, deaf: bool = False) -> None:
+        super().__init__()
         self._timers = timers
         self._chunks = chunks
         self._deaf = deaf
         self.given = 0
         self.ended: type[BaseException] | None = None
-        self.closes = 0
 
-    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         try:
             for _ in range(self._chunks):
                 if not self._deaf:
@@ -93,7 +104,7 @@ class Slow(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         await anyio.lowlevel.checkpoint()
-        self.closes += 1
+        await super().aclose()
 
 
 # What comes in time
@@ -214,7 +225,7 @@ async def test_what_reads_the_body_ends_here_and_now(timers: Timers) -> None:
     body = Slow(timers, 9)
 
     class Outer(Slow):
-        async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        async def chunks(self) -> AsyncGenerator[bytes, None]:
             async for chunk in body:
                 yield chunk
 
@@ -914,18 +925,20 @@ class Pool(httpx.AsyncBaseTransport):
         return httpx.Response(self._statuses.pop(0), headers=headers, stream=body)
 
 
-class PoolBody(httpx.AsyncByteStream):
+class PoolBody(ConnectionBody):
     """A body whose closing takes a step, too."""
 
     def __init__(self, pool: Pool) -> None:
+        super().__init__()
         self._pool = pool
 
-    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         for chunk in (b"half", b"half"):
             await self._pool.step()
             yield chunk
 
     async def aclose(self) -> None:
+        await super().aclose()
         try:
             await self._pool.step()
         finally:  # as httpcore's pool does
@@ -1047,17 +1060,11 @@ def test_it_tells_what_it_is() -> None:
 # Transports that cancel in their own way
 
 
-class ForeignBody(httpx.AsyncByteStream):
+class ForeignBody(IteratorBody):
     """A body that raises a CancelledError of its own when reading it is cancelled."""
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
+    async def next_chunk(self) -> bytes:
         return await foreign()
-
-    async def aclose(self) -> None:
-        """Nothing is held."""
 
 
 async def foreign() -> bytes:
