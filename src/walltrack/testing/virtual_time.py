@@ -15,7 +15,7 @@ from walltrack.testing.virtual_scope import VirtualCancelScope
 
 _START: Final = datetime(2030, 1, 1, tzinfo=UTC)
 _TURNS: Final = 8  # of the event loop; what a task does between two waits hardly ever takes more
-_LOOKS: Final = 3  # in turns on end: the end of a task may reach the one that awaits it a turn later
+_LOOKS: Final = 3  # in turns on end: a task may learn of the end of another one a turn later
 _PATIENCE: Final = 0.001  # real seconds; anyio itself would look again after a hundred times that
 
 

@@ -33,7 +33,7 @@ class Asked(list[Outcome]):
         return [outcome.content for outcome in self]
 
 
-def answered(status: int, body: Body, **headers: str) -> httpx.Response:
+def answered(status: int, body: httpx.AsyncByteStream, **headers: str) -> httpx.Response:
     """A response whose body is still to be read."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.Response(status, headers=named, stream=body)

@@ -143,7 +143,7 @@ class Real:
             max_retry_after=rules.max_retry_after,
             non_idempotent=rules.mode,
         )
-        self.budget = RetryBudget(rules.purse, deposit=0.5)
+        self.budget = RetryBudget(rules.purse, deposit=0.5, refill=0, shared=True)
         self.transport = RetryTransport(
             self.inner,
             policy=policy,

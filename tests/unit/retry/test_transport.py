@@ -1025,7 +1025,7 @@ async def test_the_gate_of_an_earlier_call_is_dropped(make: Make, outcome: Step)
 @asynchronous
 async def test_an_empty_budget_ends_the_call(make: Make, clock: Clock, events: Events) -> None:
     """With what came last; the retries before it were paid for."""
-    budget = RetryBudget(2)
+    budget = RetryBudget(2, refill=0, shared=True)
     response = await make(Scripted(503), budget=budget).handle_async_request(get())
     assert response.extensions["walltrack.attempts"] == 3
     assert clock.sleeps == [1.0, 2.0]
@@ -1038,7 +1038,7 @@ async def test_an_empty_budget_ends_the_call(make: Make, clock: Clock, events: E
 @pytest.mark.parametrize("script", [[200], [404], [503, 200]])
 async def test_a_success_funds_the_budget(make: Make, script: list[Step]) -> None:
     """Any answer that is not retried is one, on whichever attempt it comes."""
-    budget = RetryBudget(10, deposit=0.5)
+    budget = RetryBudget(10, deposit=0.5, refill=0, shared=True)
     for _ in range(2):
         budget.withdraw()
     await make(Scripted(*script), budget=budget).handle_async_request(get())
@@ -1049,7 +1049,7 @@ async def test_a_success_funds_the_budget(make: Make, script: list[Step]) -> Non
 @pytest.mark.parametrize("outcome", [503, httpx.ReadError])
 async def test_a_failure_funds_no_budget(make: Make, outcome: Step) -> None:
     """It only takes, and what is not retried takes nothing."""
-    budget = RetryBudget(10, deposit=0.5)
+    budget = RetryBudget(10, deposit=0.5, refill=0, shared=True)
     transport = make(Scripted(outcome), budget=budget, policy=RetryPolicy(max_retries=1))
     with suppress(httpx.ReadError):
         await transport.handle_async_request(get())
@@ -1060,7 +1060,7 @@ async def test_a_failure_funds_no_budget(make: Make, outcome: Step) -> None:
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_a_failure_that_is_not_retried_funds_no_budget(make: Make, status: int) -> None:
     """It is no success only because the policy leaves it alone; on whichever attempt it comes."""
-    budget = RetryBudget(10, deposit=0.5)
+    budget = RetryBudget(10, deposit=0.5, refill=0, shared=True)
     budget.withdraw()
     transport = make(
         Scripted(status, 418, status), budget=budget, policy=RetryPolicy(statuses={418})
@@ -1459,7 +1459,7 @@ def by_body(outcome: Outcome) -> Classification | None:
 @asynchronous
 async def test_a_classifier_ends_what_no_retry_can_mend(make: Make) -> None:
     """Its body comes through, and it funds the budget: the service has not failed."""
-    budget = RetryBudget(2, deposit=0.5)
+    budget = RetryBudget(2, deposit=0.5, refill=0, shared=True)
     budget.withdraw()
     inner = Scripted(httpx.Response(429, stream=Body(QUOTA)), 200)
     transport = make(inner, classify=by_body, budget=budget)
