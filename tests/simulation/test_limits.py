@@ -20,12 +20,18 @@ WORK = 0.1  # seconds for a request that does not have to wait
 
 
 class Server(httpx.AsyncBaseTransport):
-    """A server with a queue; one that `sheds` answers 503 at once to what it cannot work on."""
+    """A server with a queue; one that `sheds` answers 503 at once to what it cannot work on.
 
-    def __init__(self, capacity: int, *, sheds: bool = False) -> None:
+    One that is `flaky` answers 503 to a share of all requests, whatever its load.
+    """
+
+    def __init__(
+        self, capacity: int, *, sheds: bool = False, flaky: float = 0.0, work: float = WORK
+    ) -> None:
         self.places = trio.CapacityLimiter(capacity)
         self.sheds = sheds
-        self.work = WORK
+        self.flaky = flaky
+        self.work = work
         self.rng = random.Random(7)  # noqa: S311 - the same run every time
 
     async def handle_async_request(self, _: httpx.Request) -> httpx.Response:
@@ -34,7 +40,7 @@ class Server(httpx.AsyncBaseTransport):
             return httpx.Response(503)
         async with self.places:
             await trio.sleep(self.work * self.rng.uniform(0.8, 1.2))
-        return httpx.Response(200)
+        return httpx.Response(503 if self.rng.random() < self.flaky else 200)
 
 
 class Run:
@@ -134,6 +140,30 @@ def test_a_server_that_sheds_load_is_followed_by_its_refusals() -> None:
         lowest, highest = run.limit_within(since, until)
         assert 0.5 * capacity <= lowest <= highest <= 2 * capacity
         assert run.answers_per_second(since, until) >= 0.85 * capacity / WORK
+
+
+@pytest.mark.parametrize("callers", [20, 120])
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.05])
+def test_failures_that_are_not_of_overload_cost_nothing(share: float, callers: int) -> None:
+    """A server that drops a share of all requests, whatever its load, gets as many as without."""
+    bare, flaky = (
+        Run(Server(1000, flaky=rate, work=WORK / 2), callers=callers).until(4)
+        for rate in (0.0, share)
+    )
+    good = (1 - share) * bare.answers_per_second(1, 4)
+    assert flaky.answers_per_second(1, 4) >= 0.97 * good
+    assert flaky.limit_within(2, 4)[0] >= 20
+
+
+def test_a_flaky_server_is_followed_by_its_latency() -> None:
+    """The share that it drops at any load hides neither its capacity nor a change of it."""
+    server = Server(20, flaky=0.05)
+    run = Run(server, callers=100).then(6, capacity=5).then(12, capacity=20).until(18)
+
+    for since, until, capacity in ((3, 6, 20), (9, 12, 5), (15, 18, 20)):
+        lowest, highest = run.limit_within(since, until)
+        assert capacity <= lowest <= highest <= 2 * capacity
+        assert run.answers_per_second(since, until) >= 0.9 * capacity / WORK
 
 
 def test_a_service_that_became_slower_gets_its_limit_back() -> None:

@@ -9,7 +9,9 @@ OVERLOAD_STATUSES: Final = frozenset({429, 503, 504})
 """Statuses that say "too much at once", and so make an adaptive limit smaller."""
 
 _FEWEST: Final = 10  # requests in a window: fewer tell of themselves, not of the server
-_AFTER_DROPS: Final = 0.8  # of the limit is left by a window in which any request was dropped
+_TOLERATED: Final = 0.15  # of the requests in a window may be dropped, whatever the limit is
+_AFTER_DROPS: Final = 0.8  # of the limit is left by a window in which more were dropped
+_FINEST: Final = 0.001  # seconds; a shorter latency says more of the clock than of the server
 _STEEPEST: Final = 0.5  # of it is left by a window, however slow the answers were
 _OF_A_PROBE: Final = 4  # for a moment only one request in so many goes out
 
@@ -23,15 +25,18 @@ class AdaptiveLimit:
     settles where about `√limit` requests wait in the server, so that it is never without work.
 
     1. A limit that is not even half used does not grow: nothing is known of more.
-    2. A window in which a request was dropped (no answer, or one that says "too much") takes a
-       fifth of the limit.
+    2. A window in which more than 15 % of the requests were dropped (no answer, or one that says
+       "too much") takes a fifth of the limit. A smaller share says nothing: servers that are not
+       overloaded fail now and then, and one bad backend of ten drops a tenth at any limit.
     3. Only requests that began within the window count, so that each limit is judged by its own.
     4. The latency without load is the lowest of late. When it has not been seen again for `memory`
        seconds, it may have changed: only a quarter of the requests goes out for one window, in
        which it is measured anew. So does the very first window.
 
     After Netflix's concurrency-limits, of which the gradient, the square root and rule 1 come, and
-    Envoy's adaptive concurrency filter, of which the first part of rule 4 does.
+    Envoy's adaptive concurrency filter, of which the first part of rule 4 does. Rule 2 is
+    multiplicative decrease with a tolerance, as BBR has one for lost packets (`LossThresh` in
+    draft-ietf-ccwg-bbr).
 
     Args:
         initial: The limit to start from.
@@ -133,7 +138,7 @@ class AdaptiveLimit:
         if latency < self._unloaded or (known and quiet and self._is_old(now)):
             self._unloaded = latency
             self._measured = now
-        if self._drops:
+        if self._drops > _TOLERATED * (self._answers + self._drops):
             self._estimate *= _AFTER_DROPS
         elif not self._probing:
             self._follow(latency, quiet=quiet)
@@ -142,7 +147,7 @@ class AdaptiveLimit:
         self._begin_window(now)
 
     def _follow(self, latency: float, *, quiet: bool) -> None:
-        borne = self._unloaded * self._tolerance
+        borne = max(self._unloaded, _FINEST) * self._tolerance
         gradient = 1.0 if latency <= borne else max(borne / latency, _STEEPEST)
         estimate = self._estimate * gradient + math.sqrt(self._estimate)
         if not quiet or estimate < self._estimate:

@@ -17,7 +17,7 @@ from walltrack.core.extensions import pool_timeout, time_left
 from walltrack.core.keyed import Keyed
 from walltrack.core.loops import moved, running
 from walltrack.core.naming import origin_of, path_of, service_of
-from walltrack.core.outcome import Verdict, verdict_on
+from walltrack.core.outcome import NOT_SENT_ERRORS, Verdict, verdict_on
 from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
 from walltrack.http.release import discard
 from walltrack.http.watched_body import watched
@@ -38,8 +38,9 @@ class ConcurrencyLimitTransport(WrappingTransport):
     whoever streams a body holds a place for as long, and whoever never closes it holds it for ever.
 
     An adaptive limit finds out by itself what the server bears: from the latency of its answers,
-    and from requests that are dropped, by a failure of the connection, a timeout, or status 429,
-    503 or 504. See `AdaptiveLimit`.
+    and from the share of requests that it drops, by closing the connection, by a timeout, or by
+    status 429, 503 or 504. A request that cannot connect does not count: it never met the server.
+    See `AdaptiveLimit`.
 
     Args:
         transport: What sends the requests; None makes an `AsyncHTTPTransport()`.
@@ -139,7 +140,7 @@ class ConcurrencyLimitTransport(WrappingTransport):
             try:
                 if response is not None:  # a clock of the caller failed
                     await discard(response)
-                elif began is not None and verdict_on(error) is Verdict.FAILURE:
+                elif began is not None and _is_dropped(error):
                     turns.note(began, self._clock(), dropped=True)
             finally:
                 turns.give_back()
@@ -197,6 +198,11 @@ class ConcurrencyLimitTransport(WrappingTransport):
             event = RequestRejected(service_of(request), request.method, path_of(request), because)
             emit(self._listener, event)
         return kind(waited=waited, request=request)
+
+
+def _is_dropped(error: BaseException) -> bool:
+    # What could not connect, or found no connection, never met the server.
+    return verdict_on(error) is Verdict.FAILURE and not isinstance(error, NOT_SENT_ERRORS)
 
 
 def _anew(limit: int | AdaptiveLimit) -> int | AdaptiveLimit:

@@ -81,10 +81,17 @@ def test_it_settles_where_a_root_of_requests_waits_in_the_server() -> None:
     assert 29 <= server.limit.limit <= 31
 
 
-def test_a_drop_takes_a_fifth() -> None:
-    """One of them or all in a window: how many says nothing of how many are too many."""
-    assert measured(20).window(0.1, drops=1) == 16
-    assert measured(20).window(0.1, drops=10) == 16
+@pytest.mark.parametrize(("requests", "drops"), [(10, 2), (10, 10), (20, 4), (100, 16)])
+def test_a_large_share_of_drops_takes_a_fifth(requests: int, drops: int) -> None:
+    """More than 15 % of a window, or all of it: how many does not say how many are too many."""
+    assert measured(20).window(0.1, requests=requests, drops=drops) == 16
+
+
+@pytest.mark.parametrize(("requests", "drops"), [(10, 1), (20, 3), (100, 15), (1000, 50)])
+def test_a_small_share_of_drops_changes_nothing(requests: int, drops: int) -> None:
+    """Servers that are not overloaded fail now and then: the limit goes by the other answers."""
+    assert measured(16).window(0.1, requests=requests, drops=drops) == 20
+    assert measured(64).window(0.2, requests=requests, drops=drops) == 64 / 1.6 + 8
 
 
 def test_a_limit_that_is_not_half_used_does_not_grow() -> None:
@@ -92,7 +99,7 @@ def test_a_limit_that_is_not_half_used_does_not_grow() -> None:
     assert measured(20).window(0.1, under_way=10) == 20
     assert measured(20).window(0.1, under_way=11) == 24
     assert measured(64).window(0.5, under_way=10) == 40
-    assert measured(20).window(0.1, under_way=1, drops=1) == 16
+    assert measured(20).window(0.1, under_way=1, drops=2) == 16
 
 
 def test_it_never_leaves_its_bounds() -> None:
@@ -139,7 +146,7 @@ def test_a_window_takes_its_time() -> None:
 def test_requests_of_an_earlier_limit_do_not_count() -> None:
     """What came late of them would be held against a limit that is smaller already."""
     server = measured(20)
-    server.window(0.1, drops=1)
+    server.window(0.1, drops=2)
     for _ in range(50):
         assert not server.limit.note(server.now - 0.1, server.now + 5.0, 20, dropped=True)
     assert server.limit.limit == 16
@@ -185,6 +192,30 @@ def test_a_clock_that_stands_still_does_no_harm() -> None:
     for _ in range(100):
         limit.note(5.0, 5.0, 20)
     assert limit.limit == 20
+
+
+def test_answers_that_take_no_time_are_no_sign_of_a_queue() -> None:
+    """The clock is too coarse for them: the limit grows, and is found out as soon as it can be."""
+    server = Server(adaptive(16))
+    assert server.window(0.0) == 16
+    assert server.window(0.0) == 20
+    assert server.window(0.0) == 24
+
+
+def test_a_latency_below_a_millisecond_is_no_sign_of_a_queue() -> None:
+    """After answers that took no time by the clock, one tick of it is not many times as much."""
+    server = measured(16, latency=0.0)
+    assert server.window(0.0012) == 20
+    assert server.window(0.0) == 24
+    assert server.window(0.002) < 24
+    assert server.window(0.1) < 20
+
+
+def test_drops_that_take_no_time_count() -> None:
+    """A server that refuses at once is followed down, whatever the clock can tell."""
+    server = measured(20, latency=0.0)
+    assert server.window(0.0, drops=10) == 16
+    assert server.window(0.0, drops=10) == 12
 
 
 def test_another_one_has_the_same_settings_and_no_memory() -> None:

@@ -890,10 +890,17 @@ async def judged(clock: Clock, ending: Step, limit: AdaptiveLimit) -> int:
 
 @pytest.mark.parametrize(
     "ending",
-    [429, 503, 504, httpx.ReadTimeout("slow"), httpx.ConnectError("down"), httpx.PoolTimeout("")],
+    [
+        429,
+        503,
+        504,
+        httpx.ReadTimeout("slow"),
+        httpx.ReadError("reset"),
+        httpx.RemoteProtocolError("closed"),
+    ],
 )
 async def test_what_is_dropped_makes_the_limit_smaller(clock: Clock, ending: Step) -> None:
-    """No answer, or one that says that it is too much."""
+    """No answer to a request that was sent, or one that says that it is too much."""
     assert await judged(clock, ending, AdaptiveLimit(8, window=0.05)) == 5
 
 
@@ -905,6 +912,10 @@ async def test_what_is_dropped_makes_the_limit_smaller(clock: Clock, ending: Ste
         ValueError("of the caller"),
         httpx.UnsupportedProtocol(""),
         CircuitBreakerOpenError(),
+        httpx.ConnectError("refused"),
+        httpx.ConnectTimeout("unreachable"),
+        httpx.ProxyError("down"),
+        httpx.PoolTimeout("full"),
     ],
 )
 async def test_what_says_nothing_of_load_changes_nothing(clock: Clock, ending: Step) -> None:
