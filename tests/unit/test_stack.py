@@ -628,7 +628,7 @@ async def test_breakers_are_one_for_each_origin_unless_one_is_given(
         (
             {"rate_limit": 9},
             [httpx.Response(429, headers={"Retry-After": "1"})],
-            "origin_held_back",
+            "origin_throttled",
         ),
         ({"rate_limit": 0.1, "deadline": 5}, [503], "request_rejected"),
         ({"retry": RetryPolicy(max_retries=4)}, [503], "circuit_opened"),

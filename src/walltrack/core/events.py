@@ -153,16 +153,16 @@ class RequestHedged:
 
 
 @dataclass(frozen=True, slots=True)
-class OriginHeldBack:
-    """A response told to send less: no request is sent to its origin for a while.
+class OriginThrottled:
+    """A response asked for fewer requests: none is sent to its origin for a while.
 
     Args:
         service: Name of the service, or its `host[:port]`.
-        seconds: For how long.
-        reason: What told: the name of a header.
+        seconds: How long, in seconds.
+        reason: Name of the header that asked.
     """
 
-    name: ClassVar[str] = "origin_held_back"
+    name: ClassVar[str] = "origin_throttled"
 
     service: str
     seconds: float
@@ -177,7 +177,7 @@ Event = (
     | CircuitClosed
     | RequestRejected
     | RequestHedged
-    | OriginHeldBack
+    | OriginThrottled
 )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 import httpx
 
 from walltrack.core import family, validation, waiting
-from walltrack.core.events import Listener, OriginHeldBack, RejectReason, RequestRejected
+from walltrack.core.events import Listener, OriginThrottled, RejectReason, RequestRejected
 from walltrack.core.exceptions import RateLimitError
 from walltrack.core.extensions import time_left
 from walltrack.core.keyed import Keyed
@@ -62,7 +62,7 @@ class RateLimitTransport(WrappingTransport):
         clock: Monotonic seconds; every duration is measured by it.
         wall_clock: Seconds since the epoch, to measure a header's moment from.
         sleep: Waits for so many seconds; replace it to test without waiting.
-        listener: Hears of `RequestRejected` and `OriginHeldBack`; None: nobody does. Default: a
+        listener: Hears of `RequestRejected` and `OriginThrottled`; None: nobody does. Default: a
             structlog entry each.
 
     Raises:
@@ -180,4 +180,4 @@ class RateLimitTransport(WrappingTransport):
         self._watchful = True
         self._watchful_until = max(self._watchful_until, self._clock() + ask.seconds)
         if news and self._listener is not None:
-            emit(self._listener, OriginHeldBack(service_of(request), news, ask.header))
+            emit(self._listener, OriginThrottled(service_of(request), news, ask.header))

@@ -10,7 +10,7 @@ import pytest
 from tests.support import Body, Clock, Events, Failing, Scripted, get, post
 from tests.virtual_time import VirtualTime, settle
 from walltrack import RetryTransport, TransportClosedError
-from walltrack.core.events import OriginHeldBack, RejectReason, RequestRejected
+from walltrack.core.events import OriginThrottled, RejectReason, RequestRejected
 from walltrack.core.exceptions import RateLimitError, WallTrackError
 from walltrack.core.extensions import DEADLINE, GATE
 from walltrack.core.naming import origin_of
@@ -195,7 +195,7 @@ async def test_one_who_is_told_holds_back_all(
     status, headers, name = told_by
     transport = layer(Scripted(told(status, *headers), 200), clock, rate, listener=events)
     assert await ask(transport) == status
-    assert events == [OriginHeldBack("api.test", 30.0, name)]
+    assert events == [OriginThrottled("api.test", 30.0, name)]
     clock.advance(10.0)
     assert [await ask(transport) for _ in range(2)] == [200, 200]
     assert clock.sleeps[0] == pytest.approx(20.0)
@@ -293,7 +293,7 @@ async def test_whoever_cannot_wait_so_long_is_refused_at_once(events: Events) ->
     assert answers[0] == 429
     refused = [answer for answer in answers if isinstance(answer, RateLimitError)]
     assert [error.retry_after for error in refused] == [3600.0] * 2
-    assert [event.seconds for event in events if isinstance(event, OriginHeldBack)] == [10, 3600]
+    assert [event.seconds for event in events if isinstance(event, OriginThrottled)] == [10, 3600]
     assert len(inner.requests) == 2
 
 
@@ -308,7 +308,7 @@ async def test_a_day_is_the_longest_that_is_heeded(
     error = await ask(transport)
     assert isinstance(error, RateLimitError)
     assert error.retry_after == 86_400.0
-    assert events[0] == OriginHeldBack("api.test", 86_400.0, "Retry-After")
+    assert events[0] == OriginThrottled("api.test", 86_400.0, "Retry-After")
     assert clock.sleeps == []
     clock.advance(86_400.0)
     assert await ask(transport) == 200
@@ -330,7 +330,7 @@ async def test_a_hold_back_that_grows_is_told_again(clock: Clock, events: Events
         await settle()
         go.set()
 
-    assert [event.seconds for event in events if isinstance(event, OriginHeldBack)] == [5, 9]
+    assert [event.seconds for event in events if isinstance(event, OriginThrottled)] == [5, 9]
     assert await ask(transport) == 200
     assert clock.sleeps == [9]
 
