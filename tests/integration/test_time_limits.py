@@ -245,7 +245,7 @@ async def test_a_wait_that_does_not_fit_into_the_deadline_is_not_begun(
             response = await client.get(server.url)
         assert (response.status_code, response.content) == (503, b"still down")
         assert response.extensions["walltrack.attempts"] == 2
-        assert events[-1].because is StopReason.DEADLINE_TOO_CLOSE  # type: ignore[union-attr]
+        assert events[-1].stop_reason is StopReason.DEADLINE_TOO_CLOSE  # type: ignore[union-attr]
         assert await still_serves(plain, server.url)
     assert server.connections == 1
 

@@ -338,7 +338,7 @@ async def test_backoffs_count_for_the_deadline(clock: Clock, events: Events) -> 
     assert response.status_code == 503
     assert clock.sleeps == [1.0, 2.0]
     assert isinstance(events[-1], RetryStopped)
-    assert events[-1].because is StopReason.DEADLINE_TOO_CLOSE
+    assert events[-1].stop_reason is StopReason.DEADLINE_TOO_CLOSE
 
 
 @asynchronous

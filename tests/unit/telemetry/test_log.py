@@ -38,7 +38,7 @@ ENTRIES: list[tuple[Event, dict[str, Any]]] = [
             "attempt": 1,
             "max_retries": 3,
             "delay": 1.5,
-            "reason": "ReadTimeout",
+            "failure": "ReadTimeout",
         },
     ),
     (
@@ -51,8 +51,8 @@ ENTRIES: list[tuple[Event, dict[str, Any]]] = [
             "path": "/a",
             "attempt": 4,
             "max_retries": 3,
-            "reason": "503",
-            "because": "retries_exhausted",
+            "failure": "503",
+            "stop_reason": "retries_exhausted",
         },
     ),
     (
@@ -63,7 +63,7 @@ ENTRIES: list[tuple[Event, dict[str, Any]]] = [
             "service": "api.test",
             "method": "GET",
             "path": "/a",
-            "because": "queue_full",
+            "reason": "queue_full",
         },
     ),
     (
@@ -221,7 +221,7 @@ def test_the_line_is_the_name_and_the_fields(caplog: pytest.LogCaptureFixture) -
 
     assert caplog.messages == [
         "origin_throttled service=api.test seconds=30.0 reason=Retry-After",
-        'request_rejected service=api.test method=GET path="/a b" because=queue_full',
+        'request_rejected service=api.test method=GET path="/a b" reason=queue_full',
     ]
 
 
