@@ -54,7 +54,7 @@ class BaseAPIClient:
         transport: What sends the requests: a mock, an ASGI application, a proxy's. Closing the
             client closes it. Default: one for each opening, by the proxies that the environment
             names then.
-        policy: What is retried. Default: by the settings' retry count and backoff.
+        retry: When a request is retried. Default: by the settings' retry count and backoff.
         breaker: The circuit breaker; give several clients one to share it. Default: one of its
             own, by the settings' threshold and cooldown.
         budget: What retries are paid from; give several clients one that is `shared`. Default: one
@@ -86,7 +86,7 @@ class BaseAPIClient:
         service: str | None = None,
         settings: Settings | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
-        policy: RetryPolicy | None = None,
+        retry: RetryPolicy | None = None,
         breaker: CircuitBreaker | None = None,
         budget: RetryBudget | None = None,
         deadline: float | Layer | None = None,
@@ -102,7 +102,7 @@ class BaseAPIClient:
         settings = settings or get_settings()
         if not isinstance(timeout, httpx.Timeout | None):
             validation.positive("timeout", timeout)
-        validation.instance("policy", policy, RetryPolicy | None)
+        validation.instance("retry", retry, RetryPolicy | None)
         validation.instance("breaker", breaker, CircuitBreaker | None)
         validation.instance("budget", budget, RetryBudget | None)
         self._timeout = settings.http_timeout if timeout is None else timeout
@@ -114,7 +114,7 @@ class BaseAPIClient:
             deadline=deadline,
             retry=partial(
                 RetryTransport,
-                policy=policy or policy_by(settings),
+                policy=retry or policy_by(settings),
                 budget=budget or RetryBudget(),
                 max_response_bytes=max_response_bytes,
                 listener=listener,
