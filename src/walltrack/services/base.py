@@ -40,8 +40,9 @@ class BaseAPIClient:
                 response = await self.get(f"/tokens/{token}")
                 return response.json()["pairs"]
 
-    The connection pool is made by the first request and closed by `close()` or by leaving
-    `async with`; a later request makes a new one. The circuit breaker lives as long as the client.
+    The connection pool is made by the first request and closed by `close()`, `aclose()` or the end
+    of `async with`; a later request makes a new one. The circuit breaker lives as long as the
+    client.
 
     Args:
         base_url: Root of the API; paths are joined to it. It may carry userinfo, but no query.
@@ -149,12 +150,16 @@ class BaseAPIClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections. Closing twice is fine, and the next request opens anew."""
+        """Close the connections. Closing twice is fine; the next request opens new ones."""
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
         elif self._connections is not None:
             await self._connections.aclose()  # a call that outlived the last closing opened some
+
+    async def aclose(self) -> None:
+        """Close the connections: `close` by the name that it has in httpx."""
+        await self.close()
 
     async def get(self, path: str, **options: Unpack[RequestOptions]) -> httpx.Response:
         """Send a GET; see `request`."""
