@@ -27,7 +27,7 @@ def bare(inner: httpx.AsyncBaseTransport, _: VirtualTime) -> httpx.AsyncBaseTran
 
 def layered(inner: httpx.AsyncBaseTransport, time: VirtualTime) -> httpx.AsyncBaseTransport:
     """The same with two layers; the listener is off because the report is all there is to see."""
-    breaker = CircuitBreaker(failure_threshold=10, cooldown_seconds=30, clock=time.monotonic)
+    breaker = CircuitBreaker(failure_threshold=10, cooldown=30, clock=time.monotonic)
     guarded = CircuitBreakerTransport(inner, breaker=breaker, listener=None)
     return RetryTransport(guarded, sleep=time.sleep, wall_clock=time.time, listener=None)
 

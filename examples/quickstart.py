@@ -38,8 +38,8 @@ async def story(service: "Service", tell: "Narrator") -> None:
     client = Prices(
         service.url,
         service="prices",
-        policy=RetryPolicy(backoff=Backoff(base=0.2)),  # by default 1 s, 2 s, 4 s
-        breaker=CircuitBreaker(failure_threshold=5, cooldown_seconds=2.0),  # by default 30 s
+        retry=RetryPolicy(backoff=Backoff(base=0.2)),  # by default 1 s, 2 s, 4 s
+        breaker=CircuitBreaker(failure_threshold=5, cooldown=2.0),  # by default 30 s
         listener=tell.events.append,  # by default every event is a structlog entry
         transport=httpx.AsyncHTTPTransport(),  # by default by the proxies of your environment
     )

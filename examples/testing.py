@@ -31,7 +31,7 @@ def weather(service: ScriptedTransport, time: VirtualTime) -> Weather:
     return Weather(
         "https://weather.test",
         transport=service,
-        breaker=CircuitBreaker(failure_threshold=4, cooldown_seconds=30, clock=time.monotonic),
+        breaker=CircuitBreaker(failure_threshold=4, cooldown=30, clock=time.monotonic),
         sleep=time.sleep,
     )
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         CircuitOpened,
         Event,
         Listener,
-        OriginHeldBack,
+        OriginThrottled,
         RejectReason,
         RequestHedged,
         RequestRejected,
@@ -40,8 +40,9 @@ if TYPE_CHECKING:
         TransportClosedError,
         WallTrackError,
     )
-    from walltrack.core.extensions import Deadline, Gate
     from walltrack.core.naming import origin_of
+    from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
+    from walltrack.core.version import __version__
     from walltrack.hedging.transport import HedgingTransport
     from walltrack.rate_limit.transport import RateLimitTransport
     from walltrack.retry.policy import RetryPolicy
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from walltrack.timeout.transport import TimeoutTransport
 
 __all__ = [
+    "DEFAULT_RETRY_STATUSES",
     "AdaptiveLimit",
     "Backoff",
     "BaseAPIClient",
@@ -67,14 +69,12 @@ __all__ = [
     "ConcurrencyLimitError",
     "ConcurrencyLimitTransport",
     "CountWindow",
-    "Deadline",
     "Delivery",
     "Event",
     "ExternalServiceError",
-    "Gate",
     "HedgingTransport",
     "Listener",
-    "OriginHeldBack",
+    "OriginThrottled",
     "Permit",
     "RateLimitError",
     "RateLimitTransport",
@@ -95,6 +95,7 @@ __all__ = [
     "TimeoutTransport",
     "TransportClosedError",
     "WallTrackError",
+    "__version__",
     "get_settings",
     "log_event",
     "origin_of",
@@ -120,14 +121,13 @@ if not TYPE_CHECKING:  # pragma: no branch
         "ConcurrencyLimitError": "walltrack.core.exceptions",
         "ConcurrencyLimitTransport": "walltrack.concurrency_limit.transport",
         "CountWindow": "walltrack.circuit_breaker.windows",
-        "Deadline": "walltrack.core.extensions",
+        "DEFAULT_RETRY_STATUSES": "walltrack.core.statuses",
         "Delivery": "walltrack.core.delivery",
         "Event": "walltrack.core.events",
         "ExternalServiceError": "walltrack.core.exceptions",
-        "Gate": "walltrack.core.extensions",
         "HedgingTransport": "walltrack.hedging.transport",
         "Listener": "walltrack.core.events",
-        "OriginHeldBack": "walltrack.core.events",
+        "OriginThrottled": "walltrack.core.events",
         "Permit": "walltrack.circuit_breaker.permit",
         "RateLimitError": "walltrack.core.exceptions",
         "RateLimitTransport": "walltrack.rate_limit.transport",
@@ -148,6 +148,7 @@ if not TYPE_CHECKING:  # pragma: no branch
         "TimeoutTransport": "walltrack.timeout.transport",
         "TransportClosedError": "walltrack.core.exceptions",
         "WallTrackError": "walltrack.core.exceptions",
+        "__version__": "walltrack.core.version",
         "get_settings": "walltrack.config.settings",
         "log_event": "walltrack.telemetry.log",
         "origin_of": "walltrack.core.naming",
@@ -163,4 +164,5 @@ if not TYPE_CHECKING:  # pragma: no branch
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        """Show what is public, and nothing that was imported to make it so."""
+        return list(__all__)

@@ -34,7 +34,7 @@ Layer: TypeAlias = Callable[[Transport], Transport]
 
 
 def resilient_transport(
-    inner: family.Transport | None = None,
+    transport: family.Transport | None = None,
     *,
     deadline: float | Layer | None = None,
     retry: RetryPolicy | Layer | None = RetryPolicy(),
@@ -77,7 +77,7 @@ def resilient_transport(
     listener, clock and sleep of its own.
 
     Args:
-        inner: What sends the requests. None: an `AsyncHTTPTransport()` for each proxy that the
+        transport: What sends the requests. None: an `AsyncHTTPTransport()` for each proxy that the
             environment names now, as for an `httpx.AsyncClient` without a transport.
         deadline: Seconds for a whole call, with its redirects and its body. Default: no limit.
         retry: What is retried. Default: `RetryPolicy()`.
@@ -121,13 +121,13 @@ def resilient_transport(
         ("retry", retry, standard.retry),
         ("deadline", deadline, standard.deadline),
     )
-    transport = transport_by_environment() if inner is None else family.typed(inner)
+    stack = transport_by_environment() if transport is None else family.typed(transport)
     for name, option, put_around in layers:
         if option is not None:
-            transport = option(transport) if callable(option) else put_around(transport, option)
-            if transport is None:  # would be taken for one to be made, and all inside be lost
+            stack = option(stack) if callable(option) else put_around(stack, option)
+            if stack is None:  # would be taken for one to be made, and all inside be lost
                 raise TypeError(f"{name} must return a transport, got None")
-    return cast("family.AsyncBaseTransport", transport)  # it serves the family that `inner` does
+    return cast("family.AsyncBaseTransport", stack)  # it serves the family that `transport` does
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def api(
 ) -> BaseAPIClient:
     """A client for one API, over a single connection."""
     return BaseAPIClient(
-        url, timeout=timeout, policy=AT_ONCE, listener=None, transport=pool(), **options
+        url, timeout=timeout, retry=AT_ONCE, listener=None, transport=pool(), **options
     )
 
 

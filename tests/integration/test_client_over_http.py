@@ -34,7 +34,7 @@ class Things(BaseAPIClient):
 async def test_a_client_lives_through_a_falter(server: FaultServer) -> None:
     """The author of a client writes no retry, and has one."""
     server.will(answer(503), close, answer(200, b"a thing"))
-    async with Things(server.url, policy=AT_ONCE, listener=None) as things:
+    async with Things(server.url, retry=AT_ONCE, listener=None) as things:
         assert await things.thing(7) == "a thing"
     assert [seen.target for seen in server.seen] == ["/things/7"] * 3
 
@@ -44,7 +44,7 @@ async def test_a_final_error_says_what_happened(server: FaultServer, status: int
     """The message names service, method, path, answer and attempts, and no query."""
     server.default = answer(status, b'{"error": "nope"}')
     attempts = 4 if status >= 500 else 1
-    async with Things(server.url, service="things", policy=AT_ONCE, listener=None) as things:
+    async with Things(server.url, service="things", retry=AT_ONCE, listener=None) as things:
         with pytest.raises(ExternalServiceError) as caught:
             await things.get("/things/7", params={"api-key": "hunter2"})
     error = caught.value
@@ -60,7 +60,7 @@ async def test_a_final_error_says_what_happened(server: FaultServer, status: int
 async def test_no_server_at_all(clock: Clock) -> None:
     """A refused connection says that nothing was sent, and keeps httpx's error as its cause."""
     del clock
-    async with Things("http://127.0.0.1:1", policy=AT_ONCE, listener=None) as things:
+    async with Things("http://127.0.0.1:1", retry=AT_ONCE, listener=None) as things:
         with pytest.raises(ExternalServiceError) as caught:
             await things.thing(7)
     assert caught.value.delivery is Delivery.NOT_SENT
@@ -72,7 +72,7 @@ async def test_the_circuit_outlives_the_connections(server: FaultServer, clock: 
     """Closing the client forgets its connections, not that the service is down."""
     server.default = answer(500)
     breaker = CircuitBreaker(4, 30, clock=clock)
-    things = Things(server.url, policy=AT_ONCE, breaker=breaker, listener=None)
+    things = Things(server.url, retry=AT_ONCE, breaker=breaker, listener=None)
     with pytest.raises(ExternalServiceError):
         await things.thing(7)
     await things.close()

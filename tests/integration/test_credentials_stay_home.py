@@ -53,7 +53,7 @@ def client_of(server: FaultServer, userinfo: str = "", **options: Any) -> BaseAP
         server.url.replace("://", f"://{userinfo}"),
         listener=None,
         transport=httpx.AsyncHTTPTransport(verify=TRUST),
-        **{"policy": ONCE, **options},
+        **{"retry": ONCE, **options},
     )
 
 
@@ -240,7 +240,7 @@ async def test_a_failing_stranger_is_asked_again_without_them(
     """A retry adds nothing to a request that was led elsewhere."""
     home.will(answer(302, location=f"{stranger.url}/x"))
     stranger.will(answer(503, retry_after="0"))
-    async with client_of(home, policy=AT_ONCE, **of_client) as client:
+    async with client_of(home, retry=AT_ONCE, **of_client) as client:
         await client.get("/a", follow_redirects=True, **of_call)
     assert len(stranger.seen) == 2
     assert secrets_at(stranger) == []

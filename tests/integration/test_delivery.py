@@ -168,7 +168,7 @@ async def fail(way: Way, clock: Clock, **options: Any) -> tuple[ExternalServiceE
     api = BaseAPIClient(
         way.url,
         transport=way.transport(),
-        policy=KEYED,
+        retry=KEYED,
         breaker=breaker,
         timeout=way.timeout(),
         listener=None,

@@ -235,7 +235,7 @@ async def test_a_proxy_that_is_not_there_is_a_failure_like_any_other(
 ) -> None:
     """It is told by its error, and shows no credentials."""
     monkeypatch.setenv("ALL_PROXY", "http://me:hunter2@127.0.0.1:1")
-    async with BaseAPIClient(server.url, policy=ONCE, listener=None) as client:
+    async with BaseAPIClient(server.url, retry=ONCE, listener=None) as client:
         with pytest.raises(ExternalServiceError) as raised:
             await client.get("/")
         assert client.circuit_breaker.failure_count == 1

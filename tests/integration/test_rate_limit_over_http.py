@@ -15,7 +15,7 @@ from tests.integration.layered import pool
 from tests.support import Clock, Events, until
 from tests.virtual_time import VirtualTime, settle
 from walltrack import CircuitBreakerTransport, RetryTransport
-from walltrack.core.events import OriginHeldBack
+from walltrack.core.events import OriginThrottled
 from walltrack.core.exceptions import RateLimitError
 from walltrack.rate_limit.transport import RateLimitTransport
 
@@ -110,7 +110,7 @@ async def test_one_caller_is_told_and_all_are_held_back(
     assert callers.outcomes == {200: 20}
     assert len(server.seen) == 21
     (event,) = events
-    assert isinstance(event, OriginHeldBack)
+    assert isinstance(event, OriginThrottled)
     assert event.seconds == pytest.approx(1.0)
 
 

@@ -192,15 +192,15 @@ async def test_a_body_that_can_be_read_once_ends_with_the_real_exception(
     assert events == [_stopped(server, "PUT", error)]
 
 
-def _stopped(server: FaultServer, method: str, reason: str) -> RetryStopped:
+def _stopped(server: FaultServer, method: str, failure: str) -> RetryStopped:
     return RetryStopped(
         service=f"127.0.0.1:{server.port}",
         method=method,
         path="/",
         attempt=1,
         max_retries=3,
-        reason=reason,
-        because=StopReason.BODY_CANNOT_REPLAY,
+        failure=failure,
+        stop_reason=StopReason.BODY_CANNOT_REPLAY,
     )
 
 
@@ -239,7 +239,7 @@ async def test_a_large_upload_that_is_reset_in_the_middle_is_not_taken_up_again(
                 await client.send(request)
             serving.cancel_scope.cancel()
     assert connections == 1
-    assert [event.because for event in events if isinstance(event, RetryStopped)] == [
+    assert [event.stop_reason for event in events if isinstance(event, RetryStopped)] == [
         StopReason.BODY_CANNOT_REPLAY
     ]
 

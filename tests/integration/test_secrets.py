@@ -169,7 +169,7 @@ def client_of(server: FaultServer, heard: Heard, clock: Clock, **options: Any) -
             "timeout": 0.05,
             "headers": {"X-Api-Key": SECRET, "X-Secret": SecretStr(SECRET)},
             "params": {"api-key": QUERY, "token": SecretStr(QUERY)},
-            "policy": RetryPolicy(max_retries=1, non_idempotent="keyed"),
+            "retry": RetryPolicy(max_retries=1, non_idempotent="keyed"),
             "max_response_bytes": 2000,
             "listener": heard.listen,
             "sleep": clock.sleep,

@@ -205,7 +205,7 @@ async def test_a_client_has_the_same_limits(server: FaultServer, events: Events)
     async with BaseAPIClient(
         server.url,
         transport=httpx.AsyncHTTPTransport(verify=NO_TLS),
-        policy=AT_ONCE,
+        retry=AT_ONCE,
         deadline=10,
         attempt_timeout=0.07,
         rate_limit=1000,
@@ -214,7 +214,7 @@ async def test_a_client_has_the_same_limits(server: FaultServer, events: Events)
     ) as client:
         response = await client.get("/")
         assert response.extensions["walltrack.attempts"] > 2
-        assert {e.reason for e in events if isinstance(e, RetryScheduled)} == {
+        assert {e.failure for e in events if isinstance(e, RetryScheduled)} == {
             "TimeLimitExceededError"
         }
         server.default = ENDLESS

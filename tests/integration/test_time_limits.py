@@ -245,7 +245,7 @@ async def test_a_wait_that_does_not_fit_into_the_deadline_is_not_begun(
             response = await client.get(server.url)
         assert (response.status_code, response.content) == (503, b"still down")
         assert response.extensions["walltrack.attempts"] == 2
-        assert events[-1].because is StopReason.DEADLINE_TOO_CLOSE  # type: ignore[union-attr]
+        assert events[-1].stop_reason is StopReason.DEADLINE_TOO_CLOSE  # type: ignore[union-attr]
         assert await still_serves(plain, server.url)
     assert server.connections == 1
 
@@ -275,7 +275,7 @@ async def test_a_client_tells_of_a_time_limit(server: FaultServer) -> None:
     transport = TimeoutTransport(pool(), SHORT, name="attempt timeout")
     policy = RetryPolicy(max_retries=0)
     async with BaseAPIClient(
-        server.url, transport=transport, policy=policy, listener=None
+        server.url, transport=transport, retry=policy, listener=None
     ) as client:
         with pytest.raises(ExternalServiceError) as raised:
             await client.get("/things?api-key=hunter2")
@@ -294,7 +294,7 @@ async def test_a_client_tells_of_a_time_limit_in_a_stream(server: FaultServer) -
     transport = TimeoutTransport(pool(), 0.2, name="attempt timeout")
     policy = RetryPolicy(max_retries=0)
     async with BaseAPIClient(
-        server.url, transport=transport, policy=policy, listener=None
+        server.url, transport=transport, retry=policy, listener=None
     ) as client:
         with pytest.raises(ExternalServiceError) as raised:
             await read_stream(client.stream("GET", "/"))

@@ -1,8 +1,10 @@
 import ast
+import importlib.metadata
 import pathlib
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 
 import pytest
@@ -219,7 +221,7 @@ def test_the_public_face_is_what_is_imported_for_it() -> None:
 def test_the_public_face_can_be_imported() -> None:
     """Every name leads to something, and to a public one."""
     assert all(getattr(walltrack, name) is not None for name in walltrack.__all__)
-    assert not [name for name in walltrack.__all__ if name.startswith("_")]
+    assert [name for name in walltrack.__all__ if name.startswith("_")] == ["__version__"]
 
 
 def test_the_public_face_does_nothing_else() -> None:
@@ -260,9 +262,24 @@ def test_pydantic_waits_until_it_is_needed() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own code
 
 
-def test_what_waits_can_be_seen() -> None:
-    """Completion in a shell offers what is imported on demand like all the rest."""
-    assert set(walltrack.__all__) <= set(dir(walltrack))
+def test_completion_offers_the_public_names_alone() -> None:
+    """Those that are imported on demand as well, and none that only serves to import them."""
+    assert dir(walltrack) == walltrack.__all__
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    """As its metadata has it, so that it is written down once."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert walltrack.__version__ == importlib.metadata.version("walltrack") == project["version"]
+
+
+def test_the_version_costs_an_import_nothing() -> None:
+    """Metadata is read when somebody asks for the version, and not before."""
+    code = (
+        "import sys, walltrack; assert 'importlib.metadata' not in sys.modules; "
+        "assert walltrack.__version__; assert 'importlib.metadata' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own code
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:

@@ -338,7 +338,7 @@ async def test_backoffs_count_for_the_deadline(clock: Clock, events: Events) -> 
     assert response.status_code == 503
     assert clock.sleeps == [1.0, 2.0]
     assert isinstance(events[-1], RetryStopped)
-    assert events[-1].because is StopReason.DEADLINE_TOO_CLOSE
+    assert events[-1].stop_reason is StopReason.DEADLINE_TOO_CLOSE
 
 
 @asynchronous
@@ -628,7 +628,7 @@ async def test_breakers_are_one_for_each_origin_unless_one_is_given(
         (
             {"rate_limit": 9},
             [httpx.Response(429, headers={"Retry-After": "1"})],
-            "origin_held_back",
+            "origin_throttled",
         ),
         ({"rate_limit": 0.1, "deadline": 5}, [503], "request_rejected"),
         ({"retry": RetryPolicy(max_retries=4)}, [503], "circuit_opened"),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from walltrack.circuit_breaker.circuit import Circuit
+from walltrack.circuit_breaker.cooldown import COOLDOWN, growth_of
 from walltrack.circuit_breaker.ledger import Ledger
 from walltrack.circuit_breaker.permit import Permit
 from walltrack.circuit_breaker.state import CircuitMode, CircuitState
@@ -25,7 +26,7 @@ class CircuitBreaker(Circuit):
     then OPEN for the cooldown; then HALF_OPEN, in which so many `probes` go through, however many
     callers there are. When the needed share of them has succeeded it closes, and when that cannot
     be reached any more it opens again. A probe without verdict gives its place back, and one that
-    has not settled after `cooldown_seconds` loses it to the next caller. Probes that are under way
+    has not settled after the first cooldown loses it to the next caller. Probes that are under way
     when it closes are ordinary calls from then on.
 
     Around any call, `with breaker.acquire(): ...` does all of it. Not thread-safe: one breaker
@@ -34,12 +35,12 @@ class CircuitBreaker(Circuit):
     Args:
         failure_threshold: How many failures in a row open it; at least 1. With a `window` they do
             not. Default: 5.
-        cooldown_seconds: How long it stays open before a probe, in seconds; above 0. Default: 30.
+        cooldown: How long it stays open before a probe, in seconds; above 0. A `Backoff`: how that
+            grows each time that it opens without having closed, for instance
+            `Backoff(base=5, cap=300, jitter="equal")`. Default: 30.
+        cooldown_seconds: Another name for a `cooldown` that does not grow; give one of the two.
         window: Where it looks for rates of failures and of slow calls, instead of for failures in a
             row. A slow probe is no good one.
-        cooldown: How the cooldown grows each time that it opens without having closed, for instance
-            `Backoff(base=5, cap=300, jitter="equal")`. Its `base`, above 0, takes the place of
-            `cooldown_seconds`.
         probes: How many requests it lets through while half-open; at least 1. Default: 1.
         probe_success_rate: The share of them that has to succeed; above 0, at most 1. Default: 1.
         service: What it guards, for the text of errors. Default: "service".
@@ -58,10 +59,10 @@ class CircuitBreaker(Circuit):
     def __init__(
         self,
         failure_threshold: int = 5,
-        cooldown_seconds: float = 30.0,
+        cooldown: float | Backoff = COOLDOWN,
         *,
+        cooldown_seconds: float | None = None,
         window: CountWindow | TimeWindow | None = None,
-        cooldown: Backoff | None = None,
         probes: int = 1,
         probe_success_rate: float = 1.0,
         service: str = "service",
@@ -71,17 +72,13 @@ class CircuitBreaker(Circuit):
         ledger: Ledger | None = None,
     ) -> None:
         validation.integer("failure_threshold", failure_threshold, minimum=1)
-        validation.positive("cooldown_seconds", cooldown_seconds)
+        growth = growth_of(cooldown, cooldown_seconds)
         validation.instance("window", window, CountWindow | TimeWindow | None)
-        validation.instance("cooldown", cooldown, Backoff | None)
         validation.integer("probes", probes, minimum=1)
         validation.share("probe_success_rate", probe_success_rate)
-        if cooldown is None:
-            cooldown = Backoff(base=cooldown_seconds, factor=1, cap=cooldown_seconds)
-        validation.positive("cooldown.base", cooldown.base)
         super().__init__(
             failure_threshold=failure_threshold,
-            cooldown=cooldown,
+            cooldown=growth,
             window=window,
             probes=probes,
             probe_success_rate=probe_success_rate,

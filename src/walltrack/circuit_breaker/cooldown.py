@@ -1,6 +1,31 @@
 """How long a circuit breaker stays open: longer each time that it opens without having closed."""
 
+from typing import Final
+
+from walltrack.core import validation
 from walltrack.core.backoff import Backoff, Random
+
+COOLDOWN: Final = 30.0
+"""Seconds that a circuit stays open unless its breaker is given another cooldown."""
+
+
+def growth_of(cooldown: float | Backoff, cooldown_seconds: float | None) -> Backoff:
+    """Return how cooldowns grow, from the two options of which a breaker takes one.
+
+    Raises:
+        TypeError: An option is of another type, or both are given.
+        ValueError: A first cooldown is not above 0, infinite or NaN.
+    """
+    name = "cooldown"
+    if cooldown_seconds is not None:
+        if cooldown != COOLDOWN:
+            raise TypeError("cooldown and cooldown_seconds are two names for one option: give one")
+        name, cooldown = "cooldown_seconds", cooldown_seconds
+    if isinstance(cooldown, Backoff):
+        validation.positive("cooldown.base", cooldown.base)
+        return cooldown
+    validation.positive(name, cooldown)
+    return Backoff(base=cooldown, factor=1, cap=cooldown)
 
 
 class Cooldown:

@@ -10,6 +10,7 @@ import httpx
 
 from walltrack.circuit_breaker.breaker import CircuitBreaker
 from walltrack.circuit_breaker.breakers import BreakersByKey
+from walltrack.circuit_breaker.cooldown import COOLDOWN
 from walltrack.circuit_breaker.ledger import Ledger
 from walltrack.circuit_breaker.state import CircuitState
 from walltrack.circuit_breaker.windows import CountWindow, TimeWindow
@@ -52,11 +53,11 @@ class CircuitBreakerTransport(WrappingTransport):
         transport: What sends the requests; None makes an `AsyncHTTPTransport()`.
         failure_threshold: How many failures in a row open a breaker; at least 1. With a `window`
             they do not.
-        cooldown_seconds: How long it stays open before a probe, in seconds; above 0.
+        cooldown: How long it stays open before a probe, in seconds; above 0. A `Backoff`: how that
+            grows each time that a breaker opens without having closed. Default: 30.
+        cooldown_seconds: Another name for a `cooldown` that does not grow; give one of the two.
         window: Where a breaker looks for rates of failures and of slow calls, instead of for
             failures in a row. How slow a call is shows at its headers, however long its body takes.
-        cooldown: How the cooldown grows each time that a breaker opens without having closed. Its
-            `base`, above 0, takes the place of `cooldown_seconds`.
         probes: How many requests a half-open breaker lets through; at least 1.
         probe_success_rate: The share of them that has to succeed; above 0, at most 1.
         breaker: One breaker for every request, instead of one for each key; the options above and
@@ -86,9 +87,9 @@ class CircuitBreakerTransport(WrappingTransport):
         transport: family.Transport | None = None,
         *,
         failure_threshold: int = 5,
-        cooldown_seconds: float = 30.0,
+        cooldown: float | Backoff = COOLDOWN,
+        cooldown_seconds: float | None = None,
         window: CountWindow | TimeWindow | None = None,
-        cooldown: Backoff | None = None,
         probes: int = 1,
         probe_success_rate: float = 1.0,
         breaker: CircuitBreaker | None = None,
@@ -104,9 +105,9 @@ class CircuitBreakerTransport(WrappingTransport):
         def make(ledger: Ledger) -> CircuitBreaker:
             return CircuitBreaker(
                 failure_threshold,
-                cooldown_seconds,
+                cooldown,
+                cooldown_seconds=cooldown_seconds,
                 window=window,
-                cooldown=cooldown,
                 probes=probes,
                 probe_success_rate=probe_success_rate,
                 clock=clock,

@@ -190,12 +190,12 @@ class ConcurrencyLimitTransport(WrappingTransport):
     def _refusal(
         self,
         request: httpx.Request,
-        because: RejectReason,
+        reason: RejectReason,
         waited: float,
         kind: type[ConcurrencyLimitError] = ConcurrencyLimitError,
     ) -> ConcurrencyLimitError:
         if self._listener is not None:
-            event = RequestRejected(service_of(request), request.method, path_of(request), because)
+            event = RequestRejected(service_of(request), request.method, path_of(request), reason)
             emit(self._listener, event)
         return kind(waited=waited, request=request)
 

@@ -9,6 +9,8 @@ from walltrack.core.moments import seconds_until
 
 Jitter = Literal["none", "full", "equal", "decorrelated"]
 
+_CAP: Final = 4.0  # seconds, unless the first delay is longer
+
 _LONGEST_LIST: Final = 1000
 """No Retry-After with several values that mean anything is longer, in characters."""
 
@@ -21,14 +23,14 @@ class Random(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Backoff:
     """Delays that grow: `min(base * factor ** n, cap)` before the retry after n earlier ones.
 
     Args:
         base: First delay, in seconds. Default: 1.
         factor: By what each delay grows over the one before; 1 keeps it constant. Default: 2.
-        cap: No delay is longer, in seconds; at least `base`. Default: 4.
+        cap: No delay is longer, in seconds; at least `base`. Default: the larger of 4 and `base`.
         jitter: How the delay is spread, so that callers whose requests failed together do not come
             back together. "none": as computed. "full": anywhere from 0 to it. "equal": the upper
             half of that. "decorrelated": anywhere from `base` to three times the delay before, up
@@ -41,18 +43,29 @@ class Backoff:
             `base`, or `jitter` has another name.
     """
 
-    base: float = 1.0
-    factor: float = 2.0
-    cap: float = 4.0
-    jitter: Jitter = "none"
+    base: float
+    factor: float
+    cap: float
+    jitter: Jitter
 
-    def __post_init__(self) -> None:
-        validation.number("base", self.base)
-        validation.number("factor", self.factor, minimum=1.0)
-        validation.number("cap", self.cap)
-        if self.cap < self.base:
-            raise ValueError(f"cap must be at least base ({self.base:g} s), got {self.cap:g} s")
-        validation.choice("jitter", self.jitter, get_args(Jitter))
+    # Not the one of a dataclass, whose `cap` would have to be None after it was left out.
+    def __init__(
+        self,
+        base: float = 1.0,
+        factor: float = 2.0,
+        cap: float | None = None,
+        jitter: Jitter = "none",
+    ) -> None:
+        validation.number("base", base)
+        validation.number("factor", factor, minimum=1.0)
+        if cap is None:
+            cap = max(_CAP, base)
+        validation.number("cap", cap)
+        if cap < base:
+            raise ValueError(f"cap must be at least base ({base:g} s), got {cap:g} s")
+        validation.choice("jitter", jitter, get_args(Jitter))
+        for name, value in (("base", base), ("factor", factor), ("cap", cap), ("jitter", jitter)):
+            object.__setattr__(self, name, value)
 
     def delay(self, retry: int, previous: float, rng: Random) -> float:
         """Seconds to wait before a retry.

@@ -40,7 +40,7 @@ class RetryScheduled:
         attempt: Number of the attempt that failed, from 1: that of the retry to come, too.
         max_retries: How many retries the call may take.
         delay: Seconds until the next attempt.
-        reason: What the attempt ended with: a status, or an exception's class name.
+        failure: Why the attempt failed: its status, or the class name of its exception.
     """
 
     name: ClassVar[str] = "retry_scheduled"
@@ -51,7 +51,7 @@ class RetryScheduled:
     attempt: int
     max_retries: int
     delay: float
-    reason: str
+    failure: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ class RetryStopped:
         path: Path without query.
         attempt: Number of the attempt that failed, from 1.
         max_retries: How many retries the call could have taken.
-        reason: What the attempt ended with: a status, or an exception's class name.
-        because: Why it is not made again.
+        failure: Why the attempt failed: its status, or the class name of its exception.
+        stop_reason: Why there is no retry.
     """
 
     name: ClassVar[str] = "retry_stopped"
@@ -75,8 +75,8 @@ class RetryStopped:
     path: str
     attempt: int
     max_retries: int
-    reason: str
-    because: StopReason
+    failure: str
+    stop_reason: StopReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class RequestRejected:
         service: Name of the service, or its `host[:port]`.
         method: HTTP method.
         path: Path without query.
-        because: Why.
+        reason: Why it was rejected.
     """
 
     name: ClassVar[str] = "request_rejected"
@@ -130,7 +130,7 @@ class RequestRejected:
     service: str
     method: str
     path: str
-    because: RejectReason
+    reason: RejectReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,16 +153,16 @@ class RequestHedged:
 
 
 @dataclass(frozen=True, slots=True)
-class OriginHeldBack:
-    """A response told to send less: no request is sent to its origin for a while.
+class OriginThrottled:
+    """A response asked for fewer requests: none is sent to its origin for a while.
 
     Args:
         service: Name of the service, or its `host[:port]`.
-        seconds: For how long.
-        reason: What told: the name of a header.
+        seconds: How long, in seconds.
+        reason: Name of the header that asked.
     """
 
-    name: ClassVar[str] = "origin_held_back"
+    name: ClassVar[str] = "origin_throttled"
 
     service: str
     seconds: float
@@ -177,7 +177,7 @@ Event = (
     | CircuitClosed
     | RequestRejected
     | RequestHedged
-    | OriginHeldBack
+    | OriginThrottled
 )
 
 

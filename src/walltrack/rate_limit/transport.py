@@ -9,7 +9,7 @@ from typing import Final
 import httpx
 
 from walltrack.core import family, validation, waiting
-from walltrack.core.events import Listener, OriginHeldBack, RejectReason, RequestRejected
+from walltrack.core.events import Listener, OriginThrottled, RejectReason, RequestRejected
 from walltrack.core.exceptions import RateLimitError
 from walltrack.core.extensions import time_left
 from walltrack.core.keyed import Keyed
@@ -33,11 +33,12 @@ _NO_USE: Final = 0.001
 class RateLimitTransport(WrappingTransport):
     """Sends `rate` requests in `per` seconds at most, and has the others wait for their turn.
 
-    It also learns: a response that says that too much was sent, or that nothing is left of a quota,
-    holds back every request to the same origin until the time that it names, those included that
-    wait already. What it goes by: `Retry-After` of 429 and 503, and whatever the status a quota
-    that is used up by `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11 and older) or by
-    `X-RateLimit-Remaining` and `-Reset`. At most a day is heeded.
+    It also respects the limits that a server announces: a response that says that too much was
+    sent, or that nothing is left of a quota, holds back every request to the same origin until the
+    time that it names, those included that wait already. What it goes by: `Retry-After` of 429 and
+    503, and whatever the status a quota that is used up by `RateLimit`
+    (draft-ietf-httpapi-ratelimit-headers-11 and older) or by `X-RateLimit-Remaining` and `-Reset`.
+    At most a day is heeded.
 
     Requests to one origin go in the order in which they came. One whose turn would come too late is
     refused at once. It takes its token when it goes, and what becomes of it then does not matter:
@@ -50,10 +51,10 @@ class RateLimitTransport(WrappingTransport):
         per: Seconds; above 0.
         burst: How many may go at once after a pause; at least 1, which spaces them strictly. What
             is lost when timers fire late is made up for by a burst of a few, and not by one of 1.
-        refuse: Refuse a request that would have to wait.
+        wait: Whether a request waits for its turn; False rejects one that would have to.
         max_wait: The longest that a request waits for its turn, in seconds; one that would have to
             wait longer is refused, as is one that would not have its turn before its deadline.
-        learn: Whether to heed what responses say.
+        respect_headers: Whether to respect what responses say about limits.
         statuses: Responses whose Retry-After is heeded.
         key: Requests with the same key share a rate, and are held back together. Default: those to
             the same origin. Choose another where a server counts apart, for each user or resource.
@@ -62,7 +63,7 @@ class RateLimitTransport(WrappingTransport):
         clock: Monotonic seconds; every duration is measured by it.
         wall_clock: Seconds since the epoch, to measure a header's moment from.
         sleep: Waits for so many seconds; replace it to test without waiting.
-        listener: Hears of `RequestRejected` and `OriginHeldBack`; None: nobody does. Default: a
+        listener: Hears of `RequestRejected` and `OriginThrottled`; None: nobody does. Default: a
             structlog entry each.
 
     Raises:
@@ -77,9 +78,9 @@ class RateLimitTransport(WrappingTransport):
         per: float = 1.0,
         burst: int = 1,
         *,
-        refuse: bool = False,
+        wait: bool = True,
         max_wait: float = 60.0,
-        learn: bool = True,
+        respect_headers: bool = True,
         statuses: AbstractSet[int] = _REFUSED_STATUSES,
         key: Callable[[httpx.Request], Hashable] = origin_of,
         max_keys: int = 10_000,
@@ -92,9 +93,9 @@ class RateLimitTransport(WrappingTransport):
             return WaitingLine(TokenBucket(rate, per, burst), clock, sleep)
 
         make()  # refuses bad numbers here, not on the first request
-        validation.instance("refuse", refuse, bool)
+        validation.instance("wait", wait, bool)
         validation.number("max_wait", max_wait, finite=False)
-        validation.instance("learn", learn, bool)
+        validation.instance("respect_headers", respect_headers, bool)
         validation.function("key", key)
         validation.function("clock", clock)
         validation.function("wall_clock", wall_clock)
@@ -103,8 +104,8 @@ class RateLimitTransport(WrappingTransport):
         super().__init__(transport)
         self._pace = "no pace" if rate is None else f"{rate:g} in {per:g} s, burst of {burst}"
         self._lines = Keyed(make, max_keys)
-        self._max_wait = 0.0 if refuse else max_wait
-        self._learn = learn
+        self._max_wait = max_wait if wait else 0.0
+        self._respect_headers = respect_headers
         self._statuses = valid_statuses("statuses", statuses)
         self._key = key
         self._clock = clock
@@ -115,8 +116,8 @@ class RateLimitTransport(WrappingTransport):
         self._watchful_until = -math.inf
 
     def __repr__(self) -> str:
-        learning = ", learning" if self._learn else ""
-        return f"{type(self).__name__}({self._inner!r}, {self._pace}{learning})"
+        heeding = ", respecting headers" if self._respect_headers else ""
+        return f"{type(self).__name__}({self._inner!r}, {self._pace}{heeding})"
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request` when its turn has come.
@@ -136,7 +137,7 @@ class RateLimitTransport(WrappingTransport):
             elif not self._paces:
                 self._relax()
         response = await self._inner.handle_async_request(request)
-        if self._learn:
+        if self._respect_headers:
             try:
                 if response.status_code in self._statuses:
                     self._heed(request, response, refused=True)
@@ -180,4 +181,4 @@ class RateLimitTransport(WrappingTransport):
         self._watchful = True
         self._watchful_until = max(self._watchful_until, self._clock() + ask.seconds)
         if news and self._listener is not None:
-            emit(self._listener, OriginHeldBack(service_of(request), news, ask.header))
+            emit(self._listener, OriginThrottled(service_of(request), news, ask.header))

@@ -165,9 +165,9 @@ class Call:
         """Return the event of another attempt after `wait`."""
         return RetryScheduled(**self._described(), delay=wait.delay)
 
-    def stopped(self, because: StopReason) -> RetryStopped:
+    def stopped(self, reason: StopReason) -> RetryStopped:
         """Return the event of no other attempt."""
-        return RetryStopped(**self._described(), because=because)
+        return RetryStopped(**self._described(), stop_reason=reason)
 
     def _says_worth_retrying(self, response: httpx.Response) -> bool:
         said = should_retry(response.headers)
@@ -185,7 +185,7 @@ class Call:
             "path": path_of(self.request),
             "attempt": self.attempts,
             "max_retries": self.policy.max_retries,
-            "reason": str(response.status_code) if response else type(self.ended).__name__,
+            "failure": str(response.status_code) if response else type(self.ended).__name__,
         }
 
 

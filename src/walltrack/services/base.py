@@ -40,8 +40,9 @@ class BaseAPIClient:
                 response = await self.get(f"/tokens/{token}")
                 return response.json()["pairs"]
 
-    The connection pool is made by the first request and closed by `close()` or by leaving
-    `async with`; a later request makes a new one. The circuit breaker lives as long as the client.
+    The connection pool is made by the first request and closed by `close()`, `aclose()` or the end
+    of `async with`; a later request makes a new one. The circuit breaker lives as long as the
+    client.
 
     Args:
         base_url: Root of the API; paths are joined to it. It may carry userinfo, but no query.
@@ -54,7 +55,7 @@ class BaseAPIClient:
         transport: What sends the requests: a mock, an ASGI application, a proxy's. Closing the
             client closes it. Default: one for each opening, by the proxies that the environment
             names then.
-        policy: What is retried. Default: by the settings' retry count and backoff.
+        retry: When a request is retried. Default: by the settings' retry count and backoff.
         breaker: The circuit breaker; give several clients one to share it. Default: one of its
             own, by the settings' threshold and cooldown.
         budget: What retries are paid from; give several clients one that is `shared`. Default: one
@@ -86,7 +87,7 @@ class BaseAPIClient:
         service: str | None = None,
         settings: Settings | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
-        policy: RetryPolicy | None = None,
+        retry: RetryPolicy | None = None,
         breaker: CircuitBreaker | None = None,
         budget: RetryBudget | None = None,
         deadline: float | Layer | None = None,
@@ -102,7 +103,7 @@ class BaseAPIClient:
         settings = settings or get_settings()
         if not isinstance(timeout, httpx.Timeout | None):
             validation.positive("timeout", timeout)
-        validation.instance("policy", policy, RetryPolicy | None)
+        validation.instance("retry", retry, RetryPolicy | None)
         validation.instance("breaker", breaker, CircuitBreaker | None)
         validation.instance("budget", budget, RetryBudget | None)
         self._timeout = settings.http_timeout if timeout is None else timeout
@@ -114,7 +115,7 @@ class BaseAPIClient:
             deadline=deadline,
             retry=partial(
                 RetryTransport,
-                policy=policy or policy_by(settings),
+                policy=retry or policy_by(settings),
                 budget=budget or RetryBudget(),
                 max_response_bytes=max_response_bytes,
                 listener=listener,
@@ -149,12 +150,16 @@ class BaseAPIClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections. Closing twice is fine, and the next request opens anew."""
+        """Close the connections. Closing twice is fine; the next request opens new ones."""
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
         elif self._connections is not None:
             await self._connections.aclose()  # a call that outlived the last closing opened some
+
+    async def aclose(self) -> None:
+        """Close the connections: `close` by the name that it has in httpx."""
+        await self.close()
 
     async def get(self, path: str, **options: Unpack[RequestOptions]) -> httpx.Response:
         """Send a GET; see `request`."""

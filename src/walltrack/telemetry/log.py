@@ -11,7 +11,7 @@ from walltrack.core.events import (
     CircuitHalfOpened,
     CircuitOpened,
     Event,
-    OriginHeldBack,
+    OriginThrottled,
     RequestHedged,
     RequestRejected,
     RetryScheduled,
@@ -26,7 +26,7 @@ LEVELS: Final[dict[type[Event], int]] = {
     CircuitClosed: logging.INFO,
     RequestRejected: logging.WARNING,
     RequestHedged: logging.INFO,
-    OriginHeldBack: logging.WARNING,
+    OriginThrottled: logging.WARNING,
 }
 
 _NAME: Final = "walltrack"

@@ -100,7 +100,7 @@ def test_a_state_reads_as_its_name() -> None:
         ({"cooldown_seconds": -1.0}, ValueError, "cooldown_seconds"),
         ({"cooldown_seconds": math.nan}, ValueError, "cooldown_seconds"),
         ({"cooldown_seconds": math.inf}, ValueError, "cooldown_seconds"),
-        ({"cooldown_seconds": None}, TypeError, "cooldown_seconds"),
+        ({"cooldown_seconds": "30"}, TypeError, "cooldown_seconds"),
     ],
 )
 def test_bad_numbers_are_refused_by_name(
@@ -775,7 +775,10 @@ def test_its_repr_shows_the_window(clock: Clock) -> None:
     [
         ({"window": 100}, TypeError, "window"),
         ({"window": CountWindow}, TypeError, "window"),
-        ({"cooldown": 30.0}, TypeError, "cooldown"),
+        ({"cooldown": 0.0}, ValueError, "cooldown"),
+        ({"cooldown": math.nan}, ValueError, "cooldown"),
+        ({"cooldown": "30"}, TypeError, "cooldown"),
+        ({"cooldown": None}, TypeError, "cooldown"),
         ({"cooldown": Backoff(base=0.0)}, ValueError, r"cooldown\.base"),
         ({"probes": 0}, ValueError, "probes"),
         ({"probes": 1.0}, TypeError, "probes"),

@@ -3,7 +3,7 @@ import random
 import pytest
 
 from walltrack import Backoff
-from walltrack.circuit_breaker.cooldown import Cooldown
+from walltrack.circuit_breaker.cooldown import Cooldown, growth_of
 
 
 class Upper:
@@ -12,6 +12,28 @@ class Upper:
     def uniform(self, a: float, b: float, /) -> float:
         del a
         return b
+
+
+@pytest.mark.parametrize(("cooldown", "cooldown_seconds"), [(7, None), (7.0, None), (30.0, 7)])
+def test_a_number_of_seconds_does_not_grow(cooldown: float, cooldown_seconds: float | None) -> None:
+    """Whichever of the two names it has: every opening waits as long as the first."""
+    cooldowns = Cooldown(growth_of(cooldown, cooldown_seconds), random)
+
+    assert [cooldowns.begin() for _ in range(3)] == [7.0] * 3
+
+
+def test_a_backoff_says_how_it_grows() -> None:
+    """It is taken as it is."""
+    growth = Backoff(base=5.0, cap=30.0)
+
+    assert growth_of(growth, None) is growth
+
+
+@pytest.mark.parametrize("cooldown", [5.0, Backoff(base=5.0)])
+def test_two_cooldowns_are_refused(cooldown: float | Backoff) -> None:
+    """A breaker that took one of them would not do what the other one asks for."""
+    with pytest.raises(TypeError, match="cooldown and cooldown_seconds are two names"):
+        growth_of(cooldown, 7.0)
 
 
 def test_a_cooldown_doubles_with_every_opening_up_to_its_cap() -> None:

@@ -370,9 +370,8 @@ class BreakerMachine(RuleBasedStateMachine):
             Pair(
                 CircuitBreaker(
                     threshold,
-                    BASE,
+                    Backoff(base=BASE, factor=2.0, cap=CAP) if growing else BASE,
                     window=window,
-                    cooldown=Backoff(base=BASE, factor=2.0, cap=CAP) if growing else None,
                     probes=probes,
                     probe_success_rate=rate,
                     clock=self.clock,

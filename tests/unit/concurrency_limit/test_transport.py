@@ -639,7 +639,7 @@ async def test_a_deadline_that_has_passed_leaves_no_time_to_wait(events: Events)
     error = callers.ended["late"]
     assert isinstance(error, ConcurrencyLimitError)
     assert "no turn within 0.0 s" in str(error)
-    assert [event.because for event in events if isinstance(event, RequestRejected)] == [
+    assert [event.reason for event in events if isinstance(event, RequestRejected)] == [
         RejectReason.QUEUE_TIMEOUT
     ]
 

@@ -1,5 +1,7 @@
+import copy
 import dataclasses
 import math
+import pickle
 import random
 import time
 from collections.abc import Iterator
@@ -33,6 +35,7 @@ class Dice:
         (Backoff(base=0.5, factor=3.0, cap=10.0), [0.5, 1.5, 4.5, 10.0]),
         (Backoff(base=2.0, factor=1.0, cap=10.0), [2.0, 2.0, 2.0, 2.0]),
         (Backoff(base=4.0), [4.0, 4.0, 4.0, 4.0]),
+        (Backoff(base=10), [10.0, 10.0, 10.0, 10.0]),
         (Backoff(base=0.0), [0.0, 0.0, 0.0, 0.0]),
         (Backoff(base=1.0, cap=3.0), [1.0, 2.0, 3.0, 3.0]),
     ],
@@ -131,6 +134,7 @@ def test_a_huge_number_of_retries_stays_at_the_cap(jitter: Jitter, retry: int) -
         ({"cap": NAN}, ValueError, "cap must be"),
         ({"cap": INF}, ValueError, "cap must be"),
         ({"cap": "4"}, TypeError, "cap must be"),
+        ({"base": "5", "cap": None}, TypeError, "base must be"),
         ({"base": 5, "cap": 4}, ValueError, r"cap must be at least base \(5 s\), got 4 s"),
         ({"jitter": "some"}, ValueError, "jitter must be one of 'none', 'full', 'equal', 'decorr"),
         ({"jitter": None}, ValueError, "jitter must be one of"),
@@ -142,6 +146,19 @@ def test_bad_arguments_are_refused(
     """What cannot be meant is refused where it is given, by its name."""
     with pytest.raises(error, match=f"^{named}"):
         Backoff(**arguments)
+
+
+@pytest.mark.parametrize(("base", "cap"), [(0.5, 4.0), (4.0, 4.0), (10, 10)])
+def test_a_cap_that_is_not_given_is_at_least_the_base(base: float, cap: float) -> None:
+    """A first delay beyond the usual cap is nothing to be corrected by a second argument."""
+    assert Backoff(base=base).cap == cap
+    assert Backoff(base=base) == Backoff(base, 2.0, cap, "none")
+
+
+def test_a_backoff_can_be_copied_with_another_value() -> None:
+    """As any dataclass."""
+    assert dataclasses.replace(Backoff(base=2.0), base=3.0) == Backoff(base=3.0)
+    assert copy.copy(Backoff(base=2.0)) == pickle.loads(pickle.dumps(Backoff(base=2.0)))  # noqa: S301 - our own
 
 
 def test_a_backoff_cannot_be_changed() -> None:

@@ -9,7 +9,7 @@ from walltrack.core.events import (
     CircuitHalfOpened,
     CircuitOpened,
     Event,
-    OriginHeldBack,
+    OriginThrottled,
     RejectReason,
     RequestHedged,
     RequestRejected,
@@ -29,7 +29,7 @@ EVENTS: list[tuple[Event, str]] = [
     (CircuitClosed("api.test"), "circuit_closed"),
     (RequestRejected("api.test", "GET", "/a", RejectReason.QUEUE_FULL), "request_rejected"),
     (RequestHedged("api.test", "GET", "/a", 0.25), "request_hedged"),
-    (OriginHeldBack("api.test", 30.0, "Retry-After"), "origin_held_back"),
+    (OriginThrottled("api.test", 30.0, "Retry-After"), "origin_throttled"),
 ]
 each_event = pytest.mark.parametrize(
     "event", [event for event, _ in EVENTS], ids=[name for _, name in EVENTS]

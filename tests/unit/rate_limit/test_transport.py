@@ -10,7 +10,7 @@ import pytest
 from tests.support import Body, Clock, Events, Failing, Scripted, get, post
 from tests.virtual_time import VirtualTime, settle
 from walltrack import RetryTransport, TransportClosedError
-from walltrack.core.events import OriginHeldBack, RejectReason, RequestRejected
+from walltrack.core.events import OriginThrottled, RejectReason, RequestRejected
 from walltrack.core.exceptions import RateLimitError, WallTrackError
 from walltrack.core.extensions import DEADLINE, GATE
 from walltrack.core.naming import origin_of
@@ -102,10 +102,10 @@ async def test_without_a_rate_nothing_waits(clock: Clock) -> None:
     assert clock.sleeps == []
 
 
-async def test_asked_to_refuse_it_does_not_wait(clock: Clock, events: Events) -> None:
+async def test_asked_not_to_wait_it_rejects(clock: Clock, events: Events) -> None:
     """The error tells in how many seconds there is room, and then there is."""
     inner = Scripted(200)
-    transport = layer(inner, clock, 2, refuse=True, listener=events)
+    transport = layer(inner, clock, 2, wait=False, listener=events)
     assert await ask(transport) == 200
 
     request = get(HERE + "?api-key=hunter2")
@@ -123,7 +123,7 @@ async def test_asked_to_refuse_it_does_not_wait(clock: Clock, events: Events) ->
 
 async def test_a_refusal_is_an_error_of_ours_and_of_httpx(clock: Clock) -> None:
     """Whoever knows one of them only handles it, and retries do not repeat it."""
-    transport = RetryTransport(layer(Scripted(200), clock, 1, refuse=True), listener=None)
+    transport = RetryTransport(layer(Scripted(200), clock, 1, wait=False), listener=None)
     await ask(transport)
     error = await ask(transport)
     assert isinstance(error, RateLimitError)
@@ -195,7 +195,7 @@ async def test_one_who_is_told_holds_back_all(
     status, headers, name = told_by
     transport = layer(Scripted(told(status, *headers), 200), clock, rate, listener=events)
     assert await ask(transport) == status
-    assert events == [OriginHeldBack("api.test", 30.0, name)]
+    assert events == [OriginThrottled("api.test", 30.0, name)]
     clock.advance(10.0)
     assert [await ask(transport) for _ in range(2)] == [200, 200]
     assert clock.sleeps[0] == pytest.approx(20.0)
@@ -231,9 +231,9 @@ async def test_other_statuses_may_refuse(clock: Clock) -> None:
     assert clock.sleeps == [3.0]
 
 
-async def test_asked_not_to_learn_it_does_not(clock: Clock) -> None:
+async def test_asked_to_ignore_headers_it_does(clock: Clock) -> None:
     """It keeps its own pace only."""
-    transport = layer(Scripted(told_to_wait(30), 200), clock, learn=False)
+    transport = layer(Scripted(told_to_wait(30), 200), clock, respect_headers=False)
     assert [await ask(transport) for _ in range(2)] == [429, 200]
     assert clock.sleeps == []
 
@@ -293,7 +293,7 @@ async def test_whoever_cannot_wait_so_long_is_refused_at_once(events: Events) ->
     assert answers[0] == 429
     refused = [answer for answer in answers if isinstance(answer, RateLimitError)]
     assert [error.retry_after for error in refused] == [3600.0] * 2
-    assert [event.seconds for event in events if isinstance(event, OriginHeldBack)] == [10, 3600]
+    assert [event.seconds for event in events if isinstance(event, OriginThrottled)] == [10, 3600]
     assert len(inner.requests) == 2
 
 
@@ -308,7 +308,7 @@ async def test_a_day_is_the_longest_that_is_heeded(
     error = await ask(transport)
     assert isinstance(error, RateLimitError)
     assert error.retry_after == 86_400.0
-    assert events[0] == OriginHeldBack("api.test", 86_400.0, "Retry-After")
+    assert events[0] == OriginThrottled("api.test", 86_400.0, "Retry-After")
     assert clock.sleeps == []
     clock.advance(86_400.0)
     assert await ask(transport) == 200
@@ -330,7 +330,7 @@ async def test_a_hold_back_that_grows_is_told_again(clock: Clock, events: Events
         await settle()
         go.set()
 
-    assert [event.seconds for event in events if isinstance(event, OriginHeldBack)] == [5, 9]
+    assert [event.seconds for event in events if isinstance(event, OriginThrottled)] == [5, 9]
     assert await ask(transport) == 200
     assert clock.sleeps == [9]
 
@@ -617,9 +617,12 @@ async def test_by_default_it_waits_in_earnest() -> None:
 def test_its_repr_tells_the_pace_and_no_secret() -> None:
     """As every layer's does: the inner one first."""
     inner = httpx.AsyncHTTPTransport()
-    paced = RateLimitTransport(inner, 10, per=2.0, burst=5, learn=False)
+    paced = RateLimitTransport(inner, 10, per=2.0, burst=5, respect_headers=False)
     assert repr(paced) == f"RateLimitTransport({inner!r}, 10 in 2 s, burst of 5)"
-    assert repr(RateLimitTransport(inner)) == f"RateLimitTransport({inner!r}, no pace, learning)"
+    assert (
+        repr(RateLimitTransport(inner))
+        == f"RateLimitTransport({inner!r}, no pace, respecting headers)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -629,10 +632,10 @@ def test_its_repr_tells_the_pace_and_no_secret() -> None:
         ({"rate": "10/s"}, TypeError, "rate must be a number"),
         ({"per": 0}, ValueError, "per must be"),
         ({"burst": 0}, ValueError, "burst must be at least 1"),
-        ({"refuse": "yes"}, TypeError, "refuse must be a bool"),
+        ({"wait": "yes"}, TypeError, "wait must be a bool"),
         ({"max_wait": -1}, ValueError, "max_wait must be a number of at least 0"),
         ({"max_wait": math.nan}, ValueError, "max_wait must be a number"),
-        ({"learn": None}, TypeError, "learn must be a bool"),
+        ({"respect_headers": None}, TypeError, "respect_headers must be a bool"),
         ({"statuses": {42}}, ValueError, "statuses must be HTTP statuses"),
         ({"statuses": "429"}, TypeError, "statuses must be a collection"),
         ({"key": "host"}, TypeError, "key must be a function"),

@@ -169,17 +169,17 @@ async def test_a_policy_knows_the_failure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ended", "reason"), [(httpx.Response(503), "503"), (refused(), "ConnectError")]
+    ("ended", "failure"), [(httpx.Response(503), "503"), (refused(), "ConnectError")]
 )
-def test_events_say_what_happened(ended: httpx.Response | Exception, reason: str) -> None:
-    """Service, method, path, numbers and reason; no userinfo and no query."""
+def test_events_say_what_happened(ended: httpx.Response | Exception, failure: str) -> None:
+    """Service, method, path, numbers and failure; no userinfo and no query."""
     request = request_of("PUT", extensions={"walltrack.service": "things"})
     call = call_of(ended, request, RetryPolicy(7))
     assert call.scheduled(Wait(delay=5.0, backoff=1.0)) == RetryScheduled(
-        "things", "PUT", "/things", 1, 7, 5.0, reason
+        "things", "PUT", "/things", 1, 7, 5.0, failure
     )
     assert call.stopped(StopReason.CIRCUIT_OPEN) == RetryStopped(
-        "things", "PUT", "/things", 1, 7, reason, StopReason.CIRCUIT_OPEN
+        "things", "PUT", "/things", 1, 7, failure, StopReason.CIRCUIT_OPEN
     )
 
 

@@ -66,7 +66,7 @@ class Told:
     attempts: int = 0
     sleeps: list[float] = field(default_factory=list)
     end: int | str = ""
-    because: str = ""
+    stop_reason: str = ""
 
 
 class Model:
@@ -87,8 +87,8 @@ class Model:
                 if isinstance(came.what, int):
                     self.purse = min(self.purse + 0.5, self.rules.purse)
                 return told
-            told.because = self._why_not(planned, came, told.attempts, body_gone=body_gone)
-            if told.because:
+            told.stop_reason = self._why_not(planned, came, told.attempts, body_gone=body_gone)
+            if told.stop_reason:
                 return told
             self.purse -= 1
             doubled = self.rules.base * 2 ** (told.attempts - 1)
@@ -173,8 +173,8 @@ class Real:
             event.name for event in stopped
         ]
         assert self.clock.sleeps == [wait for wait in waits if wait]
-        because = "".join(str(getattr(event, "because", "")) for event in stopped)
-        return Told(len(self.inner.requests), waits, end, because)
+        stop_reason = "".join(str(getattr(event, "stop_reason", "")) for event in stopped)
+        return Told(len(self.inner.requests), waits, end, stop_reason)
 
 
 async def _once() -> AsyncIterator[bytes]:
@@ -242,10 +242,10 @@ def test_a_call_ends_as_the_documentation_says() -> None:
             for planned in calls:
                 expected = model.call(planned)
                 if rules.max_retries == 0:  # nobody expected a retry, so nobody is told of none
-                    expected.because = ""
+                    expected.stop_reason = ""
                 assert await real.call(planned) == expected
                 assert real.budget.balance == pytest.approx(model.purse)
-                reasons.add(expected.because)
+                reasons.add(expected.stop_reason)
 
         anyio.run(run)
 

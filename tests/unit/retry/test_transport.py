@@ -834,7 +834,7 @@ async def test_a_body_that_can_be_read_once_is_sent_once(
     assert len(inner.requests) == 1
     [event] = events
     assert isinstance(event, RetryStopped)
-    assert event.because is StopReason.BODY_CANNOT_REPLAY
+    assert event.stop_reason is StopReason.BODY_CANNOT_REPLAY
 
 
 @asynchronous
@@ -881,7 +881,7 @@ async def test_a_small_body_that_breaks_off_is_asked_for_again(
     assert (broken.closes, whole.closes) == (1, 1)
     last = events[-1]
     assert isinstance(last, RetryScheduled)
-    assert last.reason == error.__name__
+    assert last.failure == error.__name__
 
 
 @asynchronous
@@ -1320,7 +1320,7 @@ async def test_a_call_that_fails_after_the_closing_is_not_retried(
     assert len(inner.requests) == 1
     (stopped,) = events
     assert isinstance(stopped, RetryStopped)
-    assert stopped.because is StopReason.TRANSPORT_CLOSED
+    assert stopped.stop_reason is StopReason.TRANSPORT_CLOSED
 
 
 @asynchronous
@@ -1331,7 +1331,7 @@ async def test_a_number_of_seconds_is_a_deadline(clock: Clock, make: Make, event
     assert response.status_code == 503
     assert clock.sleeps == [1.0, 2.0]
     assert isinstance(events[-1], RetryStopped)
-    assert events[-1].because is StopReason.DEADLINE_TOO_CLOSE
+    assert events[-1].stop_reason is StopReason.DEADLINE_TOO_CLOSE
 
 
 @asynchronous
@@ -1551,4 +1551,4 @@ async def test_a_retry_that_the_caller_will_not_wait_for_is_not_begun(events: Ev
     assert response.status_code == 503
     (stopped,) = events
     assert isinstance(stopped, RetryStopped)
-    assert stopped.because is StopReason.DEADLINE_TOO_CLOSE
+    assert stopped.stop_reason is StopReason.DEADLINE_TOO_CLOSE

@@ -294,7 +294,7 @@ async def test_clients_can_share_a_breaker(make: Make) -> None:
 @asynchronous
 async def test_a_policy_can_be_given(make: Make, clock: Clock) -> None:
     """For the client as a whole, and for one call."""
-    client = make(503, policy=RetryPolicy(max_retries=1))
+    client = make(503, retry=RetryPolicy(max_retries=1))
     assert (await failure_of(client)).attempts == 2
     assert (await failure_of(client, extensions={"walltrack.retry": False})).attempts == 1
     assert clock.sleeps == [1.0]
@@ -731,7 +731,7 @@ async def test_closing_what_was_never_opened_is_fine(make: Make) -> None:
 @asynchronous
 async def test_a_request_after_closing_opens_anew(make: Make) -> None:
     """And the breaker still knows what happened before."""
-    client = make(500, 200, 500, 200, policy=RetryPolicy(max_retries=0))
+    client = make(500, 200, 500, 200, retry=RetryPolicy(max_retries=0))
     await failure_of(client)
     await client.close()
     assert client.circuit_breaker.failure_count == 1
@@ -906,8 +906,8 @@ def test_the_module_hands_on_the_breaker() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "error"),
     [
-        ("policy", False, TypeError),
-        ("policy", 5, TypeError),
+        ("retry", False, TypeError),
+        ("retry", 5, TypeError),
         ("breaker", 5, TypeError),
         ("budget", 0, TypeError),
         ("sleep", 5, TypeError),

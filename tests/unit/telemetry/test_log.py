@@ -14,7 +14,7 @@ from walltrack.core.events import (
     CircuitHalfOpened,
     CircuitOpened,
     Event,
-    OriginHeldBack,
+    OriginThrottled,
     RejectReason,
     RequestHedged,
     RequestRejected,
@@ -38,7 +38,7 @@ ENTRIES: list[tuple[Event, dict[str, Any]]] = [
             "attempt": 1,
             "max_retries": 3,
             "delay": 1.5,
-            "reason": "ReadTimeout",
+            "failure": "ReadTimeout",
         },
     ),
     (
@@ -51,8 +51,8 @@ ENTRIES: list[tuple[Event, dict[str, Any]]] = [
             "path": "/a",
             "attempt": 4,
             "max_retries": 3,
-            "reason": "503",
-            "because": "retries_exhausted",
+            "failure": "503",
+            "stop_reason": "retries_exhausted",
         },
     ),
     (
@@ -63,7 +63,7 @@ ENTRIES: list[tuple[Event, dict[str, Any]]] = [
             "service": "api.test",
             "method": "GET",
             "path": "/a",
-            "because": "queue_full",
+            "reason": "queue_full",
         },
     ),
     (
@@ -78,9 +78,9 @@ ENTRIES: list[tuple[Event, dict[str, Any]]] = [
         },
     ),
     (
-        OriginHeldBack("api.test", 30.0, "Retry-After"),
+        OriginThrottled("api.test", 30.0, "Retry-After"),
         {
-            "event": "origin_held_back",
+            "event": "origin_throttled",
             "log_level": "warning",
             "service": "api.test",
             "seconds": 30.0,
@@ -216,12 +216,12 @@ def test_without_a_configuration_an_event_is_a_record_of_the_standard_library(
 
 def test_the_line_is_the_name_and_the_fields(caplog: pytest.LogCaptureFixture) -> None:
     """A person can read it, and logfmt parsers can, too."""
-    log_event(OriginHeldBack("api.test", 30.0, "Retry-After"))
+    log_event(OriginThrottled("api.test", 30.0, "Retry-After"))
     log_event(RequestRejected("api.test", "GET", "/a b", RejectReason.QUEUE_FULL))
 
     assert caplog.messages == [
-        "origin_held_back service=api.test seconds=30.0 reason=Retry-After",
-        'request_rejected service=api.test method=GET path="/a b" because=queue_full',
+        "origin_throttled service=api.test seconds=30.0 reason=Retry-After",
+        'request_rejected service=api.test method=GET path="/a b" reason=queue_full',
     ]
 
 

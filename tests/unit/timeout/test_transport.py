@@ -793,7 +793,7 @@ async def test_no_call_sleeps_towards_a_circuit_that_is_open_beneath_a_limit(
     with suppress(httpx.ReadError):
         await transport.handle_async_request(get())
     (stopped,) = events
-    assert stopped.because is StopReason.CIRCUIT_OPEN  # type: ignore[union-attr]
+    assert stopped.stop_reason is StopReason.CIRCUIT_OPEN  # type: ignore[union-attr]
     assert clock.sleeps == []
 
 
@@ -813,7 +813,7 @@ async def test_a_retry_that_cannot_be_made_in_time_is_not_begun(
     assert response.extensions["walltrack.attempts"] == 2
     assert clock.sleeps == [1]  # two seconds are left by then, as long as the next wait
     assert events.names == ["retry_scheduled", "retry_stopped"]
-    assert events[-1].because is StopReason.DEADLINE_TOO_CLOSE  # type: ignore[union-attr]
+    assert events[-1].stop_reason is StopReason.DEADLINE_TOO_CLOSE  # type: ignore[union-attr]
 
 
 async def test_an_exception_that_comes_last_comes_back_before_the_deadline(
