@@ -171,6 +171,13 @@ class Circuit:
         """
         if ticket < self._generation:  # begun before the state changed: says nothing of now
             return ()
+        try:
+            return self._settle(ticket, verdict)
+        except BaseException:  # of a clock or a source of randomness
+            self._recover(ticket)
+            raise
+
+    def _settle(self, ticket: int, verdict: Verdict) -> tuple[CircuitState, ...]:
         probation = self._probation
         if probation is None:
             return self._count(ticket, verdict)
@@ -216,6 +223,18 @@ class Circuit:
         self._shut(probation.shut_until())
         return ()
 
+    def _recover(self, ticket: int) -> None:
+        probation = self._probation
+        if probation is None:
+            return
+        if ticket in probation:
+            probation.give_back(ticket)
+        if probation.is_failed():  # it could not be opened again: let the next request find out
+            self._probation, self._state = None, _OPEN
+            self._shut(-math.inf)
+        else:
+            self._shut(probation.shut_until())
+
     # How the state changes
 
     def _close(self) -> tuple[CircuitState, ...]:
@@ -230,12 +249,13 @@ class Circuit:
         return () if was is _CLOSED else (_CLOSED,)
 
     def _open(self, failures: int) -> tuple[CircuitState, ...]:
+        until = self._clock() + self._cooldown.begin()
         self._state = _OPEN
         self._failures = failures
         self._probation = None
         if self._tally is not None:
             self._tally.clear()
-        self._shut(self._clock() + self._cooldown.begin())
+        self._shut(until)
         self.disown_results_in_flight()
         self._tell_ledger()
         return (_OPEN,)

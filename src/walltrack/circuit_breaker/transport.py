@@ -160,33 +160,37 @@ class CircuitBreakerTransport(WrappingTransport):
         try:
             response = await self._inner.handle_async_request(request)
         except BaseException as error:
-            self._settle_by_error(request, ticket, error)
+            self._settle_by_error(request, ticket, breaker, error)
             raise
         if response.status_code in self._suspects and (
-            await self._is_failure(request, response, ticket)
+            await self._is_failure(request, response, ticket, breaker)
         ):
-            await guarded(response, self._settle, request, ticket, Verdict.FAILURE)
+            await guarded(response, self._settle, request, ticket, Verdict.FAILURE, breaker)
         elif not response.is_closed:
             if breaker is not None:
                 await guarded(response, breaker.answered, ticket)
             body: Any = response.stream  # typed for clients of both kinds; this is the one
             if isinstance(body, WatchedBody):
-                body.when_ended(self._body_ended, request, ticket)
+                body.when_ended(self._body_ended, request, ticket, breaker)
             else:
-                response.stream = WatchedBody(body, self._body_ended, request, ticket)
+                response.stream = WatchedBody(body, self._body_ended, request, ticket, breaker)
         elif breaker is not None or ledger.epoch != ticket:
             await guarded(response, self._settle, request, ticket, Verdict.SUCCESS, breaker)
         return response
 
     async def _is_failure(
-        self, request: httpx.Request, response: httpx.Response, ticket: int
+        self,
+        request: httpx.Request,
+        response: httpx.Response,
+        ticket: int,
+        breaker: CircuitBreaker | None,
     ) -> bool:
         if self._classifier is None:
             return True
         try:
             said = (await classified(self._classifier, request, response)).failure
         except BaseException as error:  # its body broke off
-            self._settle_by_error(request, ticket, error)
+            self._settle_by_error(request, ticket, breaker, error)
             raise
         return response.status_code in self._statuses if said is None else said
 
@@ -208,39 +212,61 @@ class CircuitBreakerTransport(WrappingTransport):
                 raise
         return admission.ticket
 
-    def _body_ended(self, request: httpx.Request, ticket: int, error: BaseException | None) -> None:
+    def _body_ended(
+        self,
+        request: httpx.Request,
+        ticket: int,
+        breaker: CircuitBreaker | None,
+        error: BaseException | None,
+    ) -> None:
         if error is not None:
-            self._settle_by_error(request, ticket, error)
+            self._settle_by_error(request, ticket, breaker, error)
         elif self._ledger.alert:
-            self._settle(request, ticket, Verdict.SUCCESS)
+            self._settle(request, ticket, Verdict.SUCCESS, breaker)
 
-    def _settle_by_error(self, request: httpx.Request, ticket: int, error: BaseException) -> None:
+    def _settle_by_error(
+        self,
+        request: httpx.Request,
+        ticket: int,
+        breaker: CircuitBreaker | None,
+        error: BaseException,
+    ) -> None:
         verdict = verdict_on(error, failures=self._exceptions)
         if self._classifier is not None and is_of_service(error):
             said = classified_error(self._classifier, request, error).failure
             if said is not None:
                 verdict = Verdict.FAILURE if said else Verdict.NONE
-        self._settle(request, ticket, verdict)
+        self._settle(request, ticket, verdict, breaker)
 
     def _settle(
         self,
         request: httpx.Request,
         ticket: int,
         verdict: Verdict,
-        seen: CircuitBreaker | None = None,
+        seen: CircuitBreaker | None,
     ) -> None:
-        if verdict is Verdict.FAILURE:
-            breaker = self._obtain(request)
-        elif self._sees_all and seen is not None:
-            breaker = seen  # one that was forgotten meanwhile takes the success with it
-        elif self._ledger.alert and (known := self._find(request)) is not None:
-            breaker = known
-        else:
+        """Settle a request with its breaker, which `seen` was when it was let through."""
+        try:
+            breaker = self._to_settle_with(request, verdict, seen)
+        except BaseException:  # of the caller's key
+            if seen is not None:
+                seen.settle(ticket, Verdict.NONE)
+            raise
+        if breaker is None:
             return
         if verdict is not Verdict.SUCCESS:
             request.extensions[GATE] = breaker
         for state in breaker.settle(ticket, verdict):
             self._tell(request, breaker, state)
+
+    def _to_settle_with(
+        self, request: httpx.Request, verdict: Verdict, seen: CircuitBreaker | None
+    ) -> CircuitBreaker | None:
+        if verdict is Verdict.FAILURE:
+            return self._obtain(request)
+        if self._sees_all and seen is not None:
+            return seen  # one that was evicted meanwhile takes the success with it
+        return self._find(request) if self._ledger.alert else None
 
     def _tell(self, request: httpx.Request, breaker: CircuitBreaker, state: CircuitState) -> None:
         if self._listener is not None:

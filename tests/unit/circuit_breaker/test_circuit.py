@@ -4,6 +4,8 @@ The rest of its states stands in test_circuit_breaker.py, and all of them in the
 """
 
 import math
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -371,3 +373,72 @@ def test_a_lapsed_stream_that_breaks_off_before_it_closes_is_a_bad_probe(clock: 
     clock.advance(COOLDOWN)
 
     assert breaker.settle(stream, FAILURE) == (OPEN,)
+
+
+# Clocks and sources of randomness that raise
+
+
+class Broken:
+    """A clock, or a source of randomness, that raises while it is told to."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.raises = False
+
+    def __call__(self) -> float:
+        if self.raises:
+            raise ZeroDivisionError
+        return self.clock()
+
+    def uniform(self, a: float, b: float, /) -> float:
+        del b
+        self()
+        return a
+
+
+@pytest.mark.parametrize("part", ["clock", "wall_clock", "rng"])
+@pytest.mark.parametrize("verdict", [SUCCESS, FAILURE, NONE])
+@pytest.mark.parametrize(("probes", "rate"), [(1, 1.0), (3, 0.5)])
+def test_a_probe_whose_settling_raises_holds_no_place(
+    clock: Clock, part: str, verdict: Verdict, probes: int, rate: float
+) -> None:
+    """Its place is free, or the next request is a probe: the breaker finds its way back at once."""
+    broken = Broken(clock)
+    options: dict[str, Any] = {part: broken}
+    breaker = CircuitBreaker(
+        1,
+        cooldown=Backoff(base=COOLDOWN, cap=COOLDOWN, jitter="equal"),
+        probes=probes,
+        probe_success_rate=rate,
+        **{"clock": clock, **options},
+    )
+    breaker.record_failure()
+    clock.advance(COOLDOWN)
+    tickets = [admit(breaker) for _ in range(probes)]
+
+    broken.raises = True
+    for ticket in tickets:
+        with suppress(ZeroDivisionError):
+            breaker.settle(ticket, verdict)
+    broken.raises = False
+
+    clock.advance(COOLDOWN)
+    assert breaker.can_execute()
+    for _ in range(probes):
+        breaker.settle(admit(breaker), SUCCESS)
+    assert breaker.state is CLOSED
+
+
+def test_a_breaker_that_cannot_open_stays_as_it_was(clock: Clock) -> None:
+    """The failure that could not be dated is lost; the next one opens it."""
+    broken = Broken(clock)
+    breaker = CircuitBreaker(2, clock=broken)
+    breaker.record_failure()
+    ticket = admit(breaker)
+    broken.raises = True
+    with pytest.raises(ZeroDivisionError):
+        breaker.settle(ticket, FAILURE)
+    broken.raises = False
+    assert breaker.state is CLOSED
+    breaker.settle(ticket, FAILURE)
+    assert breaker.state is OPEN
