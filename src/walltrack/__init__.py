@@ -51,11 +51,12 @@ if TYPE_CHECKING:
     from walltrack.stack import resilient_transport
     from walltrack.telemetry.log import log_event
     from walltrack.telemetry.redaction import redact_httpx_logs
+    from walltrack.timeout.limits import AttemptTimeout
     from walltrack.timeout.transport import TimeoutTransport
 
 __all__ = [
-    "DEFAULT_RETRY_STATUSES",
     "AdaptiveLimit",
+    "AttemptTimeout",
     "Backoff",
     "BaseAPIClient",
     "CircuitBreaker",
@@ -69,6 +70,7 @@ __all__ = [
     "ConcurrencyLimitError",
     "ConcurrencyLimitTransport",
     "CountWindow",
+    "DEFAULT_RETRY_STATUSES",
     "Delivery",
     "Event",
     "ExternalServiceError",
@@ -108,6 +110,7 @@ if not TYPE_CHECKING:  # pragma: no branch
     # Nobody uses all of it: what a program does not ask for, it does not wait for.
     _HOMES = {
         "AdaptiveLimit": "walltrack.concurrency_limit.adaptive",
+        "AttemptTimeout": "walltrack.timeout.limits",
         "Backoff": "walltrack.core.backoff",
         "BaseAPIClient": "walltrack.services.base",
         "CircuitBreaker": "walltrack.circuit_breaker.breaker",

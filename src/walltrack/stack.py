@@ -25,7 +25,9 @@ from walltrack.retry.policy import RetryPolicy
 from walltrack.retry.transport import RetryTransport
 from walltrack.telemetry.emit import classifier_of
 from walltrack.telemetry.log import log_event
-from walltrack.timeout.transport import TimeoutTransport, Timer
+from walltrack.timeout.body import Timer
+from walltrack.timeout.limits import AttemptTimeout
+from walltrack.timeout.transport import TimeoutTransport
 
 Limit: TypeAlias = int | Literal["adaptive"] | AdaptiveLimit
 Transport: TypeAlias = httpx.AsyncBaseTransport
@@ -44,7 +46,7 @@ def resilient_transport(
     rate_limit: float | Layer | None = None,
     concurrency_limit: Limit | Layer | None = None,
     breaker: CircuitBreaker | Layer | None = CircuitBreakerTransport,
-    attempt_timeout: float | Layer | None = None,
+    attempt_timeout: float | AttemptTimeout | Layer | None = None,
     classify: Classify | Sequence[Classify] | Classifier | None = None,
     listener: Listener | None = log_event,
     clock: Callable[[], float] = time.monotonic,
@@ -92,7 +94,8 @@ def resilient_transport(
         concurrency_limit: How many requests each origin gets at a time, or "adaptive", or an
             `AdaptiveLimit`. Default: no limit.
         breaker: The circuit breaker for all requests. Default: one for each origin.
-        attempt_timeout: Seconds for one attempt, its body included. Default: no limit.
+        attempt_timeout: Seconds for one attempt, its body included; or an `AttemptTimeout` with
+            limits until the headers and between two chunks. Default: no limit.
         classify: Says to all layers what the outcomes of one API mean, where that differs from the
             default; of several functions the first one that says something wins. See
             `walltrack.dialects`.
@@ -142,10 +145,18 @@ class _Standard:
     sleep: Callable[[float], Awaitable[None]]
     timer: Timer
 
-    def attempt_timeout(self, inner: Transport, seconds: float) -> Transport:
-        validation.positive("attempt_timeout", seconds)
+    def attempt_timeout(self, inner: Transport, limits: float | AttemptTimeout) -> Transport:
+        if not isinstance(limits, AttemptTimeout):
+            validation.positive("attempt_timeout", limits)
+            limits = AttemptTimeout(total=limits)
         return TimeoutTransport(
-            inner, seconds, name="attempt timeout", clock=self.clock, timer=self.timer
+            inner,
+            limits.total,
+            headers=limits.headers,
+            idle=limits.idle,
+            name="attempt timeout",
+            clock=self.clock,
+            timer=self.timer,
         )
 
     def breakers(self, inner: Transport) -> Transport:

@@ -428,3 +428,31 @@ async def test_a_body_that_stops_in_the_middle_is_asked_for_again(
     assert response.content == b"wholebody"
     assert response.extensions["walltrack.attempts"] == 2
     assert len(server.seen) == 2
+
+
+# To the headers, and between chunks
+
+
+async def test_a_healthy_stream_outlasts_the_limits_on_its_parts(
+    family: ModuleType, server: FaultServer
+) -> None:
+    """Ten chunks, each in time: together they take longer than either limit."""
+    server.will(drip(every=0.01, times=10))
+    transport = TimeoutTransport(pool(family=family), headers=0.05, idle=0.05)
+    async with family.AsyncClient(transport=transport, timeout=5) as client:
+        assert (await client.get(server.url)).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{"content-length": "9"}, {"transfer-encoding": "chunked"}])
+async def test_a_stream_that_stalls_is_left_and_retried(
+    family: ModuleType, server: FaultServer, headers: dict[str, str]
+) -> None:
+    """No byte of it was delivered, so that the attempt is made again like after any timeout."""
+    server.will(falls_silent(**{name.replace("-", "_"): v for name, v in headers.items()}))
+    limited = TimeoutTransport(pool(family=family), headers=5, idle=0.05)
+    policy = RetryPolicy(backoff=Backoff(base=0.0))
+    transport = RetryTransport(limited, policy=policy, body="whole", listener=None)
+    async with family.AsyncClient(transport=transport, timeout=5) as client:
+        response = await client.get(server.url)
+    assert response.content == b"ok"
+    assert response.extensions["walltrack.attempts"] == 2

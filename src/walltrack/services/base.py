@@ -28,6 +28,7 @@ from walltrack.services.defaults import breaker_by, policy_by
 from walltrack.services.requests import BodyOptions, RequestBuilder, RequestOptions, sending
 from walltrack.stack import Layer, Limit, resilient_transport
 from walltrack.telemetry.log import log_event
+from walltrack.timeout.limits import AttemptTimeout
 
 __all__ = ["BaseAPIClient", "BodyOptions", "CircuitBreaker", "CircuitState", "RequestOptions"]
 
@@ -91,7 +92,7 @@ class BaseAPIClient:
         breaker: CircuitBreaker | None = None,
         budget: RetryBudget | None = None,
         deadline: float | Layer | None = None,
-        attempt_timeout: float | Layer | None = None,
+        attempt_timeout: float | AttemptTimeout | Layer | None = None,
         rate_limit: float | Layer | None = None,
         concurrency_limit: Limit | Layer | None = None,
         max_response_bytes: int = MAX_RESPONSE_BYTES,

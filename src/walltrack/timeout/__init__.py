@@ -1,4 +1,5 @@
-"""Limit the total time that a request may take, on the wall clock.
+"""Limit the time that a request may take: in all, to its headers, between two chunks.
 
-`deadline` computes the remaining time; `transport` cancels what takes longer.
+`limits` decides which limit strikes first, `deadline` computes what is left of one; `transport`
+cancels what takes longer, and `body` reads a response within its limits.
 """

@@ -1036,7 +1036,8 @@ def test_a_limit_that_is_none_is_refused(seconds: float) -> None:
     [
         ({"seconds": "5"}, "seconds must be a number"),
         ({"seconds": True}, "seconds must be a number"),
-        ({"seconds": None}, "seconds must be a number"),
+        ({"headers": "5"}, "headers must be a number"),
+        ({"idle": True}, "idle must be a number"),
         ({"name": None}, "name must be a str"),
         ({"clock": 5}, "clock must be a function"),
         ({"timer": 5}, "timer must be a function"),
@@ -1052,8 +1053,8 @@ def test_it_tells_what_it_is() -> None:
     """What is inside, how long it may take, and what the limit is called."""
     inner = TimeoutTransport(None, 2.5, name="attempt timeout")
     assert repr(TimeoutTransport(inner, 10)) == (
-        "TimeoutTransport(TimeoutTransport(AsyncHTTPTransport(), 2.5, name='attempt timeout'),"
-        " 10, name='timeout')"
+        "TimeoutTransport(TimeoutTransport(AsyncHTTPTransport(), seconds=2.5, "
+        "name='attempt timeout'), seconds=10, name='timeout')"
     )
 
 

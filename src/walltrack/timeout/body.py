@@ -1,0 +1,93 @@
+"""A response body whose reading is limited.
+
+Awaits: chunks are read here, each within its limit.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Self
+
+import anyio
+import httpx
+
+from walltrack.core import family
+from walltrack.core.exceptions import TimeLimitExceededError
+from walltrack.core.extensions import DELIVERY, GATE
+from walltrack.core.naming import service_of
+from walltrack.http.cancellation import OwnCancellation
+from walltrack.http.watched_body import WatchedBody
+from walltrack.timeout.deadline import TimeLimit
+from walltrack.timeout.limits import IDLE
+
+Timer = Callable[[float], anyio.CancelScope]
+
+
+class LimitedBody(family.AsyncByteStream):
+    """End the reading of a body when a limit strikes.
+
+    Args:
+        body: The body.
+        total: When it must have come to its end.
+        idle: Seconds between two chunks; None: no limit.
+        timer: Opens a scope that is cancelled after the given seconds.
+        below: The request that the layers inside were given.
+        request: The request as it came.
+    """
+
+    def __init__(
+        self,
+        body: WatchedBody,
+        total: TimeLimit,
+        idle: float | None,
+        *,
+        timer: Timer,
+        below: httpx.Request,
+        request: httpx.Request,
+    ) -> None:
+        self._body = body
+        self._total = total
+        self._idle = math.inf if idle is None else idle
+        self._timer = timer
+        self._below = below
+        self._request = request
+
+    def __aiter__(self) -> Self:
+        # Not a generator: a scope must not stay open while the reader has a chunk.
+        aiter(self._body)
+        return self
+
+    async def __anext__(self) -> bytes:
+        left = self._total.own_remaining()
+        own = OwnCancellation()
+        try:
+            if left > 0.0:
+                with self._timer(min(left, self._idle)) as scope:
+                    try:
+                        return await self._body.__anext__()
+                    except BaseException as error:
+                        if not own.explains(error, scope):
+                            raise
+                await own.check()
+        except Exception:  # the end of the body is one, too
+            hand_up(self._below, self._request)
+            raise
+        await self._body.abandon()
+        if left <= self._idle:
+            raise exceeded(self._request, self._total.seconds, self._total.name)
+        raise exceeded(self._request, self._idle, IDLE)
+
+    async def aclose(self) -> None:
+        """Close the body, however long that takes."""
+        await self._body.aclose()
+
+
+def exceeded(request: httpx.Request, seconds: float, name: str) -> TimeLimitExceededError:
+    """Return the error for a request that took longer than `seconds`."""
+    return TimeLimitExceededError(service_of(request), seconds, name, request=request)
+
+
+def hand_up(below: httpx.Request, request: httpx.Request) -> None:
+    """Let the layers outside see what those inside left for them."""
+    for key in (GATE, DELIVERY):
+        if key in below.extensions:
+            request.extensions[key] = below.extensions[key]
