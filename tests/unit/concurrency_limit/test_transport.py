@@ -850,6 +850,32 @@ async def test_each_origin_can_have_a_limit_of_its_own() -> None:
     await transport.handle_async_request(get("https://one.test/b"))
 
 
+async def test_two_keys_on_one_origin_have_a_limit_each() -> None:
+    """A key may split what goes to one origin: a slow kind of request keeps no other waiting."""
+    transport = layer(
+        lambda _: streamed(b"body"), max_queue=0, key=lambda request: request.url.path
+    )
+    held = await transport.handle_async_request(get("https://one.test/slow"))
+    with pytest.raises(ConcurrencyLimitError):
+        await transport.handle_async_request(get("https://one.test/slow"))
+    await transport.handle_async_request(get("https://one.test/quick"))
+    await held.aclose()
+    await transport.handle_async_request(get("https://one.test/slow"))
+
+
+async def test_two_origins_with_one_key_share_a_limit() -> None:
+    """A key may join origins: one server behind two names works on one limit of requests."""
+    transport = layer(
+        lambda _: streamed(b"body"), max_queue=0, key=lambda request: request.headers["tenant"]
+    )
+    held = await transport.handle_async_request(get("https://one.test/", headers={"tenant": "a"}))
+    with pytest.raises(ConcurrencyLimitError):
+        await transport.handle_async_request(get("https://two.test/", headers={"tenant": "a"}))
+    await transport.handle_async_request(get("https://one.test/", headers={"tenant": "b"}))
+    await held.aclose()
+    await transport.handle_async_request(get("https://two.test/", headers={"tenant": "a"}))
+
+
 async def test_keys_are_forgotten_when_nothing_of_theirs_is_under_way() -> None:
     """A permit that is held is never given twice, however many other keys there are."""
     transport = layer(lambda _: streamed(b"body"), max_queue=0, key=origin_of, max_keys=2)

@@ -587,6 +587,29 @@ async def test_origins_at_rest_are_forgotten(clock: Clock) -> None:
     assert clock.sleeps == [30.0]
 
 
+@pytest.mark.parametrize("rate", [1.0, None])
+async def test_a_crawler_of_many_origins_keeps_no_more_of_them_than_the_bound(
+    clock: Clock, rate: float | None
+) -> None:
+    """Origins whose tokens are back, and whose hold-backs are over, make room for new ones."""
+    answers = iter([429, 200, 200] * 1_000)
+
+    def crawled(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(next(answers), headers={"Retry-After": "2"})
+
+    transport = layer(
+        Scripted(crawled), clock, rate, key=lambda request: request.method, max_keys=500
+    )
+    kept = vars(transport)["_lines"]
+    most = 0
+    for number in range(3_000):
+        await transport.handle_async_request(httpx.Request(str(number), HERE))
+        clock.advance(0.02)
+        most = max(most, len(kept))
+    assert most == 500
+    assert clock.sleeps == []
+
+
 async def test_the_request_is_handed_on_as_it_is(clock: Clock) -> None:
     """Nothing is added to it, and the response is the inner one's own."""
     response = httpx.Response(200)
