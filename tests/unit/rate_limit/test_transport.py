@@ -1,5 +1,7 @@
 import copy
 import math
+import random
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -573,6 +575,43 @@ async def test_hundreds_go_at_the_rate(clock: Clock) -> None:
     for (_, earlier), (_, later) in zip(went, went[10:], strict=False):
         assert later >= earlier + 0.01 - 1e-9
     assert clock.now - 1000.0 == pytest.approx((len(went) - 10) / 100)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_a_transport_that_is_closed_again_and_again_keeps_its_pace(
+    clock: Clock, seed: int
+) -> None:
+    """Each call is sent at its turn or ended, and the tokens of those that were ended are used."""
+    rng = random.Random(seed)  # noqa: S311 - a race is no secret
+    went: list[float] = []
+    ended: list[Any] = []
+
+    def note(_: httpx.Request) -> httpx.Response:
+        went.append(clock.now)
+        return httpx.Response(200)
+
+    transport = layer(Scripted(note), clock, 100, burst=5, max_wait=math.inf)
+
+    async def one() -> None:
+        for _ in range(rng.randrange(200)):
+            await anyio.lowlevel.checkpoint()
+        ended.append(await ask(transport))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            for _ in range(300):
+                group.start_soon(one)
+            for _ in range(10):
+                for _turn in range(rng.randrange(20)):
+                    await anyio.lowlevel.checkpoint()
+                await transport.aclose()
+    assert {type(answer) for answer in ended} == {int, TransportClosedError}
+    assert ended.count(200) == len(went)
+    for earlier, later in zip(went, went[5:], strict=False):
+        assert later >= earlier + 0.01 - 1e-9
+    busy = [later - earlier for earlier, later in pairwise(went) if later > earlier]
+    assert max(busy) <= 0.02 + 1e-9
+    assert not vars(transport)["_lines"].obtain(origin_of(get(HERE))).waiting
 
 
 async def test_origins_at_rest_are_forgotten(clock: Clock) -> None:
