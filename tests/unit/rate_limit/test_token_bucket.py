@@ -48,6 +48,32 @@ def test_a_token_is_there_a_rounding_error_early() -> None:
     assert bucket.take(NOW + sum([0.1] * 10))
 
 
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99, 0.9999, 0.99999])
+@pytest.mark.parametrize("rate", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize("burst", [1, 3])
+def test_no_token_is_there_before_its_interval_is_over(
+    share: float, rate: float, burst: int
+) -> None:
+    """However little of the interval is missing, the wait for it is what is told."""
+    bucket, interval = TokenBucket(rate=rate, burst=burst), 1 / rate
+    for _ in range(burst):
+        assert bucket.take(NOW)
+    now = NOW + share * interval
+    assert not bucket.take(now)
+    assert bucket.opens_in(now) == pytest.approx((1 - share) * interval, rel=1e-3)
+    assert bucket.take(NOW + interval)
+
+
+@pytest.mark.parametrize("share", [0.9, 0.99, 0.9999])
+def test_a_bucket_is_full_no_earlier_than_its_last_token_is_back(share: float) -> None:
+    """One that was forgotten before would be replaced by a full one, and exceed the rate."""
+    bucket = TokenBucket(rate=1, burst=3)
+    for _ in range(3):
+        assert bucket.take(NOW)
+    assert not bucket.is_full(NOW + 2 + share)
+    assert bucket.is_full(NOW + 3)
+
+
 def test_what_is_taken_early_is_missing_later() -> None:
     """So that no rate exceeds what was set by all the errors together."""
     bucket = TokenBucket(rate=1)

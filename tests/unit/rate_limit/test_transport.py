@@ -1,5 +1,7 @@
 import copy
 import math
+import random
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -575,6 +577,43 @@ async def test_hundreds_go_at_the_rate(clock: Clock) -> None:
     assert clock.now - 1000.0 == pytest.approx((len(went) - 10) / 100)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_a_transport_that_is_closed_again_and_again_keeps_its_pace(
+    clock: Clock, seed: int
+) -> None:
+    """Each call is sent at its turn or ended, and the tokens of those that were ended are used."""
+    rng = random.Random(seed)  # noqa: S311 - a race is no secret
+    went: list[float] = []
+    ended: list[Any] = []
+
+    def note(_: httpx.Request) -> httpx.Response:
+        went.append(clock.now)
+        return httpx.Response(200)
+
+    transport = layer(Scripted(note), clock, 100, burst=5, max_wait=math.inf)
+
+    async def one() -> None:
+        for _ in range(rng.randrange(200)):
+            await anyio.lowlevel.checkpoint()
+        ended.append(await ask(transport))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            for _ in range(300):
+                group.start_soon(one)
+            for _ in range(10):
+                for _turn in range(rng.randrange(20)):
+                    await anyio.lowlevel.checkpoint()
+                await transport.aclose()
+    assert {type(answer) for answer in ended} == {int, TransportClosedError}
+    assert ended.count(200) == len(went)
+    for earlier, later in zip(went, went[5:], strict=False):
+        assert later >= earlier + 0.01 - 1e-9
+    busy = [later - earlier for earlier, later in pairwise(went) if later > earlier]
+    assert max(busy) <= 0.02 + 1e-9
+    assert not vars(transport)["_lines"].obtain(origin_of(get(HERE))).waiting
+
+
 async def test_origins_at_rest_are_forgotten(clock: Clock) -> None:
     """Ten thousand of them take no memory for ever; one that was told to wait is remembered."""
     transport = layer(Scripted(told_to_wait(50), 200), clock, 1, max_keys=3, max_wait=100)
@@ -585,6 +624,29 @@ async def test_origins_at_rest_are_forgotten(clock: Clock) -> None:
     assert clock.sleeps == []
     await ask(transport)
     assert clock.sleeps == [30.0]
+
+
+@pytest.mark.parametrize("rate", [1.0, None])
+async def test_a_crawler_of_many_origins_keeps_no_more_of_them_than_the_bound(
+    clock: Clock, rate: float | None
+) -> None:
+    """Origins whose tokens are back, and whose hold-backs are over, make room for new ones."""
+    answers = iter([429, 200, 200] * 1_000)
+
+    def crawled(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(next(answers), headers={"Retry-After": "2"})
+
+    transport = layer(
+        Scripted(crawled), clock, rate, key=lambda request: request.method, max_keys=500
+    )
+    kept = vars(transport)["_lines"]
+    most = 0
+    for number in range(3_000):
+        await transport.handle_async_request(httpx.Request(str(number), HERE))
+        clock.advance(0.02)
+        most = max(most, len(kept))
+    assert most == 500
+    assert clock.sleeps == []
 
 
 async def test_the_request_is_handed_on_as_it_is(clock: Clock) -> None:
