@@ -1,7 +1,6 @@
 import traceback
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -15,7 +14,6 @@ from tests.support import Body, Clock, Events, IteratorBody, Scripted, Step, wit
 from walltrack import (
     BaseAPIClient,
     CircuitBreakerOpenError,
-    CircuitState,
     ConcurrencyLimitError,
     Delivery,
     ExternalServiceError,
@@ -95,17 +93,6 @@ def broken_body() -> httpx.Response:
 
 
 # Requests
-
-
-@asynchronous
-@pytest.mark.parametrize("verb", VERBS)
-async def test_every_verb_sends_its_method(make: Make, verb: str) -> None:
-    """To the base URL and the path."""
-    inner = Scripted(204)
-    response = await getattr(make(inner=inner), verb)("/a")
-    assert response.status_code == 204
-    [request] = inner.requests
-    assert (request.method, str(request.url)) == (verb.upper(), f"{URL}/a")
 
 
 @asynchronous
@@ -245,39 +232,6 @@ async def test_headers_of_the_client_follow_no_redirect_elsewhere(
 
 
 # Resilience
-
-
-@asynchronous
-async def test_a_failing_request_is_retried(make: Make, clock: Clock) -> None:
-    """With the documented waits, and without a word from the caller."""
-    response = await make(503, httpx.ReadTimeout, 200).get("/a")
-    assert response.status_code == 200
-    assert clock.sleeps == [1.0, 2.0]
-
-
-@asynchronous
-async def test_each_attempt_counts_for_the_breaker(make: Make) -> None:
-    """It stands inside the retry."""
-    client = make(503)
-    await failure_of(client)
-    assert client.circuit_breaker.failure_count == 4
-
-
-@asynchronous
-async def test_an_open_circuit_refuses_at_once(make: Make, clock: Clock) -> None:
-    """By its own exception, which names the service, and without a request."""
-    inner = Scripted(503)
-    client = make(inner=inner, service="things")
-    for _ in range(2):
-        await failure_of(client)
-    assert client.circuit_breaker.state is CircuitState.OPEN
-    waited = len(clock.sleeps)
-    with pytest.raises(CircuitBreakerOpenError) as raised:
-        await client.get("/a")
-    assert raised.value.service == "things"
-    assert 0.0 < raised.value.retry_after <= 30.0
-    assert len(inner.requests) == 5
-    assert len(clock.sleeps) == waited
 
 
 @asynchronous
@@ -430,18 +384,6 @@ async def test_limits_are_heard_of(make: Make, events: Events) -> None:
 
 
 # Failures
-
-
-@asynchronous
-@pytest.mark.parametrize(
-    ("status", "attempts"), [(400, 1), (401, 1), (403, 1), (404, 1), (429, 4), (500, 4), (503, 4)]
-)
-async def test_a_final_error_status_raises(make: Make, status: int, attempts: int) -> None:
-    """With all that is known of it."""
-    error = await failure_of(make(status, service="things"))
-    assert (error.service, error.status_code, error.attempts) == ("things", status, attempts)
-    assert error.delivery is Delivery.ANSWERED
-    assert isinstance(error.__cause__, httpx.HTTPStatusError)
 
 
 @asynchronous
@@ -707,48 +649,6 @@ async def test_first_calls_that_race_share_one_client(
         for _ in range(10):
             group.start_soon(client.get, "/a")
     assert len(made) == 1
-
-
-@asynchronous
-async def test_closing_twice_is_fine(make: Make) -> None:
-    """The transport is closed once."""
-    inner = Scripted(200)
-    client = make(inner=inner)
-    await client.get("/a")
-    await client.close()
-    await client.close()
-    assert inner.closed == 1
-
-
-@asynchronous
-async def test_closing_what_was_never_opened_is_fine(make: Make) -> None:
-    """There is nothing to close, and so nothing is."""
-    inner = Scripted(200)
-    await make(inner=inner).close()
-    assert inner.closed == 0
-
-
-@asynchronous
-async def test_a_request_after_closing_opens_anew(make: Make) -> None:
-    """And the breaker still knows what happened before."""
-    client = make(500, 200, 500, 200, retry=RetryPolicy(max_retries=0))
-    await failure_of(client)
-    await client.close()
-    assert client.circuit_breaker.failure_count == 1
-    assert (await client.get("/a")).status_code == 200
-
-
-@asynchronous
-async def test_leaving_the_context_closes(make: Make) -> None:
-    """Also when an exception leaves it."""
-    inner = Scripted(200)
-    client = make(inner=inner)
-    with suppress(ZeroDivisionError):
-        async with client as entered:
-            assert entered is client
-            await client.get("/a")
-            raise ZeroDivisionError
-    assert inner.closed == 1
 
 
 @asynchronous

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from walltrack.config.settings import Settings, get_settings
+from walltrack import Settings, get_settings
 
-EXAMPLE = Path(__file__).parents[3] / ".env.example"
+EXAMPLE = Path(__file__).parents[2] / ".env.example"
 DEFAULTS = {
     "circuit_breaker_threshold": 5,
     "circuit_breaker_cooldown": 30,
@@ -125,19 +125,32 @@ def test_the_highest_backoff_is_allowed() -> None:
     assert Settings(retry_backoff_base=3600, retry_backoff_cap=3600).retry_backoff_base == 3600
 
 
+@pytest.mark.parametrize("value", [0, -1])
+@pytest.mark.parametrize(
+    "field", ["circuit_breaker_threshold", "circuit_breaker_cooldown", "http_timeout"]
+)
+def test_0_and_minus_1_are_refused(field: str, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an argument and from the environment; the message names the field."""
+    with pytest.raises(ValidationError, match=field):
+        Settings(**{field: value})  # type: ignore[arg-type]  # one of several fields
+    monkeypatch.setenv(field.upper(), str(value))
+    with pytest.raises(ValidationError, match=field):
+        Settings()
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *((field, value) for field in DEFAULTS for value in ("abc", "-1", "nan", "inf", "1,5")),
-        ("circuit_breaker_threshold", "0"),
+        *((field, value) for field in DEFAULTS for value in ("abc", "nan", "inf", "1,5")),
         ("circuit_breaker_threshold", "1.5"),
-        ("circuit_breaker_cooldown", "0"),
         ("circuit_breaker_cooldown", "0.5"),
+        ("retry_max_retries", "-1"),
         ("retry_max_retries", "101"),
         ("retry_max_retries", "2.5"),
+        ("retry_backoff_base", "-1"),
         ("retry_backoff_base", "3600.5"),
+        ("retry_backoff_cap", "-1"),
         ("retry_backoff_cap", "3600.5"),
-        ("http_timeout", "0"),
         ("http_timeout", "3600.5"),
     ],
 )

@@ -1,0 +1,234 @@
+"""What the circuit breaker of a client does, tested as a user would: pytest-asyncio and respx."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import pytest_asyncio
+import respx
+
+from walltrack import BaseAPIClient, CircuitBreakerOpenError, ExternalServiceError, RetryPolicy
+from walltrack.services.base import CircuitBreaker, CircuitState
+from walltrack.testing import VirtualTime
+
+pytestmark = [
+    pytest.mark.asyncio,
+    pytest.mark.respx(base_url="https://api.test", assert_all_called=False),
+]
+
+ONCE = RetryPolicy(max_retries=0)
+
+
+@pytest.fixture
+def route(respx_mock: respx.Router) -> respx.Route:
+    """A service that is down."""
+    return respx_mock.get("/prices/sol").respond(503)
+
+
+@pytest_asyncio.fixture
+async def prices(time: VirtualTime) -> AsyncIterator[BaseAPIClient]:
+    """A client that does not retry, so that each call is one attempt."""
+    breaker = CircuitBreaker(service="prices", clock=time.monotonic)
+    async with BaseAPIClient(
+        "https://api.test", service="prices", retry=ONCE, breaker=breaker
+    ) as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def opened(prices: BaseAPIClient, route: respx.Route) -> CircuitBreaker:
+    """The breaker of that client, after five calls to the service that is down."""
+    await fail(prices, 5)
+    assert route.call_count == 5
+    return prices.circuit_breaker
+
+
+async def fail(client: BaseAPIClient, times: int) -> None:
+    """Make calls that the service fails."""
+    for _ in range(times):
+        with pytest.raises(ExternalServiceError):
+            await client.get("/prices/sol")
+
+
+# CLOSED
+
+
+async def test_the_circuit_is_closed_at_first(prices: BaseAPIClient) -> None:
+    """A new client lets every request through."""
+    assert prices.circuit_breaker.state is CircuitState.CLOSED
+    assert prices.circuit_breaker.failure_count == 0
+
+
+async def test_the_circuit_opens_after_five_failures(
+    prices: BaseAPIClient, route: respx.Route
+) -> None:
+    """Four failures leave it closed; the fifth one opens it."""
+    states = []
+    for _ in range(5):
+        await fail(prices, 1)
+        states.append(prices.circuit_breaker.state)
+
+    assert states == [CircuitState.CLOSED] * 4 + [CircuitState.OPEN]
+    assert route.call_count == 5
+
+
+@pytest.mark.parametrize("outcome", [500, 502, 503, httpx.ConnectError, httpx.ReadTimeout])
+async def test_errors_of_the_service_and_of_the_network_are_failures(
+    prices: BaseAPIClient, respx_mock: respx.Router, outcome: int | type[httpx.TransportError]
+) -> None:
+    """A status of the server's own and a connection that breaks count alike."""
+    answer = httpx.Response(outcome) if isinstance(outcome, int) else outcome
+    respx_mock.get("/prices/sol").mock(side_effect=[answer] * 5)
+
+    await fail(prices, 5)
+
+    assert prices.circuit_breaker.state is CircuitState.OPEN
+
+
+async def test_a_client_error_is_no_failure_of_the_service(
+    prices: BaseAPIClient, route: respx.Route
+) -> None:
+    """A service that answers 404 is well, however often it does."""
+    route.respond(404)
+
+    await fail(prices, 10)
+
+    assert prices.circuit_breaker.state is CircuitState.CLOSED
+    assert prices.circuit_breaker.failure_count == 0
+
+
+async def test_a_success_in_between_starts_the_count_again(
+    prices: BaseAPIClient, route: respx.Route
+) -> None:
+    """Only failures in a row open the circuit."""
+    await fail(prices, 4)
+    route.respond(200)
+    await prices.get("/prices/sol")
+    route.respond(503)
+    await fail(prices, 4)
+
+    assert prices.circuit_breaker.state is CircuitState.CLOSED
+
+
+async def test_each_attempt_of_a_call_counts(
+    client: BaseAPIClient, route: respx.Route, time: VirtualTime
+) -> None:
+    """A call with three retries is four failures; the next one opens the circuit and ends there."""
+    await fail(client, 1)
+    assert client.circuit_breaker.failure_count == 4
+
+    await fail(client, 1)
+    assert client.circuit_breaker.state is CircuitState.OPEN
+    assert route.call_count == 5
+    assert time.slept == [1, 2, 4]
+
+
+# OPEN
+
+
+async def test_an_open_circuit_refuses_without_touching_the_network(
+    opened: CircuitBreaker, prices: BaseAPIClient, route: respx.Route, time: VirtualTime
+) -> None:
+    """The error names the service, and says in how many seconds to try again."""
+    with pytest.raises(CircuitBreakerOpenError) as refused:
+        await prices.get("/prices/sol")
+
+    assert str(refused.value) == (
+        "prices: circuit breaker is open, request not sent; try again in 30.0 s"
+    )
+    assert (refused.value.service, refused.value.retry_after) == ("prices", 30)
+    assert route.call_count == 5
+    assert time.monotonic() == 0
+    assert opened.state is CircuitState.OPEN
+
+
+async def test_an_open_circuit_is_not_retried(
+    opened: CircuitBreaker, route: respx.Route, time: VirtualTime
+) -> None:
+    """A client that retries refuses at once as well; clients may share a circuit breaker."""
+    client = BaseAPIClient("https://api.test", breaker=opened, sleep=time.sleep)
+    with pytest.raises(CircuitBreakerOpenError):
+        await client.get("/prices/sol")
+    await client.close()
+
+    assert route.call_count == 5
+    assert time.slept == []
+
+
+async def test_the_circuit_stays_open_for_30_seconds(
+    opened: CircuitBreaker, prices: BaseAPIClient, time: VirtualTime
+) -> None:
+    """Until the very end of them it refuses."""
+    await time.sleep(29.9)
+
+    assert opened.state is CircuitState.OPEN
+    with pytest.raises(CircuitBreakerOpenError):
+        await prices.get("/prices/sol")
+
+
+# HALF_OPEN
+
+
+async def test_the_circuit_is_half_open_after_30_seconds(
+    opened: CircuitBreaker, time: VirtualTime
+) -> None:
+    """A request would be let through then."""
+    await time.sleep(30)
+
+    assert opened.state is CircuitState.HALF_OPEN
+    assert opened.can_execute()
+
+
+async def test_a_half_open_circuit_lets_one_probe_through(
+    opened: CircuitBreaker, prices: BaseAPIClient, route: respx.Route, time: VirtualTime
+) -> None:
+    """Of ten callers at once one reaches the service; the others are refused meanwhile."""
+
+    async def slow(_: httpx.Request) -> httpx.Response:
+        await time.sleep(2)
+        return httpx.Response(200)
+
+    route.mock(side_effect=slow)
+    await time.sleep(30)
+
+    results = await asyncio.gather(
+        *(prices.get("/prices/sol") for _ in range(10)), return_exceptions=True
+    )
+
+    refused = [result for result in results if isinstance(result, CircuitBreakerOpenError)]
+    answered = [result for result in results if isinstance(result, httpx.Response)]
+    assert (len(answered), len(refused)) == (1, 9)
+    assert route.call_count == 6
+    assert opened.state is CircuitState.CLOSED
+
+
+async def test_a_probe_that_succeeds_closes_the_circuit(
+    opened: CircuitBreaker, prices: BaseAPIClient, route: respx.Route, time: VirtualTime
+) -> None:
+    """Every request goes through again, and the count starts at zero."""
+    await time.sleep(30)
+    route.respond(200)
+
+    await prices.get("/prices/sol")
+
+    assert opened.state is CircuitState.CLOSED
+    assert opened.failure_count == 0
+    await prices.get("/prices/sol")
+
+
+async def test_a_probe_that_fails_opens_the_circuit_again(
+    opened: CircuitBreaker, prices: BaseAPIClient, route: respx.Route, time: VirtualTime
+) -> None:
+    """For another 30 seconds, by this one failure."""
+    await time.sleep(30)
+
+    await fail(prices, 1)
+
+    assert opened.shut_for() == 30
+    await time.sleep(29.9)
+    with pytest.raises(CircuitBreakerOpenError):
+        await prices.get("/prices/sol")
+    assert route.call_count == 6
+    await time.sleep(0.1)
+    assert opened.state is CircuitState.HALF_OPEN
