@@ -9,9 +9,11 @@ with its `backend`s and `bodies`; `oracle` tells what was possible; `measure` ma
 shows the results by `console`. `scenario_file` reads scenarios.
 """
 
+from walltrack.simulation.faults import Fault
+from walltrack.simulation.incident import load_incident
 from walltrack.simulation.report import Report, Run
 from walltrack.simulation.run import compare, simulate, sweep
-from walltrack.simulation.scenario import Callers, Fault, Latency, Quota, Scenario, Service
+from walltrack.simulation.scenario import Callers, Latency, Quota, Scenario, Service
 from walltrack.simulation.scenario_file import load_scenario
 from walltrack.simulation.standard import KINDS, STANDARD, scenario_named
 
@@ -27,6 +29,7 @@ __all__ = [
     "Scenario",
     "Service",
     "compare",
+    "load_incident",
     "load_scenario",
     "scenario_named",
     "simulate",

@@ -1,5 +1,6 @@
 """When calls are made, by which client, and to which host."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
@@ -25,7 +26,9 @@ class Arrival:
 def arrivals(scenario: Scenario, rng: Random) -> Iterator[Arrival]:
     """Return the calls of a run in order: at random moments, by random clients, to random hosts."""
     callers, hosts = scenario.callers, scenario.service.hosts
-    at = 0.0
+    for observation in scenario.record:
+        yield Arrival(observation.at, rng.randrange(callers.clients), rng.choice(hosts))
+    at = math.inf if scenario.record else 0.0
     while at < scenario.seconds:
         yield Arrival(at, rng.randrange(callers.clients), rng.choice(hosts))
         at += rng.expovariate(callers.rate)

@@ -21,6 +21,7 @@ GAVE_UP: Final = "gave up"
 """How a call ends whose caller's patience does."""
 
 _BAD: Final = 400
+_ROUNDING: Final = 1e-6  # seconds
 _GRACE: Final = 300.0
 """Seconds after the last call began in which all calls have to end; then they are cancelled."""
 
@@ -111,6 +112,8 @@ class _Caller:
         except Exception as error:  # noqa: BLE001 - whatever a client raises is a failure to its caller
             call.failure = type(error).__name__
         call.ended = loop.time()
+        if patience is not None and call.seconds > patience + _ROUNDING:
+            call.failure = GAVE_UP  # its caller did, and the stack did not notice
 
     async def _send(self, call: Call, send: Send) -> None:
         response = await send(self._request(call.host))

@@ -49,6 +49,10 @@ def run_virtually(main: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         RuntimeError: Every task waits and no timer is set, or this thread already runs an event
             loop.
     """
+    if _running_loop() is not None:
+        raise RuntimeError(
+            "an event loop runs in this thread: simulate outside of it, or by asyncio.to_thread"
+        )
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main())
 
@@ -60,11 +64,15 @@ def virtual_clock_functions() -> AbstractContextManager[None]:
 
 def virtual_now() -> float | None:
     """Return the time of the virtual loop that this thread runs, or None if it runs none."""
+    loop = _running_loop()
+    return loop.time() if isinstance(loop, VirtualLoop) else None
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
-        loop = asyncio.get_running_loop()
+        return asyncio.get_running_loop()
     except RuntimeError:
         return None
-    return loop.time() if isinstance(loop, VirtualLoop) else None
 
 
 class _Instant(selectors.BaseSelector):

@@ -4,12 +4,14 @@ import argparse
 import importlib
 import math
 import multiprocessing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from walltrack.core import validation
 from walltrack.simulation.console import output, overview, progress_bar, table_of
+from walltrack.simulation.incident import load_incident
 from walltrack.simulation.quiet import silence
 from walltrack.simulation.run import MakeTransport, sweep
 from walltrack.simulation.scenario import Scenario
@@ -18,10 +20,13 @@ from walltrack.simulation.stacks import STANDARD_STACKS
 from walltrack.simulation.standard import KINDS, STANDARD, scenario_named
 
 _ALL: Final = "standard"
+_FILES: Final = {".csv": load_incident, ".toml": load_scenario}
+_PLOT: Final = "walltrack.simulation.plot"
 _CALLERS: Final = ("rate", "clients", "patience", "announced", "method")
 _EPILOG: Final = f"""\
 A scenario is a kind of outage ({", ".join(KINDS)}), one of the standard scenarios by its name
-({", ".join(STANDARD)}), "{_ALL}" for all of these, or a TOML file.
+({", ".join(STANDARD)}), "{_ALL}" for all of these, a TOML file with a scenario of
+yours, or a CSV file of an incident (time, outcome, latency), which is replayed.
 
 A stack is a function that takes a transport, which leads to the simulated service, and returns a
 transport or an httpx.AsyncClient: --stack mypackage.http:make_transport
@@ -40,18 +45,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
+        validation.integer("--seeds", options.seeds, minimum=1)
+        validation.integer("--processes", options.processes, minimum=1)
         scenarios = [
             _with_callers(scenario, options)
             for name in options.scenario
             for scenario in _scenarios(name, options.seconds)
         ]
-        stacks = {} if options.alone else dict(STANDARD_STACKS)
-        stacks |= {spec: _stack(spec) for spec in options.stack}
-        if not stacks:
-            parser.error("--alone leaves no stack: name one by --stack")
-        _show(scenarios, stacks, options)
+        stacks = _stacks(options.stack, alone=options.alone)
+        # Before all the work: it may be missing, and would waste it.
+        plot = None if options.plot is None else importlib.import_module(_PLOT)
     except (ImportError, OSError, TypeError, ValueError) as error:
         parser.error(str(error))
+    if options.processes == 1:  # others are silent anyway
+        silence()
+    with progress_bar(output(stderr=True), len(scenarios) * options.seeds) as advance:
+        results = sweep(
+            stacks, scenarios, seeds=options.seeds, processes=options.processes, progress=advance
+        )
+    console = output()
+    for scenario, reports in zip(scenarios, results, strict=True):
+        console.print(table_of(scenario, reports))
+        if plot is not None:
+            single = len(scenarios) == 1
+            stem = options.plot.stem if single else f"{options.plot.stem}-{scenario.name}"
+            plot.save(reports, options.plot.with_stem(stem))
+    if len(scenarios) > 1:
+        console.print(overview(results))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,11 +110,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _scenarios(name: str, seconds: float | None) -> list[Scenario]:
+    if name in KINDS or (name != _ALL and Path(name).suffix not in _FILES):
+        return [scenario_named(name, seconds)]
+    if seconds is not None:
+        raise ValueError(f"--seconds is for a kind of outage ({', '.join(KINDS)}), not for {name}")
     if name == _ALL:
         return list(STANDARD.values())
-    if name.endswith(".toml"):
-        return [load_scenario(Path(name))]
-    return [scenario_named(name, seconds)]
+    return [_FILES[Path(name).suffix](Path(name))]
 
 
 def _with_callers(scenario: Scenario, options: argparse.Namespace) -> Scenario:
@@ -105,6 +127,13 @@ def _with_callers(scenario: Scenario, options: argparse.Namespace) -> Scenario:
         if value is not None
     }
     return replace(scenario, callers=replace(scenario.callers, **changes))
+
+
+def _stacks(specs: Sequence[str], *, alone: bool) -> dict[str, MakeTransport]:
+    if alone and not specs:
+        raise ValueError("--alone leaves no stack: name one by --stack")
+    others = {} if alone else STANDARD_STACKS
+    return others | {spec: _stack(spec) for spec in specs}
 
 
 def _stack(spec: str) -> MakeTransport:
@@ -118,33 +147,3 @@ def _stack(spec: str) -> MakeTransport:
         raise TypeError(f"--stack {spec}: there is no such function in {module}")
     make: MakeTransport = found
     return make
-
-
-def _show(
-    scenarios: Sequence[Scenario],
-    stacks: Mapping[str, MakeTransport],
-    options: argparse.Namespace,
-) -> None:
-    console = output()
-    # Before all the work: it may be missing, and would waste it.
-    plot = None if options.plot is None else importlib.import_module("walltrack.simulation.plot")
-    if options.processes == 1:  # others are silent anyway
-        silence()
-    with progress_bar(output(stderr=True), len(scenarios) * options.seeds) as advance:
-        results = sweep(
-            stacks,
-            scenarios,
-            seeds=options.seeds,
-            processes=options.processes,
-            progress=advance,
-        )
-    for scenario, reports in zip(scenarios, results, strict=True):
-        console.print(table_of(scenario, reports))
-        if plot is not None:
-            file = options.plot
-            if len(scenarios) > 1:
-                file = file.with_stem(f"{file.stem}-{scenario.name}")
-            plot.save(reports, file)
-            console.print(f"drawn to {file}")
-    if len(scenarios) > 1:
-        console.print(overview(results))

@@ -1,7 +1,8 @@
 """Show results and progress in a terminal."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -31,13 +32,17 @@ _COLUMNS: Final = (
     "well after s",
 )
 _WIDTH: Final = 110
-"""Characters that a table takes at most; a terminal may be wider."""
+"""How many characters fit into a line; a terminal may have room for more."""
 
 
 def output(*, stderr: bool = False) -> Console:
     """Return where results go, or progress."""
     console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=_WIDTH)
+    return console if console.is_terminal else Console(stderr=stderr, width=_FILE_WIDTH)
+
+
+_FILE_WIDTH: Final = 160
+"""The same in a file."""
 
 
 @contextmanager
@@ -72,21 +77,29 @@ def table_of(scenario: Scenario, reports: Mapping[str, Report]) -> Table:
 
 
 def overview(results: Sequence[Mapping[str, Report]]) -> Table:
-    """Return a table of the success of several stacks in all scenarios, and of the means."""
+    """Return a table of the success of several stacks in all scenarios, and of the means.
+
+    It has a row for each scenario, or for each stack if there are too many of these.
+    """
     table = _table("success in % of all calls")
-    table.add_column("scenario")
-    stacks = list(results[0])
-    for column in (*stacks, "possible"):
-        table.add_column(column, justify="right")
-    rows = []
-    for reports in results:
-        first = reports[stacks[0]]
-        shares = (*(reports[stack].success for stack in stacks), first.oracle)
-        rows.append([100 * share for share in shares])
-        table.add_row(first.scenario.name, *(_number(value, 1) for value in rows[-1]))
-    table.add_section()
-    means = [sum(column) / len(column) for column in zip(*rows, strict=True)]
-    table.add_row("mean", *(_number(value, 1) for value in means))
+    reports = [next(iter(of_scenario.values())) for of_scenario in results]
+    columns = {
+        stack: [of_scenario[stack].success for of_scenario in results] for stack in results[0]
+    } | {"possible": [report.oracle for report in reports]}
+    names = [*(report.scenario.name for report in reports), "mean"]
+    cells = {
+        stack: [_number(100 * share, 1) for share in (*shares, statistics.fmean(shares))]
+        for stack, shares in columns.items()
+    }
+    rows: Iterable[tuple[str, ...]] = zip(names, *cells.values(), strict=True)
+    heads = ["scenario", *cells]
+    if sum(len(head) + 2 for head in heads) > _WIDTH:
+        rows = [(stack, *values) for stack, values in cells.items()]
+        heads = ["stack", *names]
+    for head in heads:
+        table.add_column(head, justify="left" if head == heads[0] else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

@@ -19,7 +19,9 @@ from typing import Final
 
 from walltrack.rate_limit.token_bucket import TokenBucket
 from walltrack.simulation.arrivals import Arrival
-from walltrack.simulation.scenario import AFTER_WORK, Scenario
+from walltrack.simulation.faults import AFTER_WORK
+from walltrack.simulation.observation import observed_between
+from walltrack.simulation.scenario import Scenario
 
 Waiting = tuple[float, int, Arrival]
 """When the caller gives up, a number that tells calls apart, and the call."""
@@ -35,7 +37,18 @@ def most_successes(scenario: Scenario, expected: Iterable[Arrival], rng: Random)
         expected: The calls.
         rng: Source of durations and faults.
     """
+    if scenario.record:
+        return sum(_is_possible(scenario, arrival) for arrival in expected)
     return _Oracle(scenario, rng).run(expected)
+
+
+def _is_possible(scenario: Scenario, arrival: Arrival) -> bool:
+    """Whether a call has a moment at which a recorded request succeeded in time."""
+    last = arrival.at + (scenario.callers.patience or math.inf)
+    return any(
+        observation.succeeded and observation.at + observation.seconds <= last
+        for observation in observed_between(scenario.record, arrival.at, last)
+    )
 
 
 class _Oracle:
@@ -43,6 +56,16 @@ class _Oracle:
         service, quota = scenario.service, scenario.service.quota
         self._scenario = scenario
         self._rng = rng
+        certain = [fault for fault in scenario.faults if fault.share == 1.0]
+        self._certain = [fault for fault in certain if fault.kind not in {"slow", "late"}]
+        self._slowing = [
+            fault
+            for fault in scenario.faults
+            if fault.kind == "slow" or (fault.kind == "late" and fault in certain)
+        ]
+        self._random = [
+            fault for fault in scenario.faults if fault.kind in AFTER_WORK and fault not in certain
+        ]
         self._latency = service.latency
         own = quota is not None and quota.per_client
         self._lines = [
@@ -66,12 +89,14 @@ class _Oracle:
         for fault in self._scenario.faults:
             self._at(fault.ends)
         while self._events:
-            now, _, call, place = heapq.heappop(self._events)
-            if place is not None:
-                self._free[place[0]][place[1]] += 1
-            if call is not None:
-                line = self._lines[call[2].client % len(self._lines)]
-                heapq.heappush(line.waiting.setdefault(call[2].host, []), call)
+            now = self._events[0][0]
+            while self._events and self._events[0][0] == now:
+                _, _, call, place = heapq.heappop(self._events)
+                if place is not None:
+                    self._free[place[0]][place[1]] += 1
+                if call is not None:
+                    line = self._lines[call[2].client % len(self._lines)]
+                    heapq.heappush(line.waiting.setdefault(call[2].host, []), call)
             for line in self._lines:
                 self._accept(now, line)
             for host in self._accepted:
@@ -88,8 +113,8 @@ class _Oracle:
     def _accept(self, now: float, line: "_Line") -> None:
         """Hand in the calls of a line that the service accepts now."""
         for host, waiting in line.waiting.items():
-            while waiting and (up := self._up(now, host)):
-                if self._too_late(now, waiting[0], host, up[0]):
+            while waiting and self._is_up(now, host):
+                if self._too_late(now, waiting[0], host):
                     heapq.heappop(waiting)
                 elif (wait := line.bucket.opens_in(now)) <= _SOON:
                     line.bucket.take(now)
@@ -100,18 +125,12 @@ class _Oracle:
                         self._at(line.looks_again)
                     break
 
-    def _up(self, now: float, host: str) -> list[int]:
-        """Return the numbers of the backends that accept requests and answer them."""
-        certain = [
-            fault
-            for fault in self._scenario.faults
-            if fault.share == 1.0 and fault.kind not in {"slow", "late"}
-        ]
-        return [
-            number
+    def _is_up(self, now: float, host: str) -> bool:
+        """Whether any backend of a host accepts requests, and answers them as it should."""
+        return any(
+            not any(fault.befalls(now, host, number) for fault in self._certain)
             for number in range(len(self._free[host]))
-            if not any(fault.befalls(now, host, number) for fault in certain)
-        ]
+        )
 
     def _begin(self, now: float, host: str) -> None:
         """Have the free workers of a host begin with the calls that it accepted."""
@@ -122,8 +141,11 @@ class _Oracle:
                 key=lambda number: slowdown(now, host, number),
             )
             call = heapq.heappop(accepted)
-            if self._too_late(now, call, host, number):
-                continue
+            if now + self._expected(now, host, number) > call[0]:
+                if self._too_late(now, call, host):
+                    continue
+                heapq.heappush(accepted, call)  # for a faster worker, when there is one
+                break
             free[number] -= 1
             ends = now + self._latency.draw(self._rng) * slowdown(now, host, number)
             if self._fails(now, host, number):
@@ -132,22 +154,21 @@ class _Oracle:
                 self._successes += 1
                 self._at(ends, place=(host, number))
 
-    def _too_late(self, now: float, call: Waiting, host: str, number: int) -> bool:
-        """Whether a call cannot be expected to succeed if a worker begins with it now."""
-        factors = (
-            fault.factor
-            for fault in self._scenario.faults
-            if fault.kind == "slow" or (fault.kind == "late" and fault.share == 1.0)
-            if fault.befalls(now, host, number)
-        )
-        return now + self._latency.mean * math.prod(factors) > call[0]
+    def _too_late(self, now: float, call: Waiting, host: str) -> bool:
+        """Whether a call cannot be expected to succeed, whichever backend begins with it now."""
+        backends = range(len(self._free[host]))
+        return all(now + self._expected(now, host, number) > call[0] for number in backends)
+
+    def _expected(self, now: float, host: str, number: int) -> float:
+        """Return the seconds until the answer, on average, if a backend begins now."""
+        factors = (fault.factor for fault in self._slowing if fault.befalls(now, host, number))
+        return self._latency.mean * math.prod(factors)
 
     def _fails(self, now: float, host: str, number: int) -> bool:
         """Whether a random fault befalls a request once it is worked on."""
         return any(
-            self._rng.random() < fault.share
-            for fault in self._scenario.faults
-            if fault.share < 1.0 and fault.kind in AFTER_WORK and fault.befalls(now, host, number)
+            fault.befalls(now, host, number) and self._rng.random() < fault.share
+            for fault in self._random
         )
 
 

@@ -118,6 +118,8 @@ def sweep(
     for scenario in scenarios:
         validation.instance("scenario", scenario, Scenario)
     validation.integer("processes", processes, minimum=1)
+    if not stacks:
+        raise ValueError("stacks must name at least one stack")
     chosen = _seeds(seeds)
     jobs = [_Job(dict(stacks), scenario, seed) for scenario in scenarios for seed in chosen]
     done: list[dict[str, Run]] = []

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from walltrack.core import validation
-from walltrack.simulation.scenario import Callers, Fault, Latency, Quota, Scenario, Service
+from walltrack.simulation.faults import Fault
+from walltrack.simulation.scenario import Callers, Latency, Quota, Scenario, Service
 
 _T = TypeVar("_T")
 

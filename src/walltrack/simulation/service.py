@@ -4,23 +4,28 @@ import asyncio
 import math
 from collections import Counter
 from random import Random
-from typing import Final, NoReturn
+from typing import Final
 
 import httpx
 
-from walltrack.core.delivery import Delivery
-from walltrack.core.extensions import DELIVERY
 from walltrack.rate_limit.token_bucket import TokenBucket
 from walltrack.simulation.backend import Backend, Job
-from walltrack.simulation.bodies import CONTENT, Body, CutBody, EndlessBody
-from walltrack.simulation.scenario import BEFORE_WORK, Fault, Quota, Scenario
+from walltrack.simulation.faults import BEFORE_WORK, Fault
+from walltrack.simulation.messages import (
+    cut_response,
+    endless_response,
+    short_response,
+    timeout_of,
+)
+from walltrack.simulation.replay import ReplayTransport
+from walltrack.simulation.scenario import Quota, Scenario
+from walltrack.testing.messages import error_for
 
 ROUND_TRIP: Final = 0.002
 """Seconds until a refusal, or an answer without any work, reaches the client."""
 
-_OK: Final = 200
-_HEADERS: Final = httpx.Headers({"content-length": str(len(CONTENT))})
-_ENDLESS: Final = httpx.Headers({"content-length": "1000000"})
+_FROM: Final = "simulated"
+"""How the text of an exception begins."""
 
 
 class SimulatedService:
@@ -46,6 +51,8 @@ class SimulatedService:
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """Return the way of one client to the service; it takes the place of an HTTPTransport."""
+        if self.scenario.record:
+            return ReplayTransport(self.scenario.record, self.rng, self.requests)
         quota = self.scenario.service.quota
         own = quota is not None and quota.per_client
         return SimulatedTransport(self, _bucket(quota) if own else self._shared)
@@ -93,49 +100,42 @@ class SimulatedTransport(httpx.AsyncBaseTransport):
         service.requests[int(now)] += 1
         backends = service.backends.get(host)
         if backends is None:
-            _not_sent(request, httpx.ConnectError(f"name not known: {host}", request=request))
+            raise error_for(request, httpx.ConnectError, f"{host} is not simulated:")
         number = service.rng.randrange(len(backends)) if len(backends) > 1 else 0
         fault = service.scenario.fault_of(now, host, number, service.rng)
         if fault is not None and fault.kind in BEFORE_WORK:
             return await self._reject(request, fault)
         if self._quota is not None and not self._quota.take(now):
-            return await self._over_quota()
+            await asyncio.sleep(ROUND_TRIP)
+            quota = service.scenario.service.quota
+            return short_response(429, None if quota is None else quota.retry_after)
         job = Job(service.loop, self._latest(request, now))
         if fault is not None and fault.kind == "late":
             job.late = fault.factor - 1.0
         if not backends[number].submit(job):
             await asyncio.sleep(ROUND_TRIP)
-            return httpx.Response(503, headers=_HEADERS, stream=Body())
+            return short_response(503)
         await self._wait(job, request)
-        return _answer(request, fault, job)
+        return short_response(504) if job.skipped else _answer(request, fault)
 
     async def _reject(self, request: httpx.Request, fault: Fault) -> httpx.Response:
         if fault.kind == "blackhole":
-            seconds = _timeout(request, "connect")
-            await asyncio.sleep(seconds)
-            _not_sent(request, httpx.ConnectTimeout("connection timed out", request=request))
+            await asyncio.sleep(timeout_of(request, "connect"))
+            raise error_for(request, httpx.ConnectTimeout, _FROM)
         await asyncio.sleep(ROUND_TRIP)
         if fault.kind == "refuse":
-            _not_sent(request, httpx.ConnectError("connection refused", request=request))
+            raise error_for(request, httpx.ConnectError, _FROM)
         if fault.kind == "reset":
-            raise httpx.ReadError("connection reset", request=request)
-        return httpx.Response(fault.status, headers=_HEADERS, stream=Body())
-
-    async def _over_quota(self) -> httpx.Response:
-        await asyncio.sleep(ROUND_TRIP)
-        quota = self._service.scenario.service.quota
-        headers = _HEADERS.copy()
-        if quota is not None and quota.retry_after is not None:
-            headers["retry-after"] = str(quota.retry_after)
-        return httpx.Response(429, headers=headers, stream=Body())
+            raise error_for(request, httpx.ReadError, _FROM)
+        return short_response(fault.status)
 
     def _latest(self, request: httpx.Request, now: float) -> float:
         name = self._service.scenario.service.deadline_header
-        left = request.headers.get(name) if name is not None else None
+        left = None if name is None else request.headers.get(name)
         return math.inf if left is None else now + float(left)
 
     async def _wait(self, job: Job, request: httpx.Request) -> None:
-        seconds = _timeout(request, "read")
+        seconds = timeout_of(request, "read")
         timer = None
         if seconds < math.inf:
             timer = self._service.loop.call_later(seconds, job.expire)
@@ -146,32 +146,22 @@ class SimulatedTransport(httpx.AsyncBaseTransport):
                 timer.cancel()
             job.abandoned = job.abandoned or job.answered.cancelled()
         if not in_time:
-            raise httpx.ReadTimeout("timed out", request=request)
+            raise error_for(request, httpx.ReadTimeout, _FROM)
 
 
-def _answer(request: httpx.Request, fault: Fault | None, job: Job) -> httpx.Response:
-    if job.skipped:
-        return httpx.Response(504, headers=_HEADERS, stream=Body())
-    kind = None if fault is None else fault.kind
-    if kind == "lost":
-        raise httpx.ReadError("connection reset", request=request)
-    if kind == "drip":
-        return httpx.Response(_OK, headers=_ENDLESS, stream=EndlessBody())
-    if kind == "cut":
-        return httpx.Response(_OK, headers=_HEADERS, stream=CutBody(request))
-    status = fault.status if fault is not None and kind == "error" else _OK
-    return httpx.Response(status, headers=_HEADERS, stream=Body())
-
-
-def _not_sent(request: httpx.Request, error: httpx.TransportError) -> NoReturn:
-    """Raise `error`, and state that the request did not reach the service, as httpcore would."""
-    request.extensions[DELIVERY] = Delivery.NOT_SENT
-    raise error
-
-
-def _timeout(request: httpx.Request, name: str) -> float:
-    seconds = request.extensions.get("timeout", {}).get(name)
-    return math.inf if seconds is None else seconds
+def _answer(request: httpx.Request, fault: Fault | None) -> httpx.Response:
+    """Return how a request ends that was worked on in time."""
+    match None if fault is None else fault.kind:
+        case "lost":
+            raise error_for(request, httpx.ReadError, _FROM)
+        case "drip":
+            return endless_response()
+        case "cut":
+            return cut_response(request)
+        case "error" if fault is not None:
+            return short_response(fault.status)
+        case _:
+            return short_response()
 
 
 def _bucket(quota: Quota | None) -> TokenBucket | None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from walltrack.simulation.scenario import Callers, Fault, Latency, Quota, Scenario, Service
+from walltrack.simulation.faults import Fault
+from walltrack.simulation.scenario import Callers, Latency, Quota, Scenario, Service
 
 _BEGINS: Final = 10.0
 _ROOMY: Final = Service(workers=3, queue=100, backends=4)

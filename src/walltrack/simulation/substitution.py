@@ -2,26 +2,28 @@
 
 Replaces `time.monotonic`, `time.time` and `time.perf_counter` (and their `_ns` forms) in three
 places: in the module `time`; in modules that imported one of them by name; and in the default
-values of functions and methods, as in `def __init__(self, clock=time.monotonic)`. What replaces
-them gives virtual time to code that a virtual event loop runs, and real time to all other code:
-other threads, and other event loops.
+values of functions and methods, as in `def __init__(self, clock=time.monotonic)`. In modules that
+imported the class `datetime` or its module, `now()` is replaced as well. What replaces them gives
+virtual time to code that a virtual event loop runs, and real time to all other code: other threads,
+and other event loops.
 
-Not replaced: the clocks of objects made before, and `datetime.now()`.
+Not replaced is what objects kept that were made before.
 """
 
 import functools
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
-Clock = Callable[[], Any]
+from walltrack.simulation import virtual_datetime
+
 Now = Callable[[], float | None]
 
-_CLOCKS: Final[dict[str, Clock]] = {
+_CLOCKS: Final[dict[str, Callable[[], Any]]] = {
     name: getattr(time, name)
     for name in ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time", "time_ns")
 }
@@ -37,18 +39,19 @@ def virtual_clocks(now: Now, epoch: float) -> Iterator[None]:
         now: Returns the virtual time in seconds, or None where the real one is meant.
         epoch: What `time.time` is when that is 0, in seconds.
     """
-    replaced = {
+    substitutes: dict[int, object] = {
         id(real): _virtual(real, now, epoch if name.startswith("time") else 0.0, name)
         for name, real in _CLOCKS.items()
     }
+    substitutes |= virtual_datetime.SUBSTITUTES
     with _EXCLUSIVE, ExitStack() as stack:
         for module in list(sys.modules.values()):
-            for undo in _replace_in(module, replaced):
+            for undo in _replace_in(module, substitutes):
                 stack.callback(undo)
         yield
 
 
-def _virtual(real: Clock, now: Now, epoch: float, name: str) -> Clock:
+def _virtual(real: Callable[[], Any], now: Now, epoch: float, name: str) -> Callable[[], Any]:
     @functools.wraps(real)
     def clock() -> float:
         virtual = now()
@@ -62,19 +65,22 @@ def _virtual(real: Clock, now: Now, epoch: float, name: str) -> Clock:
     return clock_ns if name.endswith("_ns") else clock
 
 
-def _replace_in(module: ModuleType, clocks: dict[int, Clock]) -> Iterator[Callable[[], object]]:
+def _replace_in(
+    module: ModuleType, substitutes: Mapping[int, object]
+) -> Iterator[Callable[[], object]]:
     """Replace the clocks in one module; yield what undoes each replacement."""
     # The standard library's own use of clocks is left alone: threads, queues and sockets need it.
     name = getattr(module, "__name__", "")
-    if name.partition(".")[0] in sys.stdlib_module_names and module is not time:
+    standard = name.partition(".")[0] in sys.stdlib_module_names
+    if (standard and module is not time) or module is virtual_datetime:
         return
     for key, value in list(getattr(module, "__dict__", {}).items()):
-        if id(value) in clocks:
-            setattr(module, key, clocks[id(value)])
+        if id(value) in substitutes:
+            setattr(module, key, substitutes[id(value)])
             yield functools.partial(setattr, module, key, value)
         elif getattr(value, "__module__", None) == name:
             for function in _functions_of(value):
-                yield from _replace_defaults(function, clocks)
+                yield from _replace_defaults(function, substitutes)
 
 
 def _functions_of(value: object) -> Iterator[FunctionType]:
@@ -88,12 +94,12 @@ def _functions_of(value: object) -> Iterator[FunctionType]:
 
 
 def _replace_defaults(
-    function: FunctionType, clocks: dict[int, Clock]
+    function: FunctionType, substitutes: Mapping[int, object]
 ) -> Iterator[Callable[[], object]]:
     positional, by_name = function.__defaults__, function.__kwdefaults__
-    if positional and any(id(value) in clocks for value in positional):
-        function.__defaults__ = tuple(clocks.get(id(value), value) for value in positional)
+    if positional and any(id(value) in substitutes for value in positional):
+        function.__defaults__ = tuple(substitutes.get(id(value), value) for value in positional)
         yield functools.partial(setattr, function, "__defaults__", positional)
-    if by_name and any(id(value) in clocks for value in by_name.values()):
-        function.__kwdefaults__ = {k: clocks.get(id(v), v) for k, v in by_name.items()}
+    if by_name and any(id(value) in substitutes for value in by_name.values()):
+        function.__kwdefaults__ = {k: substitutes.get(id(v), v) for k, v in by_name.items()}
         yield functools.partial(setattr, function, "__kwdefaults__", by_name)
