@@ -6,7 +6,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import httpx
@@ -143,13 +143,16 @@ def _sender(target: Target) -> Send:
 
 
 async def _send_by(transport: httpx.AsyncBaseTransport, request: httpx.Request) -> httpx.Response:
-    """Send a request and read the response, as `AsyncClient.send` does.
+    """Send a request and read the body, as `AsyncClient.send` does.
 
     What else a client does takes no virtual time, but most of the real time.
     """
     response = await transport.handle_async_request(request)
+    stream: Any = response.stream  # an asynchronous one, from an asynchronous transport
     try:
-        await response.aread()
+        if not response.is_stream_consumed:  # by a layer that read it
+            async for _ in stream:
+                pass
     finally:
         await response.aclose()
     return response

@@ -49,7 +49,7 @@ def run_virtually(main: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         RuntimeError: Every task waits and no timer is set, or this thread already runs an event
             loop.
     """
-    if _running_loop() is not None:
+    if _runs_a_loop():
         raise RuntimeError(
             "an event loop runs in this thread: simulate outside of it, or by asyncio.to_thread"
         )
@@ -64,15 +64,19 @@ def virtual_clock_functions() -> AbstractContextManager[None]:
 
 def virtual_now() -> float | None:
     """Return the time of the virtual loop that this thread runs, or None if it runs none."""
-    loop = _running_loop()
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return None
     return loop.time() if isinstance(loop, VirtualLoop) else None
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
+def _runs_a_loop() -> bool:
     try:
-        return asyncio.get_running_loop()
+        asyncio.get_running_loop()
     except RuntimeError:
-        return None
+        return False
+    return True
 
 
 class _Instant(selectors.BaseSelector):
