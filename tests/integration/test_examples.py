@@ -13,9 +13,9 @@ from walltrack import Event
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def run(name: str) -> subprocess.CompletedProcess[str]:
+def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run an example as a user does."""
-    command = [sys.executable, "-W", "error", str(EXAMPLES / name)]
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - our own examples
 
 
@@ -57,7 +57,19 @@ def test_an_example_runs(name: str, said: str) -> None:
     assert said in ran.stdout
 
 
+@pytest.mark.parametrize("outage", ["blackout", "brownout"])
+def test_the_outage_is_reported_and_drawn(outage: str, tmp_path: Path) -> None:
+    """The example prints a line for each client, and writes the picture that it names."""
+    picture = tmp_path / "outage.svg"
+    ran = run("outage.py", outage, "--seeds", "1", "--picture", str(picture))
+    assert ran.stderr == ""
+    assert ran.returncode == 0
+    assert ran.stdout.count("of the calls succeeded") == 3
+    assert ran.stdout.endswith(f"The picture is {picture}.\n")
+    assert "<svg" in picture.read_text(encoding="utf-8")
+
+
 def test_every_example_is_run_here() -> None:
     """No example is left without a test that runs it."""
     names = {path.name for path in EXAMPLES.glob("*.py")}
-    assert names == {"quickstart.py", "any_client.py", "game_day.py", "testing.py"}
+    assert names == {"quickstart.py", "any_client.py", "game_day.py", "outage.py", "testing.py"}

@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": set(),
     "services": {*BASE, *PATTERNS, "stack", "config"},
     "testing": BASE,
+    "simulation": {*BASE, *PATTERNS, "stack", "testing"},
 }
 
 # Modules whose tests do not mirror their place.

@@ -1,0 +1,158 @@
+"""Those that call the simulated service: through what, and how each call ends."""
+
+import asyncio
+import functools
+import math
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+
+import anyio
+import httpx
+
+from walltrack.simulation.arrivals import Arrival
+from walltrack.simulation.scenario import Callers
+
+Target = httpx.AsyncBaseTransport | httpx.AsyncClient
+Send = Callable[[httpx.Request], Awaitable[httpx.Response]]
+
+GAVE_UP: Final = "gave up"
+"""How a call ends whose caller's patience does."""
+
+_BAD: Final = 400
+_ROUNDING: Final = 1e-6  # seconds
+_GRACE: Final = 300.0
+"""Seconds after the last call began in which all calls have to end; then they are cancelled."""
+
+
+@dataclass(slots=True)
+class Call:
+    """A call that was made.
+
+    Args:
+        began: When it began, in seconds into the run.
+        host: The host that it went to.
+        ended: When it ended.
+        failure: A status, the name of an exception, or `GAVE_UP`; None: it succeeded.
+    """
+
+    began: float
+    host: str
+    ended: float = math.inf
+    failure: str | None = GAVE_UP
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.ended - self.began
+
+
+async def call_all(
+    expected: Iterable[Arrival], targets: Sequence[Target], callers: Callers
+) -> list[Call]:
+    """Make all calls, each at its time.
+
+    Args:
+        expected: The calls, in order.
+        targets: What each client sends by; they are entered before and closed after.
+        callers: How they call.
+
+    Returns:
+        The calls, in the order in which they began.
+    """
+    loop = asyncio.get_running_loop()
+    caller = _Caller(callers)
+    calls: list[Call] = []
+    tasks: set[asyncio.Task[None]] = set()
+    async with AsyncExitStack() as stack:
+        senders = [_sender(await stack.enter_async_context(target)) for target in targets]
+        for arrival in expected:
+            if arrival.at > loop.time():
+                await asyncio.sleep(arrival.at - loop.time())
+            call = Call(loop.time(), arrival.host)
+            calls.append(call)
+            task = loop.create_task(caller.make(call, senders[arrival.client]))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        if tasks:
+            _, pending = await asyncio.wait(tasks, timeout=_GRACE)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending)
+    return calls
+
+
+class _Caller:
+    """Makes calls, and notes how each ends."""
+
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
+        self._timeout = httpx.Timeout(callers.timeout).as_dict()
+        self._templates: dict[str, httpx.Request] = {}
+
+    async def make(self, call: Call, send: Send) -> None:
+        loop, patience = asyncio.get_running_loop(), self._callers.patience
+        try:
+            if patience is None:
+                await self._send(call, send)
+            elif self._callers.announced:
+                with anyio.move_on_after(patience):
+                    await self._send(call, send)
+            else:
+                task = asyncio.current_task()
+                assert task is not None  # noqa: S101 - for the type checker: this is a task
+                timer = loop.call_later(patience, task.cancel)
+                try:
+                    await self._send(call, send)
+                finally:
+                    timer.cancel()
+        except asyncio.CancelledError:
+            call.failure = GAVE_UP
+        except Exception as error:  # noqa: BLE001 - whatever a client raises is a failure to its caller
+            call.failure = type(error).__name__
+        call.ended = loop.time()
+        if patience is not None and call.seconds > patience + _ROUNDING:
+            call.failure = GAVE_UP  # its caller did, and the stack did not notice
+
+    async def _send(self, call: Call, send: Send) -> None:
+        response = await send(self._request(call.host))
+        status = response.status_code
+        call.failure = None if status < _BAD else str(status)
+
+    def _request(self, host: str) -> httpx.Request:
+        # Made of another one: to parse the URL and the headers again would take longer than all
+        # the rest of a call.
+        template = self._templates.get(host)
+        if template is None:
+            template = httpx.Request(self._callers.method, f"http://{host}/")
+            self._templates[host] = template
+        return httpx.Request(
+            template.method,
+            template.url,
+            headers=template.headers,
+            stream=template.stream,
+            extensions={"timeout": dict(self._timeout)},
+        )
+
+
+def _sender(target: Target) -> Send:
+    if isinstance(target, httpx.AsyncClient):
+        return target.send
+    return functools.partial(_send_by, target)
+
+
+async def _send_by(transport: httpx.AsyncBaseTransport, request: httpx.Request) -> httpx.Response:
+    """Send a request and read the body, as `AsyncClient.send` does.
+
+    What else a client does takes no virtual time, but most of the real time.
+    """
+    response = await transport.handle_async_request(request)
+    stream: Any = response.stream  # an asynchronous one, from an asynchronous transport
+    try:
+        if not response.is_stream_consumed:  # by a layer that read it
+            async for _ in stream:
+                pass
+    finally:
+        await response.aclose()
+    return response

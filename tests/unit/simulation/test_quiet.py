@@ -1,0 +1,38 @@
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from walltrack import RetryStopped, StopReason, log_event
+from walltrack.simulation.quiet import silence
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    configuration = structlog.get_config()
+    yield
+    structlog.configure(**configuration)
+    logging.disable(logging.NOTSET)
+
+
+def test_nothing_is_logged_any_more(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither by structlog, which this library logs by, nor by the standard library."""
+    event = RetryStopped(
+        service="s",
+        method="GET",
+        path="/",
+        attempt=1,
+        max_retries=3,
+        reason="503",
+        because=StopReason.BUDGET_EMPTY,
+    )
+    log_event(event)
+    assert "retry_stopped" in capsys.readouterr().out
+    silence()
+    log_event(event)
+    logging.getLogger("some.client").critical("it is down")
+    assert capsys.readouterr().out == ""
+    assert caplog.records == []
