@@ -1052,7 +1052,7 @@ def test_it_tells_what_it_is() -> None:
     """What is inside, how long it may take, and what the limit is called."""
     inner = TimeoutTransport(None, 2.5, name="attempt timeout")
     assert repr(TimeoutTransport(inner, 10)) == (
-        "TimeoutTransport(TimeoutTransport(AsyncHTTPTransport(), 2.5, name='attempt timeout'),"
+        "TimeoutTransport(TimeoutTransport(HTTPTransport(), 2.5, name='attempt timeout'),"
         " 10, name='timeout')"
     )
 
