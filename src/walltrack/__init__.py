@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
     from walltrack.core.version import __version__
     from walltrack.hedging.transport import HedgingTransport
+    from walltrack.http.options import HTTPOptions
+    from walltrack.http.transport import HTTPTransport
     from walltrack.rate_limit.transport import RateLimitTransport
     from walltrack.retry.policy import RetryPolicy
     from walltrack.retry.transport import RetryTransport
@@ -74,6 +76,8 @@ __all__ = [
     "Delivery",
     "Event",
     "ExternalServiceError",
+    "HTTPOptions",
+    "HTTPTransport",
     "HedgingTransport",
     "Listener",
     "OriginThrottled",
@@ -128,6 +132,8 @@ if not TYPE_CHECKING:  # pragma: no branch
         "Delivery": "walltrack.core.delivery",
         "Event": "walltrack.core.events",
         "ExternalServiceError": "walltrack.core.exceptions",
+        "HTTPOptions": "walltrack.http.options",
+        "HTTPTransport": "walltrack.http.transport",
         "HedgingTransport": "walltrack.hedging.transport",
         "Listener": "walltrack.core.events",
         "OriginThrottled": "walltrack.core.events",

@@ -19,7 +19,7 @@ from walltrack.core.events import Listener
 from walltrack.core.naming import origin_of
 from walltrack.hedging.transport import HedgingTransport
 from walltrack.http.body import ReadAhead
-from walltrack.http.environment_proxies import transport_by_environment
+from walltrack.http.sending import http_transport
 from walltrack.rate_limit.transport import RateLimitTransport
 from walltrack.retry.policy import RetryPolicy
 from walltrack.retry.transport import RetryTransport
@@ -79,8 +79,8 @@ def resilient_transport(
     listener, clock and sleep of its own.
 
     Args:
-        transport: What sends the requests. None: an `AsyncHTTPTransport()` for each proxy that the
-            environment names now, as for an `httpx.AsyncClient` without a transport.
+        transport: What sends the requests. None: an `HTTPTransport()`, which takes the proxies of
+            the environment.
         deadline: Seconds for a whole call, with its redirects and its body. Default: no limit.
         retry: What is retried. Default: `RetryPolicy()`.
         budget: What retries are paid from: a budget like this one for each origin, or this very one
@@ -124,7 +124,7 @@ def resilient_transport(
         ("retry", retry, standard.retry),
         ("deadline", deadline, standard.deadline),
     )
-    stack = transport_by_environment() if transport is None else family.typed(transport)
+    stack = http_transport() if transport is None else family.typed(transport)
     for name, option, put_around in layers:
         if option is not None:
             stack = option(stack) if callable(option) else put_around(stack, option)

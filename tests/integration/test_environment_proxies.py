@@ -1,9 +1,7 @@
 """The proxies of the environment, through a real one, beside a plain client of either family."""
 
-import asyncio
 import ssl
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +12,7 @@ import pytest
 import trustme
 
 from tests.integration.fault_server import FaultServer, running
-from tests.integration.proxy import Proxy, answers, proxying
+from tests.integration.proxy import Proxy, answers
 from walltrack import BaseAPIClient, ExternalServiceError, RetryPolicy
 from walltrack.stack import resilient_transport
 
@@ -24,31 +22,6 @@ each_family = pytest.mark.parametrize("home", [httpx, httpx2], ids=["httpx", "ht
 
 ONCE = RetryPolicy(max_retries=0)
 AUTHORITY = trustme.CA()
-
-
-@pytest.fixture
-def proxy() -> Iterator[Proxy]:
-    """A proxy on loopback, in a thread of its own, so that the client may run on any loop."""
-    there: list[tuple[Proxy, Callable[[], object]]] = []
-    ready = threading.Event()
-
-    async def main() -> None:
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        async with proxying() as made:
-            there.append((made, lambda: loop.call_soon_threadsafe(stopped.set)))
-            ready.set()
-            await stopped.wait()
-
-    thread = threading.Thread(target=asyncio.run, args=(main(),), name="proxy")
-    thread.start()
-    ready.wait()
-    made, stop = there[0]
-    try:
-        yield made
-    finally:
-        stop()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)

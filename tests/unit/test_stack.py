@@ -15,6 +15,7 @@ from walltrack import (
     CircuitBreaker,
     CircuitBreakerOpenError,
     CircuitState,
+    HTTPTransport,
     RateLimitError,
     RetryBudget,
     RetryPolicy,
@@ -24,7 +25,6 @@ from walltrack import (
 )
 from walltrack.concurrency_limit.adaptive import AdaptiveLimit
 from walltrack.concurrency_limit.transport import ConcurrencyLimitTransport
-from walltrack.core import family
 from walltrack.core.classification import Classification, Outcome
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.rate_limit.transport import RateLimitTransport
@@ -203,10 +203,10 @@ def test_bad_input_is_refused_by_name(name: str, value: Any, error: type[Excepti
 
 def test_what_names_no_transport_sends_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """With its proxies, or plainly where it names none."""
-    assert type(resilient_transport(**NOTHING)) is type(family.default_transport())
+    assert isinstance(resilient_transport(**NOTHING), HTTPTransport)
     monkeypatch.setenv("ALL_PROXY", "http://me:hunter2@proxy.test:3128")
     shown = repr(resilient_transport())
-    assert "ProxiedTransport(ProxyRules(all: http://proxy.test:3128))" in shown
+    assert "HTTPTransport(ProxyRules(all: http://proxy.test:3128))" in shown
     assert "hunter2" not in shown
 
 

@@ -270,11 +270,29 @@ class RateLimitError(RequestRejectedError):
 
 
 class TransportClosedError(RequestRejectedError):
-    """The transport was closed while the request waited in it, so the request was not sent.
+    """The transport was closed while the request waited in it.
 
-    It waited for a retry, a turn or a connection. The transport may be used again; the calls that
-    the closing ended stay ended.
+    It waited for a retry, a turn or a connection, and was not sent; or for its response. The
+    transport may be used again; the calls that the closing ended stay ended.
+
+    Args:
+        delivery: Whether the server can have acted on the request.
     """
 
+    def __init__(
+        self,
+        service: str | None = None,
+        retry_after: float = 0.0,
+        *,
+        delivery: Delivery = Delivery.NOT_SENT,
+        request: httpx.Request | None = None,
+    ) -> None:
+        super().__init__(service, retry_after, request=request)
+        self.delivery = delivery
+
     def __str__(self) -> str:
-        return f"{self.service}: the transport was closed while the request waited; it was not sent"
+        if self.delivery is Delivery.NOT_SENT:
+            why = "while the request waited; it was not sent"
+        else:
+            why = "before the response was complete"
+        return f"{self.service}: the transport was closed {why}"

@@ -5,9 +5,8 @@ its own streams only, and its users catch its own exceptions. What is built on t
 belongs to both families wherever httpx2 is installed, and to httpx alone elsewhere.
 """
 
-from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, Union, cast
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, Union, cast
 
 import httpx
 
@@ -59,9 +58,16 @@ CORES: Final = frozenset({"httpcore", "httpcore2"})
 """The packages whose exceptions tell by their class how far a request came."""
 
 
-def default_transport(**options: Any) -> httpx.AsyncBaseTransport:  # noqa: ANN401 - handed on
-    """What sends requests when nobody said what should: an `AsyncHTTPTransport(**options)`."""
-    return httpx.AsyncHTTPTransport(**options) if len(FAMILIES) == 1 else HTTPTransport(**options)
+def home_of(request: httpx.Request) -> ModuleType:
+    """Return the family that `request` belongs to.
+
+    Raises:
+        TypeError: It is a request of neither.
+    """
+    for home in FAMILIES:
+        if isinstance(request, home.Request):
+            return cast("ModuleType", home)
+    raise TypeError(f"request must be a Request of httpx or httpx2, got {type(request)!r}")
 
 
 def typed(transport: Transport) -> httpx.AsyncBaseTransport:
@@ -88,54 +94,3 @@ def _described(wrong: object) -> str:
     if hasattr(wrong, "build_request"):
         return f"the client {kind.__name__}: give this transport to the client, by transport="
     return f"a {kind.__name__}"  # not its repr: a URL in it may hold a password
-
-
-class HTTPTransport(AsyncBaseTransport):
-    """Sends each request through an `AsyncHTTPTransport` of the family that it belongs to.
-
-    Args:
-        options: What each `AsyncHTTPTransport` is made with.
-    """
-
-    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - handed on
-        self._options = options
-        self._transports: dict[type[Any], httpx.AsyncBaseTransport] = {}
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send `request`.
-
-        Raises:
-            TypeError: It is a request of neither family.
-        """
-        transport = self._transports.get(type(request)) or self._transport_for(request)
-        return await transport.handle_async_request(request)
-
-    def _transport_for(self, request: httpx.Request) -> httpx.AsyncBaseTransport:
-        # The first request of its family, or one of a class that somebody derived.
-        for home in FAMILIES:
-            if isinstance(request, home.Request):
-                if home.Request not in self._transports:
-                    self._transports[home.Request] = home.AsyncHTTPTransport(**self._options)
-                return self._transports[home.Request]
-        raise TypeError(f"request must be a Request of httpx or httpx2, got {type(request)!r}")
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        transports, self._transports = self._transports, {}
-        async with AsyncExitStack() as stack:  # one that fails to close is no reason to keep others
-            for transport in transports.values():
-                stack.push_async_callback(transport.aclose)
-
-    def __repr__(self) -> str:
-        return "AsyncHTTPTransport()"

@@ -27,7 +27,11 @@ from typing import Final, TypeGuard
 
 from walltrack.core import causes, family
 from walltrack.core.delivery import Delivery
-from walltrack.core.exceptions import RequestRejectedError, ResponseTooLargeError
+from walltrack.core.exceptions import (
+    RequestRejectedError,
+    ResponseTooLargeError,
+    TransportClosedError,
+)
 
 Errors = tuple[type[Exception], ...]
 
@@ -114,11 +118,13 @@ def delivery_of(
             known to report a connection that broke after the request was sent as ConnectError.
         stream_id: The HTTP/2 stream of the request, if it is known.
     """
-    # 1. Rejected here: it went nowhere.
+    # 1. Rejected here: it went nowhere, unless the transport was closed while it was in flight.
     # 2. What the server said goes before what was seen here,
     # 3. and what was seen before what can be concluded.
     # 4. httpcore tells by the class.
     # 5. Anybody else's exception proves nothing.
+    if isinstance(error, TransportClosedError) and error.delivery is not Delivery.NOT_SENT:
+        return Delivery.NOT_SENT if began_to_send is False else Delivery.UNCERTAIN
     if isinstance(error, RequestRejectedError):
         return Delivery.NOT_SENT
     if isinstance(error, ResponseTooLargeError):

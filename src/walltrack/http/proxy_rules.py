@@ -9,7 +9,7 @@ import httpx
 
 _ANY: Final = "all"  # as in ALL_PROXY
 _SCHEMES: Final = ("http", "https", _ANY)
-_PROXIES: Final = ("http", "https", "socks5", "socks5h")
+PROXY_SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 
 
 class ProxyRules:
@@ -152,11 +152,11 @@ def _valid(scheme: str, url: str) -> str:
         host = httpx.URL(url).host
     except httpx.InvalidURL:
         host = ""
-    if host and kind in _PROXIES:
+    if host and kind in PROXY_SCHEMES:
         return url
     raise ValueError(
         f"the environment's proxy for {scheme}:// must be a URL whose scheme is "
-        f"{', '.join(_PROXIES[:-1])} or {_PROXIES[-1]}"
+        f"{', '.join(PROXY_SCHEMES[:-1])} or {PROXY_SCHEMES[-1]}"
     )
 
 

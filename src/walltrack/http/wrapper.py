@@ -4,6 +4,7 @@ from types import TracebackType
 from typing import Self
 
 from walltrack.core import family
+from walltrack.http.sending import http_transport
 from walltrack.http.waits import Waits
 
 
@@ -14,14 +15,14 @@ class WrappingTransport(family.AsyncBaseTransport):
     TransportClosedError. The transport may be used again afterwards, if the inner one may.
 
     Args:
-        transport: The inner transport, of any class; None makes an `AsyncHTTPTransport()`.
+        transport: The inner transport, of any class; None makes an `HTTPTransport()`.
 
     Raises:
         TypeError: `transport` is not an asynchronous transport.
     """
 
     def __init__(self, transport: family.Transport | None = None) -> None:
-        self._inner = family.default_transport() if transport is None else family.typed(transport)
+        self._inner = http_transport() if transport is None else family.typed(transport)
         self._waits = Waits()
 
     async def __aenter__(self) -> Self:

@@ -18,12 +18,10 @@ from walltrack.core.budget import RetryBudget
 from walltrack.core.events import Listener
 from walltrack.core.exceptions import RequestRejectedError
 from walltrack.core.extensions import REPORT, SERVICE, WHOLE_BODY, CallReport
-from walltrack.http.environment_proxies import transport_by_environment
 from walltrack.retry.policy import RetryPolicy
 from walltrack.retry.transport import MAX_RESPONSE_BYTES, RetryTransport
 from walltrack.services import failures
 from walltrack.services.base_url import BaseURL
-from walltrack.services.connections import Connections
 from walltrack.services.defaults import breaker_by, policy_by
 from walltrack.services.requests import BodyOptions, RequestBuilder, RequestOptions, sending
 from walltrack.stack import Layer, Limit, resilient_transport
@@ -110,9 +108,8 @@ class BaseAPIClient:
         self._timeout = settings.http_timeout if timeout is None else timeout
         self._requests = RequestBuilder(root, headers, params)
         self._breaker = breaker or breaker_by(settings, self.service)
-        self._connections = Connections(transport_by_environment) if transport is None else None
         self._stack = resilient_transport(
-            self._connections if transport is None else transport,
+            transport,
             deadline=deadline,
             retry=partial(
                 RetryTransport,
@@ -155,8 +152,6 @@ class BaseAPIClient:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
-        elif self._connections is not None:
-            await self._connections.aclose()  # a call that outlived the last closing opened some
 
     async def aclose(self) -> None:
         """Close the connections: `close` by the name that it has in httpx."""

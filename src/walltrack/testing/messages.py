@@ -9,6 +9,7 @@ from walltrack.core import family
 from walltrack.core.delivery import Delivery
 from walltrack.core.exceptions import WallTrackError
 from walltrack.core.extensions import DELIVERY
+from walltrack.core.family import home_of
 from walltrack.core.outcome import NOT_SENT_ERRORS
 from walltrack.testing.one_pass import OnePass
 
@@ -17,13 +18,6 @@ RESPONSES = family.each("Response")
 _REQUEST_ERRORS = family.each("RequestError")
 _INFORMATIONAL_BELOW = 200
 _WITHOUT_CONTENT = frozenset({204, 304})
-
-
-def home_of(request: httpx.Request) -> ModuleType:
-    """The family of httpx that `request` belongs to."""
-    homes: Any = (home for home in family.FAMILIES if isinstance(request, home.Request))
-    home: ModuleType = next(homes)
-    return home
 
 
 def bare_response(request: httpx.Request, status: int) -> httpx.Response:

@@ -948,9 +948,9 @@ async def test_the_request_and_the_response_pass_as_they_are(clock: Clock) -> No
     assert inner.requests[0] is request
 
 
-def test_without_an_inner_transport_it_makes_httpx_s_own() -> None:
-    """None stands for an `httpx.AsyncHTTPTransport()`."""
-    assert "AsyncHTTPTransport" in repr(CircuitBreakerTransport())
+def test_without_an_inner_transport_it_sends_over_the_network() -> None:
+    """None stands for an `HTTPTransport()`."""
+    assert "(HTTPTransport()" in repr(CircuitBreakerTransport())
 
 
 def test_its_repr_shows_what_is_inside(clock: Clock) -> None:

@@ -5,7 +5,7 @@ import httpx2
 import pytest
 
 from tests.support import Scripted
-from walltrack.core.family import HTTPTransport
+from walltrack import HTTPTransport
 from walltrack.http.wrapper import WrappingTransport
 
 

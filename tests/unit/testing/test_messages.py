@@ -15,21 +15,12 @@ from walltrack.testing.messages import (
     check_class,
     error_for,
     fresh_response,
-    home_of,
     is_used_up,
 )
 
 pytestmark = pytest.mark.anyio
 
 HOMES = pytest.mark.parametrize("home", family.FAMILIES, ids=lambda home: home.__name__)
-
-
-@HOMES
-def test_a_request_tells_its_family(home: Any) -> None:  # noqa: ANN401 - a module
-    """Also one of a class that somebody derived."""
-    derived = type("Derived", (home.Request,), {})
-    assert home_of(home.Request("GET", "https://api.test")) is home
-    assert home_of(derived("GET", "https://api.test")) is home
 
 
 @HOMES

@@ -1053,7 +1053,7 @@ def test_it_tells_what_it_is() -> None:
     """What is inside, how long it may take, and what the limit is called."""
     inner = TimeoutTransport(None, 2.5, name="attempt timeout")
     assert repr(TimeoutTransport(inner, 10)) == (
-        "TimeoutTransport(TimeoutTransport(AsyncHTTPTransport(), seconds=2.5, "
+        "TimeoutTransport(TimeoutTransport(HTTPTransport(), seconds=2.5, "
         "name='attempt timeout'), seconds=10, name='timeout')"
     )
 

@@ -1,0 +1,119 @@
+"""One pool of connections: to servers, or by one proxy, for one family of httpx.
+
+Awaits: it closes what is open.
+"""
+
+import contextlib
+from types import ModuleType
+from typing import Final
+
+import anyio
+import httpcore2
+import httpx
+
+from walltrack.core.delivery import Delivery
+from walltrack.core.exceptions import TransportClosedError
+from walltrack.core.outcome import NOT_SENT_ERRORS
+from walltrack.http.core_body import CoreBody
+from walltrack.http.core_errors import mapped
+from walltrack.http.network import Network, NetworkClosedError, close
+from walltrack.http.options import Options
+
+_NOWHERE: Final = httpcore2.URL("http://closed.invalid/")
+_AT_ONCE: Final = {"timeout": {"pool": 0}}
+
+
+class Pool:
+    """Connections, the calls that are in flight on them, and the bodies that are open.
+
+    Args:
+        options: What it is made with.
+        home: The family that it serves.
+        proxy: By which proxy requests go; None sends them to the server itself.
+    """
+
+    def __init__(self, options: Options, home: ModuleType, proxy: httpx.Proxy | None) -> None:
+        negotiates = proxy is not None and proxy.url.scheme.startswith("socks")
+        self.home = home
+        self.network = Network(options.local_address, options.socket_options, negotiates=negotiates)
+        self.core = httpcore2.AsyncConnectionPool(
+            ssl_context=options.contexts.of(home),
+            proxy=None if proxy is None else _as_core(proxy, options, home),
+            max_connections=options.limits.max_connections,
+            max_keepalive_connections=options.limits.max_keepalive_connections,
+            keepalive_expiry=options.limits.keepalive_expiry,
+            http1=options.http1,
+            http2=options.http2,
+            retries=options.retries,
+            uds=options.uds,
+            network_backend=self.network,
+        )
+        self.calls = 0
+        self.closed = False
+        self.replaced = False
+        self._bodies: set[CoreBody] = set()
+
+    def body_of(self, request: httpx.Request, response: httpcore2.Response) -> CoreBody:
+        """Return the body of `response`; the call is in flight until that is closed."""
+        body = CoreBody(request, response, self)
+        self._bodies.add(body)
+        return body
+
+    async def body_ended(self, body: CoreBody) -> None:
+        """Note that a body is closed."""
+        self._bodies.discard(body)
+        await self.call_ended()
+
+    async def call_ended(self) -> None:
+        """Note that a call is over; the last one closes a pool that was replaced."""
+        self.calls -= 1
+        if self.replaced and not self.calls:
+            await self.close()
+
+    def explain(self, request: httpx.Request, error: Exception) -> Exception | None:
+        """Return what to raise for an exception of httpcore2's; None if that is the exception."""
+        known = mapped(error, self.home)
+        if not self.closed:
+            return known
+        unsent = isinstance(error, NetworkClosedError) or isinstance(known, NOT_SENT_ERRORS)
+        return self.closed_error(request, Delivery.NOT_SENT if unsent else Delivery.UNCERTAIN)
+
+    def closed_error(
+        self, request: httpx.Request, delivery: Delivery = Delivery.UNCERTAIN
+    ) -> Exception:
+        """Return what to raise in a call that the closing has ended."""
+        return TransportClosedError(delivery=delivery, request=request)
+
+    def end(self) -> None:
+        """Send nothing more, and end what is connecting; `close` does the rest."""
+        self.closed = True
+        self.network.close()
+
+    async def close(self) -> None:
+        """Close everything, and end what is in flight."""
+        self.end()
+        await close(self.core)
+        await self.network.close_streams()
+        for body in tuple(self._bodies):
+            await close(body)
+        # Whatever waits for a connection gets a new one now, which is refused.
+        with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
+            nothing = httpcore2.Request(b"GET", _NOWHERE, extensions=_AT_ONCE)
+            await self.core.handle_async_request(nothing)
+
+
+def _as_core(proxy: httpx.Proxy, options: Options, home: ModuleType) -> httpcore2.Proxy:
+    context = proxy.ssl_context
+    if context is None and proxy.url.scheme == "https":
+        context = options.contexts.for_proxies(home)
+    return httpcore2.Proxy(
+        url=httpcore2.URL(
+            scheme=proxy.url.raw_scheme,
+            host=proxy.url.raw_host,
+            port=proxy.url.port,
+            target=proxy.url.raw_path,
+        ),
+        auth=proxy.raw_auth,
+        headers=proxy.headers.raw,
+        ssl_context=context,
+    )

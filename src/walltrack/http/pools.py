@@ -1,0 +1,76 @@
+"""Which pool of connections a request takes: by its family, and by its proxy.
+
+Awaits: it closes them.
+"""
+
+from collections.abc import Iterator
+from types import ModuleType
+from weakref import WeakSet
+
+import httpx
+
+from walltrack.http.interception import own_transport
+from walltrack.http.network import close
+from walltrack.http.options import Options, proxy_by
+from walltrack.http.pool import Pool
+from walltrack.http.proxy_rules import ProxyRules
+
+
+class Pools:
+    """The pools of one event loop, each opened by the first request that takes it.
+
+    Args:
+        options: What they are made with.
+        rules: The proxies of the environment; None if they do not matter.
+    """
+
+    def __init__(self, options: Options, rules: ProxyRules | None) -> None:
+        self._options = options
+        self._rules = rules if rules is not None and rules.proxies else None
+        self._open: dict[tuple[ModuleType, str | None], Pool] = {}
+        self._replaced: WeakSet[Pool] = WeakSet()  # their calls keep them
+        self._own: dict[tuple[ModuleType, str | None], httpx.AsyncBaseTransport] = {}
+        self.closed = False
+
+    def __iter__(self) -> Iterator[Pool]:
+        return iter((*self._open.values(), *self._replaced))
+
+    def pool_for(self, home: ModuleType, request: httpx.Request) -> Pool:
+        """Return the pool for a request of a family."""
+        url = None if self._rules is None else self._rules.proxy_for(request.url)
+        pool = self._open.get((home, url))
+        if pool is None:
+            pool = self._open[home, url] = Pool(self._options, home, self._proxy(url))
+        return pool
+
+    def own_transport_for(
+        self, home: ModuleType, request: httpx.Request
+    ) -> httpx.AsyncBaseTransport:
+        """Return the family's own transport, which serves while something stands in for it."""
+        url = None if self._rules is None else self._rules.proxy_for(request.url)
+        transport = self._own.get((home, url))
+        if transport is None:
+            transport = own_transport(home, self._options, self._proxy(url))
+            self._own[home, url] = transport
+        return transport
+
+    def replace(self, pool: Pool) -> None:
+        """Have new requests take a new pool in place of this one, which closes when it is idle."""
+        for key in [key for key, kept in self._open.items() if kept is pool]:
+            del self._open[key]
+            pool.replaced = True
+            self._replaced.add(pool)
+
+    async def close(self) -> None:
+        """Close all of them, and end what is in flight."""
+        self.closed = True
+        pools = tuple(self)
+        for pool in pools:
+            pool.end()
+        for pool in pools:
+            await pool.close()
+        for transport in self._own.values():
+            await close(transport)
+
+    def _proxy(self, url: str | None) -> httpx.Proxy | None:
+        return self._options.proxy if url is None else proxy_by(url)

@@ -1,0 +1,337 @@
+"""Each option of `HTTPTransport`, by what it does on the wire."""
+
+import asyncio
+import socket
+import ssl
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeAlias, Unpack
+
+import anyio
+import httpx
+import httpx2
+import pytest
+import trustme
+
+from tests.integration.fault_server import FaultServer, cut, falls_silent, running
+from tests.integration.proxy import Proxy, answers
+from tests.integration.socks import SocksProxy, socks_proxy
+from tests.support import until
+from walltrack import HTTPOptions, HTTPTransport
+from walltrack.core.causes import chain_of
+
+pytestmark = pytest.mark.anyio
+
+Home: TypeAlias = Any  # httpx or httpx2; to a type checker their classes have nothing in common
+
+each_family = pytest.mark.parametrize("home", [httpx, httpx2], ids=["httpx", "httpx2"])
+
+AUTHORITY = trustme.CA()
+STRANGER = trustme.CA()
+
+
+def trusting(authority: trustme.CA = AUTHORITY) -> ssl.SSLContext:
+    """A client's context that trusts an authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.configure_trust(context)
+    return context
+
+
+def proving(authority: trustme.CA = AUTHORITY) -> ssl.SSLContext:
+    """A server's context, with a certificate of an authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def secure_server() -> Iterator[FaultServer]:
+    """A server over TLS."""
+    with running(proving()) as fault_server:
+        yield fault_server
+
+
+@pytest.fixture
+def socks() -> Iterator[SocksProxy]:
+    """A SOCKS proxy."""
+    with socks_proxy() as made:
+        yield made
+
+
+@contextmanager
+def distrusted(home: Home) -> Iterator[None]:
+    """Hold that a block fails to connect, because of a certificate."""
+    with pytest.raises(home.ConnectError) as caught:
+        yield
+    assert any(isinstance(e, ssl.SSLCertVerificationError) for e in chain_of(caught.value))
+
+
+async def fetch(home: Home, url: str, **options: Unpack[HTTPOptions]) -> httpx.Response:
+    """Return the answer to a GET by a client over such a transport."""
+    transport = HTTPTransport(**options)
+    async with home.AsyncClient(transport=transport, timeout=5) as client:
+        response: httpx.Response = await client.get(url)
+    return response
+
+
+@each_family
+async def test_a_response_tells_of_its_connection(server: FaultServer, home: ModuleType) -> None:
+    """As one from the family's own transport does."""
+    async with home.AsyncClient(transport=HTTPTransport()) as client:
+        response = await client.get(server.url)
+        assert isinstance(response, home.Response)
+        assert (response.http_version, response.reason_phrase) == ("HTTP/1.1", "Whatever")
+        assert set(response.extensions) == {"http_version", "reason_phrase", "network_stream"}
+        stream = response.extensions["network_stream"]
+        assert stream.get_extra_info("server_addr")[1] == server.port
+
+
+@each_family
+async def test_connections_are_kept_for_the_next_request(
+    server: FaultServer,
+    home: Home,
+) -> None:
+    """Until they expire, or the transport is closed."""
+    async with home.AsyncClient(transport=HTTPTransport()) as client:
+        for _ in range(3):
+            await client.get(server.url)
+        assert server.connections == 1
+    await until(lambda: server.open_connections == 0)
+    limits = httpx.Limits(keepalive_expiry=0.0)
+    async with home.AsyncClient(transport=HTTPTransport(limits=limits)) as client:
+        for _ in range(3):
+            await client.get(server.url)
+    assert server.connections == 4
+
+
+@each_family
+async def test_a_body_that_breaks_off_is_an_error_of_the_clients_family(
+    server: FaultServer,
+    home: Home,
+) -> None:
+    """And so is one that falls silent."""
+    async with home.AsyncClient(transport=HTTPTransport(), timeout=home.Timeout(5, read=0.02)) as c:
+        server.will(cut(), falls_silent(content_length="8"))
+        with pytest.raises(home.RemoteProtocolError):
+            await c.get(server.url)
+        with pytest.raises(home.ReadTimeout):
+            await c.get(server.url)
+    await until(lambda: server.open_connections == 0)
+
+
+@each_family
+async def test_a_pool_that_is_full_is_an_error_of_the_clients_family(
+    server: FaultServer,
+    home: Home,
+) -> None:
+    """After the pool timeout, and only while it is full."""
+    transport = HTTPTransport(limits=home.Limits(max_connections=1))
+    async with home.AsyncClient(transport=transport, timeout=5) as client:
+        async with client.stream("GET", server.url):
+            with pytest.raises(home.PoolTimeout):
+                await client.get(server.url, timeout=home.Timeout(5, pool=0.01))
+        assert (await client.get(server.url)).status_code == 200
+
+
+# Certificates
+
+
+@each_family
+async def test_a_server_is_verified(secure_server: FaultServer, home: Home) -> None:
+    """By the authority in a context; by another one it fails."""
+    assert (await fetch(home, secure_server.url, verify=trusting())).text == "ok"
+    with distrusted(home):
+        await fetch(home, secure_server.url, verify=trusting(STRANGER))
+
+
+@each_family
+async def test_the_usual_authorities_verify(secure_server: FaultServer, home: Home) -> None:
+    """They do not know this server; nobody has to be known if nothing is verified."""
+    with distrusted(home):
+        await fetch(home, secure_server.url)
+    assert (await fetch(home, secure_server.url, verify=False)).text == "ok"
+
+
+@each_family
+async def test_the_environment_names_authorities(
+    secure_server: FaultServer,
+    home: Home,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Unless it is not trusted; a path does the same for one transport."""
+    path = str(tmp_path / "ca.pem")
+    AUTHORITY.cert_pem.write_to_path(path)
+    assert (await fetch(home, secure_server.url, verify=path)).text == "ok"
+    monkeypatch.setenv("SSL_CERT_FILE", path)
+    assert (await fetch(home, secure_server.url)).text == "ok"
+    with distrusted(home):
+        await fetch(home, secure_server.url, trust_env=False)
+
+
+@each_family
+async def test_a_client_shows_its_certificate(home: Home, tmp_path: Path) -> None:
+    """To a server that asks for it; without one there is no answer."""
+    context = proving()
+    context.verify_mode = ssl.CERT_REQUIRED
+    AUTHORITY.configure_trust(context)
+    chain = str(tmp_path / "client.pem")
+    AUTHORITY.issue_cert("client.test").private_key_and_cert_chain_pem.write_to_path(chain)
+    with running(context) as server:
+        answered = await fetch(home, server.url, verify=trusting(), cert=chain)
+        assert answered.text == "ok"
+        with pytest.raises(home.TransportError):
+            await fetch(home, server.url, verify=trusting())
+
+
+# Ways
+
+
+@each_family
+async def test_a_proxy_that_was_given_is_taken(
+    server: FaultServer,
+    proxy: Proxy,
+    home: Home,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where the environment says something else."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    for given in (f"http://127.0.0.1:{proxy.port}", home.Proxy(f"http://127.0.0.1:{proxy.port}")):
+        assert (await fetch(home, server.url, proxy=given)).text == "ok"
+    assert proxy.asked == ["GET", "GET"]
+    assert server.seen[0].target == f"{server.url}/"
+
+
+@each_family
+async def test_a_proxy_tunnels_to_a_secure_server(
+    secure_server: FaultServer,
+    proxy: Proxy,
+    home: Home,
+) -> None:
+    """And sees nothing of the request; one that refuses is a ProxyError."""
+    url = f"http://127.0.0.1:{proxy.port}"
+    assert (await fetch(home, secure_server.url, verify=trusting(), proxy=url)).text == "ok"
+    assert proxy.asked == ["CONNECT"]
+    proxy.instead = answers(407)
+    with pytest.raises(home.ProxyError, match="407"):
+        await fetch(home, secure_server.url, verify=trusting(), proxy=url)
+
+
+@each_family
+@pytest.mark.parametrize("credentials", ["", "me:hunter2@"], ids=["open", "password"])
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+async def test_a_socks_proxy_is_taken(
+    *,
+    home: Home,
+    socks: SocksProxy,
+    credentials: str,
+    secure: bool,
+) -> None:
+    """With a password, if it wants one."""
+    with running(proving() if secure else None) as server:
+        url = f"socks5://{credentials}127.0.0.1:{socks.port}"
+        assert (await fetch(home, server.url, verify=trusting(), proxy=url)).text == "ok"
+    assert socks.asked == [*([credentials[:-1]] if credentials else []), "connect"]
+    await until(lambda: socks.open_connections == 0)
+
+
+@each_family
+async def test_a_socks_proxy_that_fails_leaves_no_connection(
+    server: FaultServer,
+    home: Home,
+    socks: SocksProxy,
+) -> None:
+    """Whatever it does: its socket is not established, and nobody else would close it."""
+    transport = HTTPTransport(proxy=f"socks5://127.0.0.1:{socks.port}")
+
+    async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(3)
+        writer.write(b"\x05\xff")
+        await reader.read()  # until the client closes
+
+    async def hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del writer
+        await reader.read(3)
+
+    async with home.AsyncClient(transport=transport, timeout=home.Timeout(5, read=0.05)) as client:
+        for instead in (refuses, hangs_up):
+            socks.instead = instead
+            with pytest.raises(home.ProxyError):
+                await client.get(server.url)
+            await until(lambda: socks.open_connections == 0)
+        socks.instead = None
+        assert (await client.get(server.url)).text == "ok"
+
+
+@each_family
+async def test_a_socket_in_the_file_system_is_taken(
+    home: Home,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Past the proxy of the environment: it says where to connect."""
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    path = str(tmp_path / "s")
+
+    async def serve(peer: anyio.abc.SocketStream) -> None:
+        async with peer:
+            await peer.receive()
+            await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+    listener = await anyio.create_unix_listener(path)
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, serve)
+        assert (await fetch(home, "http://docker/", uds=path)).text == "ok"
+        tasks.cancel_scope.cancel()
+
+
+@each_family
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere loopback has a single address")
+async def test_an_address_and_options_of_the_socket_are_set(
+    server: FaultServer,
+    proxy: Proxy,
+    home: Home,
+) -> None:
+    """On the way to a server, and on the way to a proxy."""
+    keep_alive = (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    options = {"local_address": "127.0.0.2", "socket_options": [keep_alive]}
+    for way in ({}, {"proxy": f"http://127.0.0.1:{proxy.port}"}):
+        transport = HTTPTransport(**options, **way)  # type: ignore[arg-type]  # of several types
+        async with (
+            home.AsyncClient(transport=transport) as client,
+            client.stream("GET", server.url) as response,
+        ):
+            stream = response.extensions["network_stream"]
+            assert stream.get_extra_info("client_addr")[0] == "127.0.0.2"
+            made = stream.get_extra_info("socket")
+            assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+@each_family
+async def test_a_connection_is_tried_again(home: Home) -> None:
+    """As often as was said."""
+    steps: list[str] = []
+
+    async def trace(name: str, _: Mapping[str, object]) -> None:
+        steps.append(name)
+
+    async with home.AsyncClient(transport=HTTPTransport(retries=1)) as client:
+        with pytest.raises(home.ConnectError):
+            await client.get("http://127.0.0.1:1/", extensions={"trace": trace})
+    assert steps.count("connection.connect_tcp.started") == 2
+
+
+@each_family
+async def test_the_environment_is_not_asked_if_it_is_not_trusted(
+    server: FaultServer,
+    home: Home,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its proxy, which is not there, is not missed."""
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    assert (await fetch(home, server.url, trust_env=False)).text == "ok"
+    with pytest.raises(home.ConnectError):
+        await fetch(home, server.url)

@@ -1,0 +1,163 @@
+import ssl
+from types import ModuleType
+from typing import Any
+
+import anyio
+import httpcore2
+import httpx
+import httpx2
+import pytest
+
+from tests.support import get
+from tests.unit.http.fake_core import Core
+from tests.unit.http.test_options import check
+from walltrack import Delivery, TransportClosedError
+from walltrack.http.network import NetworkClosedError
+from walltrack.http.pool import Pool
+
+pytestmark = pytest.mark.anyio
+
+BOTH = pytest.mark.parametrize("home", [httpx, httpx2], ids=lambda home: home.__name__)
+
+
+def pool(home: ModuleType = httpx, proxy: httpx.Proxy | None = None, **options: Any) -> Pool:  # noqa: ANN401 - of any type
+    """A pool that is made with such options."""
+    return Pool(check(**options), home, proxy)
+
+
+async def opened(pool: Pool) -> Any:  # noqa: ANN401 - a body
+    """The body of a response that is on its way."""
+    pool.calls += 1
+    response = await pool.core.handle_async_request(httpcore2.Request("GET", "http://api.test/"))
+    return pool.body_of(get(), response)
+
+
+@BOTH
+def test_a_pool_is_made_with_what_was_configured(core: type[Core], home: Any) -> None:  # noqa: ANN401 - a module
+    """Limits, versions, and the TLS context of its family."""
+    limits = home.Limits(max_connections=7, max_keepalive_connections=3, keepalive_expiry=9.0)
+    made = pool(home, limits=limits, http2=True, retries=2, uds="/run/s")
+    [fake] = core.made
+    context = fake.options.pop("ssl_context")
+    assert isinstance(context, ssl.SSLContext)
+    assert fake.options == {
+        "proxy": None,
+        "max_connections": 7,
+        "max_keepalive_connections": 3,
+        "keepalive_expiry": 9.0,
+        "http1": True,
+        "http2": True,
+        "retries": 2,
+        "uds": "/run/s",
+        "network_backend": made.network,
+    }
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("http://me:hunter2@p.test:3128", (b"http", b"p.test", 3128)),
+        ("https://p.test", (b"https", b"p.test", None)),
+        ("socks5://p.test", (b"socks5", b"p.test", None)),
+    ],
+)
+def test_a_proxy_is_handed_on(
+    core: type[Core], home: ModuleType, url: str, target: tuple[bytes, bytes, int | None]
+) -> None:
+    """With its credentials and headers; over TLS with a context of its own."""
+    pool(home, httpx.Proxy(url, headers={"x-token": "1"}))
+    proxy = core.made[0].options["proxy"]
+    assert (proxy.url.scheme, proxy.url.host, proxy.url.port) == target
+    assert proxy.auth == ((b"me", b"hunter2") if "@" in url else None)
+    assert (b"x-token", b"1") in [(name.lower(), value) for name, value in proxy.headers]
+    assert (proxy.ssl_context is not None) is url.startswith("https")
+    assert proxy.ssl_context is not core.made[0].options["ssl_context"]
+
+
+def test_the_context_of_a_proxy_is_used(core: type[Core]) -> None:
+    """It may be one that trusts the proxy's own authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    pool(httpx, httpx.Proxy("https://p.test", ssl_context=context))
+    assert core.made[0].options["proxy"].ssl_context is context
+
+
+@BOTH
+def test_an_error_is_explained_to_its_family(core: type[Core], home: ModuleType) -> None:
+    """One that stands for nothing is left as it is."""
+    del core
+    made = pool(home)
+    assert type(made.explain(get(), httpcore2.ReadTimeout("slow"))) is home.ReadTimeout
+    assert made.explain(get(), RuntimeError("defect")) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "delivery"),
+    [
+        (NetworkClosedError(), Delivery.NOT_SENT),
+        (httpcore2.ConnectError(), Delivery.NOT_SENT),
+        (httpcore2.ConnectTimeout(), Delivery.NOT_SENT),
+        (httpcore2.PoolTimeout(), Delivery.NOT_SENT),
+        (httpcore2.ProxyError(), Delivery.NOT_SENT),
+        (httpcore2.ReadError(), Delivery.UNCERTAIN),
+        (httpcore2.WriteError(), Delivery.UNCERTAIN),
+        (httpcore2.LocalProtocolError(), Delivery.UNCERTAIN),
+        (RuntimeError(), Delivery.UNCERTAIN),
+    ],
+)
+async def test_once_it_is_closed_every_error_says_so(
+    core: type[Core], error: Exception, delivery: Delivery
+) -> None:
+    """And whether the server can have acted: only what shows that nothing was sent is believed."""
+    del core
+    made = pool()
+    await made.close()
+    explained = made.explain(get(), error)
+    assert isinstance(explained, TransportClosedError)
+    assert explained.delivery is delivery
+    assert explained.service == "api.test"
+
+
+async def test_closing_closes_everything(core: type[Core]) -> None:
+    """The pool, what is connecting, the bodies that are open; and it wakes what is waiting."""
+    made = pool()
+    bodies = [await opened(made), await opened(made)]
+    await bodies[0].aclose()
+    await made.close()
+    assert core.made[0].closed == 1
+    assert [body.closed for body in core.made[0].bodies] == [1, 1]
+    assert made.closed
+    assert made.network.closed
+    assert made.calls == 0
+
+
+async def test_a_pool_that_was_replaced_closes_when_it_is_idle(core: type[Core]) -> None:
+    """The calls that it still serves end first."""
+    made = pool()
+    body = await opened(made)
+    made.calls += 1
+    made.replaced = True
+    await made.call_ended()
+    assert core.made[0].closed == 0
+    await body.aclose()
+    assert core.made[0].closed == 1
+
+
+async def test_a_pool_that_is_in_use_stays_open(core: type[Core]) -> None:
+    """When it is idle it waits for the next call."""
+    made = pool()
+    await (await opened(made)).aclose()
+    assert core.made[0].closed == 0
+    assert made.calls == 0
+
+
+async def test_closing_is_not_cancelled(core: type[Core]) -> None:
+    """A client is often closed by a cancellation."""
+    made = pool()
+    body = await opened(made)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await made.close()
+    assert core.made[0].closed == 1
+    assert core.made[0].bodies[0].closed == 1
+    assert body is not None

@@ -1,0 +1,144 @@
+import ssl
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+import trustme
+
+from walltrack.http.tls import Contexts
+
+AUTHORITY = trustme.CA()
+BOTH = pytest.mark.parametrize("home", [httpx, httpx2], ids=lambda home: home.__name__)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Path:
+    """The file of an authority's certificate."""
+    path = tmp_path / "ca.pem"
+    AUTHORITY.cert_pem.write_to_path(path)
+    return path
+
+
+def names(context: ssl.SSLContext) -> list[object]:
+    """The authorities that a context trusts."""
+    return [cert["subject"] for cert in context.get_ca_certs()]
+
+
+OURS = names(ssl.create_default_context(cadata=AUTHORITY.cert_pem.bytes().decode()))
+
+
+@BOTH
+def test_each_family_trusts_what_it_trusts_by_itself(home: Any) -> None:  # noqa: ANN401 - a module
+    """Certifi's authorities for httpx, those of the operating system for httpx2."""
+    context = Contexts(trust_env=False).of(home)
+    assert names(context) == names(home.create_ssl_context(trust_env=False))
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+
+
+@BOTH
+def test_a_context_is_made_once(home: ModuleType) -> None:
+    """All connections of a family share it; one for proxies is another object."""
+    contexts = Contexts()
+    assert contexts.of(home) is contexts.of(home)
+    assert contexts.for_proxies(home) is contexts.for_proxies(home)
+    assert contexts.for_proxies(home) is not contexts.of(home)
+    assert contexts.of(httpx) is not contexts.of(httpx2)
+
+
+@BOTH
+def test_the_environment_names_authorities(
+    home: ModuleType, authority: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it is not to be trusted."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    for context in (Contexts().of(home), Contexts().for_proxies(home)):
+        assert names(context) == OURS
+    contexts = Contexts(trust_env=False)
+    for context in (contexts.of(home), contexts.for_proxies(home)):
+        assert names(context) != OURS
+
+
+@BOTH
+def test_everyone_may_be_trusted(home: ModuleType) -> None:
+    """For servers alone: a proxy is still verified."""
+    contexts = Contexts(verify=False)
+    assert contexts.of(home).verify_mode is ssl.CERT_NONE
+    assert not contexts.of(home).check_hostname
+    assert contexts.for_proxies(home).verify_mode is ssl.CERT_REQUIRED
+
+
+@BOTH
+def test_a_path_is_trusted(home: ModuleType, authority: Path) -> None:
+    """A file; a folder is looked at when a server is verified."""
+    context = Contexts(verify=str(authority)).of(home)
+    assert names(context) == OURS
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert names(Contexts(verify=str(authority.parent)).of(home)) == []
+
+
+@BOTH
+def test_a_context_is_used_as_it_is(home: ModuleType) -> None:
+    """For both families."""
+    given = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    assert Contexts(verify=given).of(home) is given
+
+
+def test_a_client_certificate_is_loaded(tmp_path: Path, authority: Path) -> None:
+    """From one file or from two, with a password or without, whatever is verified."""
+    leaf = AUTHORITY.issue_cert("client.test")
+    both, chain, key = (str(tmp_path / name) for name in ("both.pem", "chain.pem", "key.pem"))
+    leaf.private_key_and_cert_chain_pem.write_to_path(both)
+    leaf.cert_chain_pems[0].write_to_path(chain)
+    leaf.private_key_pem.write_to_path(key)
+
+    class Loading(ssl.SSLContext):
+        """Remembers what it loads."""
+
+        loaded: tuple[Any, ...] = ()
+
+        def load_cert_chain(self, *args: Any) -> None:  # noqa: ANN401 - handed on
+            self.loaded = args
+            super().load_cert_chain(*args)
+
+    for cert in (both, (chain, key), (chain, key, "secret")):
+        context = Loading(ssl.PROTOCOL_TLS_CLIENT)
+        assert Contexts(verify=context, cert=cert).of(httpx) is context
+        assert context.loaded == ((cert,) if isinstance(cert, str) else cert)
+    Contexts(verify=str(authority), cert=both)
+    Contexts(verify=False, cert=both)
+
+
+@pytest.mark.parametrize("cert", [5, (), ("only",), ("one", 2), ["chain", "key"]])
+def test_a_certificate_of_another_type_is_refused(cert: Any) -> None:  # noqa: ANN401 - bad on purpose
+    """By its name."""
+    with pytest.raises(TypeError, match="cert must be a path or a tuple"):
+        Contexts(cert=cert)
+
+
+@pytest.mark.parametrize("verify", [None, 1, b"ca.pem", Path("ca.pem")])
+def test_verify_of_another_type_is_refused(verify: Any) -> None:  # noqa: ANN401 - bad on purpose
+    """Above all None, which could mean either."""
+    with pytest.raises(TypeError, match="verify must be"):
+        Contexts(verify=verify)
+
+
+def test_a_path_that_leads_to_nothing_is_refused_at_once() -> None:
+    """Not by the first request."""
+    with pytest.raises(FileNotFoundError):
+        Contexts(verify="/nowhere/ca.pem")
+    with pytest.raises(FileNotFoundError):
+        Contexts(cert="/nowhere/client.pem")
+
+
+def test_nothing_is_loaded_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making a transport does not take the time that loading authorities takes."""
+    made: list[str] = []
+    for home in (httpx, httpx2):
+        monkeypatch.setattr(home, "create_ssl_context", lambda **_: made.append("context"))
+    Contexts()
+    Contexts(verify=False)
+    assert made == []
