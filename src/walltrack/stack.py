@@ -179,6 +179,7 @@ class _Standard:
             inner,
             limit,
             key=origin_of,
+            classify=self.classifier,
             clock=self.clock,
             timer=self.timer,
             listener=self.listener,
@@ -187,7 +188,12 @@ class _Standard:
     def rate_limit(self, inner: Transport, rate: float) -> Transport:
         validation.positive("rate_limit", rate)
         return RateLimitTransport(
-            inner, rate, listener=self.listener, clock=self.clock, sleep=self.sleep
+            inner,
+            rate,
+            classify=self.classifier,
+            listener=self.listener,
+            clock=self.clock,
+            sleep=self.sleep,
         )
 
     def hedge(self, inner: Transport, delay: float | Literal["p95"]) -> Transport:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final, Literal
 
 import anyio
@@ -11,6 +11,7 @@ import httpx
 from walltrack.concurrency_limit.adaptive import OVERLOAD_STATUSES, AdaptiveLimit
 from walltrack.concurrency_limit.turns import Place, Turns
 from walltrack.core import family, validation
+from walltrack.core.classification import Classifier, Classify
 from walltrack.core.events import Listener, RejectReason, RequestRejected
 from walltrack.core.exceptions import ConcurrencyLimitError, PoolTimeoutExceededError
 from walltrack.core.extensions import pool_timeout, time_left
@@ -19,10 +20,11 @@ from walltrack.core.loops import moved, running
 from walltrack.core.naming import origin_of, path_of, service_of
 from walltrack.core.outcome import NOT_SENT_ERRORS, Verdict, verdict_on
 from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
+from walltrack.http.classify import classified
 from walltrack.http.release import discard
 from walltrack.http.watched_body import watched
 from walltrack.http.wrapper import WrappingTransport
-from walltrack.telemetry.emit import emit
+from walltrack.telemetry.emit import classifier_of, emit
 from walltrack.telemetry.log import log_event
 
 Timer = Callable[[float], anyio.CancelScope]
@@ -56,6 +58,8 @@ class ConcurrencyLimitTransport(WrappingTransport):
             each origin a limit of its own.
         max_keys: How many keys are kept in mind. One beyond it takes the place of one without any
             request; those with one are never forgotten, so that they may exceed this.
+        classify: Says to an adaptive limit which responses are failures, where that differs from
+            the default; of several functions the first one that says something wins.
         clock: Monotonic seconds; every duration is measured by it.
         timer: Opens a scope that is cancelled after so many seconds by that clock; replace both to
             test without waiting.
@@ -75,6 +79,7 @@ class ConcurrencyLimitTransport(WrappingTransport):
         *,
         key: Callable[[httpx.Request], Hashable] | None = None,
         max_keys: int = 10_000,
+        classify: Classify | Sequence[Classify] | Classifier | None = None,
         clock: Callable[[], float] = time.monotonic,
         timer: Timer = anyio.move_on_after,
         listener: Listener | None = log_event,
@@ -100,6 +105,7 @@ class ConcurrencyLimitTransport(WrappingTransport):
         self._limit = limit
         self._max_queue = math.inf if max_queue is None else max_queue
         self._queue_timeout = math.inf if queue_timeout is None else queue_timeout
+        self._classifier = classifier_of(classify)
         self._clock = clock
         self._timer = timer
         self._listener = listener
@@ -131,7 +137,7 @@ class ConcurrencyLimitTransport(WrappingTransport):
                 began = self._clock()
             response = await self._inner.handle_async_request(request)
             if began is not None:
-                self._learn(turns, began, response.status_code)
+                await self._learn(request, response, turns, began)
             if response.is_closed:
                 turns.give_back()
             else:
@@ -155,10 +161,18 @@ class ConcurrencyLimitTransport(WrappingTransport):
             self._shared = turns
         return turns
 
-    def _learn(self, turns: Turns, began: float, status: int) -> None:
-        # How quickly a server fails tells nothing of what it bears.
-        if status not in DEFAULT_RETRY_STATUSES or status in OVERLOAD_STATUSES:
-            turns.note(began, self._clock(), dropped=status in OVERLOAD_STATUSES)
+    async def _learn(
+        self, request: httpx.Request, response: httpx.Response, turns: Turns, began: float
+    ) -> None:
+        ended = self._clock()
+        status = response.status_code
+        failed = status in DEFAULT_RETRY_STATUSES
+        if self._classifier is not None:
+            said = (await classified(self._classifier, request, response)).failure
+            failed = failed if said is None else said
+        dropped = failed and status in OVERLOAD_STATUSES
+        if dropped or not failed:  # how quickly a server fails tells nothing of what it bears
+            turns.note(began, ended, dropped=dropped)
 
     async def _queue(self, request: httpx.Request, turns: Turns) -> None:
         if turns.waiting >= self._max_queue:

@@ -24,9 +24,11 @@ class WrappingTransport(family.AsyncBaseTransport):
     def __init__(self, transport: family.Transport | None = None) -> None:
         self._inner = http_transport() if transport is None else family.typed(transport)
         self._waits = Waits()
+        self._entered = 0
 
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()
+        self._entered += 1
         return self
 
     async def __aexit__(
@@ -35,7 +37,9 @@ class WrappingTransport(family.AsyncBaseTransport):
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        self._end_waits()
+        self._entered -= 1
+        if self._entered <= 0:  # the last of the clients that share it
+            self._end_waits()
         await self._inner.__aexit__(exc_type, exc_value, traceback)
 
     async def aclose(self) -> None:

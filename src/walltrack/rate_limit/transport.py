@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
 import httpx
 
 from walltrack.core import family, validation, waiting
+from walltrack.core.classification import Classifier, Classify
 from walltrack.core.events import Listener, OriginThrottled, RejectReason, RequestRejected
 from walltrack.core.exceptions import RateLimitError
 from walltrack.core.extensions import time_left
@@ -16,12 +17,13 @@ from walltrack.core.keyed import Keyed
 from walltrack.core.loops import moved, running
 from walltrack.core.naming import origin_of, path_of, service_of
 from walltrack.core.statuses import valid_statuses
-from walltrack.http.release import discard
-from walltrack.http.wait_hints import TELLING, TELLING_LENGTHS, asked_to_wait
+from walltrack.http.classify import classified
+from walltrack.http.release import guarded
+from walltrack.http.wait_hints import TELLING, TELLING_LENGTHS, Ask, asked_to_wait
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.rate_limit.token_bucket import TokenBucket
 from walltrack.rate_limit.waiting_line import WaitingLine
-from walltrack.telemetry.emit import emit
+from walltrack.telemetry.emit import classifier_of, emit
 from walltrack.telemetry.log import log_event
 
 _REFUSED_STATUSES: Final = frozenset({429, 503})
@@ -60,6 +62,8 @@ class RateLimitTransport(WrappingTransport):
             the same origin. Choose another where a server counts apart, for each user or resource.
         max_keys: How many keys are kept in mind. One beyond it takes the place of one that is at
             rest; those that are not are never forgotten, so that they may exceed this.
+        classify: Says what responses mean: its `retry_after` holds back every request, and goes
+            before the headers; of several functions the first one that says something wins.
         clock: Monotonic seconds; every duration is measured by it.
         wall_clock: Seconds since the epoch, to measure a header's moment from.
         sleep: Waits for so many seconds; replace it to test without waiting.
@@ -85,6 +89,7 @@ class RateLimitTransport(WrappingTransport):
         key: Callable[[httpx.Request], Hashable] = origin_of,
         max_keys: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
+        classify: Classify | Sequence[Classify] | Classifier | None = None,
         wall_clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
         listener: Listener | None = log_event,
@@ -107,6 +112,7 @@ class RateLimitTransport(WrappingTransport):
         self._max_wait = max_wait if wait else 0.0
         self._respect_headers = respect_headers
         self._statuses = valid_statuses("statuses", statuses)
+        self._classifier = classifier_of(classify)
         self._key = key
         self._clock = clock
         self._wall_clock = wall_clock
@@ -137,18 +143,14 @@ class RateLimitTransport(WrappingTransport):
             elif not self._paces:
                 self._relax()
         response = await self._inner.handle_async_request(request)
+        if self._classifier is not None:
+            said = await classified(self._classifier, request, response)
+            if said.retry_after is not None:
+                ask = Ask(said.retry_after, "classify")
+                await guarded(response, self._hold_back, request, ask)
+                return response
         if self._respect_headers:
-            try:
-                if response.status_code in self._statuses:
-                    self._heed(request, response, refused=True)
-                else:
-                    for name, _ in response.headers.raw:
-                        if len(name) in TELLING_LENGTHS and name.lower() in TELLING:
-                            self._heed(request, response, refused=False)
-                            break
-            except BaseException:  # of a function of the caller: key, clock or listener
-                await discard(response)
-                raise
+            await guarded(response, self._heed, request, response)
         return response
 
     def _move(self, request: httpx.Request, line: WaitingLine) -> WaitingLine:
@@ -173,12 +175,24 @@ class RateLimitTransport(WrappingTransport):
         if self._clock() >= self._watchful_until and not self._waits:
             self._watchful = False
 
-    def _heed(self, request: httpx.Request, response: httpx.Response, *, refused: bool) -> None:
-        ask = asked_to_wait(response.headers.raw, self._wall_clock(), refused=refused)
-        if ask is None:
+    def _heed(self, request: httpx.Request, response: httpx.Response) -> None:
+        refused = response.status_code in self._statuses
+        if not refused and not _tells_of_a_quota(response):
             return
+        ask = asked_to_wait(response.headers.raw, self._wall_clock(), refused=refused)
+        if ask is not None:
+            self._hold_back(request, ask)
+
+    def _hold_back(self, request: httpx.Request, ask: Ask) -> None:
         news = self._lines.obtain(self._key(request)).hold_back(ask.seconds)
         self._watchful = True
         self._watchful_until = max(self._watchful_until, self._clock() + ask.seconds)
         if news and self._listener is not None:
             emit(self._listener, OriginThrottled(service_of(request), news, ask.header))
+
+
+def _tells_of_a_quota(response: httpx.Response) -> bool:
+    for name, _ in response.headers.raw:
+        if len(name) in TELLING_LENGTHS and name.lower() in TELLING:
+            return True
+    return False

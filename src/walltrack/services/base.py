@@ -1,7 +1,7 @@
 """The base class of clients for one API each."""
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
@@ -15,6 +15,7 @@ from walltrack.circuit_breaker.state import CircuitState
 from walltrack.config.settings import Settings, get_settings
 from walltrack.core import validation, waiting
 from walltrack.core.budget import RetryBudget
+from walltrack.core.classification import Classifier, Classify
 from walltrack.core.events import Listener
 from walltrack.core.exceptions import RequestRejectedError
 from walltrack.core.extensions import REPORT, SERVICE, WHOLE_BODY, CallReport
@@ -25,6 +26,7 @@ from walltrack.services.base_url import BaseURL
 from walltrack.services.defaults import breaker_by, policy_by
 from walltrack.services.requests import BodyOptions, RequestBuilder, RequestOptions, sending
 from walltrack.stack import Layer, Limit, resilient_transport
+from walltrack.telemetry.emit import classifier_of
 from walltrack.telemetry.log import log_event
 from walltrack.timeout.limits import AttemptTimeout
 
@@ -66,6 +68,8 @@ class BaseAPIClient:
         concurrency_limit: How many are under way at a time, or "adaptive". Default: no limit.
         max_response_bytes: The longest response that is read whole, in bytes as they come over the
             wire; `stream` knows no limit.
+        classify: Says what the outcomes of this API mean, where that differs from the default; of
+            several functions the first one that says something wins. See `walltrack.dialects`.
         listener: Hears of the events of all layers; None: nobody does. Default: a structlog entry
             each.
         sleep: Waits for so many seconds between attempts; replace it to test without waiting.
@@ -94,6 +98,7 @@ class BaseAPIClient:
         rate_limit: float | Layer | None = None,
         concurrency_limit: Limit | Layer | None = None,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
+        classify: Classify | Sequence[Classify] | Classifier | None = None,
         listener: Listener | None = log_event,
         sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
     ) -> None:
@@ -108,6 +113,7 @@ class BaseAPIClient:
         self._timeout = settings.http_timeout if timeout is None else timeout
         self._requests = RequestBuilder(root, headers, params)
         self._breaker = breaker or breaker_by(settings, self.service)
+        classifier = classifier_of(classify)
         self._stack = resilient_transport(
             transport,
             deadline=deadline,
@@ -116,6 +122,7 @@ class BaseAPIClient:
                 policy=retry or policy_by(settings),
                 budget=budget or RetryBudget(),
                 max_response_bytes=max_response_bytes,
+                classify=classifier,
                 listener=listener,
                 sleep=sleep,
             ),
@@ -123,6 +130,7 @@ class BaseAPIClient:
             concurrency_limit=concurrency_limit,
             breaker=self._breaker,
             attempt_timeout=attempt_timeout,
+            classify=classifier,
             listener=listener,
             sleep=sleep,
         )

@@ -26,6 +26,7 @@ from walltrack import (
     RetryTransport,
     TransportClosedError,
 )
+from walltrack.core.classification import Classification
 from walltrack.core.extensions import DEADLINE
 from walltrack.core.naming import origin_of
 
@@ -1052,3 +1053,38 @@ def test_bad_arguments_are_refused(
     """What cannot be meant is refused where it is given, by its name."""
     with pytest.raises(error, match=f"^{named}"):
         layer(200, **arguments)
+
+
+# What responses mean
+
+
+@pytest.mark.parametrize(
+    ("status", "failure", "noted"),
+    [
+        (429, None, [True]),
+        (429, False, [False]),
+        (500, None, []),
+        (500, False, [False]),
+        (200, True, []),
+        (503, True, [True]),
+    ],
+)
+async def test_a_classifier_says_what_tells_of_overload(
+    monkeypatch: pytest.MonkeyPatch, *, status: int, failure: bool | None, noted: list[bool]
+) -> None:
+    """An answer that is no failure tells by its latency, one that fails quickly tells nothing."""
+    drops: list[bool] = []
+
+    def note(_: object, *__: object, dropped: bool = False) -> bool:
+        drops.append(dropped)
+        return False
+
+    monkeypatch.setattr(AdaptiveLimit, "note", note)
+    transport = ConcurrencyLimitTransport(
+        Scripted(status),
+        AdaptiveLimit(),
+        classify=lambda _: Classification(failure=failure),
+        listener=None,
+    )
+    await transport.handle_async_request(get())
+    assert drops == noted

@@ -12,6 +12,7 @@ import pytest
 from tests.support import Body, Clock, Events, Failing, Scripted, get, post
 from tests.virtual_time import VirtualTime, settle
 from walltrack import RetryTransport, TransportClosedError
+from walltrack.core.classification import Classification
 from walltrack.core.events import OriginThrottled, RejectReason, RequestRejected
 from walltrack.core.exceptions import RateLimitError, WallTrackError
 from walltrack.core.extensions import DEADLINE, GATE
@@ -716,3 +717,34 @@ def test_bad_arguments_are_refused(bad: dict[str, Any], error: type[Exception], 
 def test_the_key_is_the_origin() -> None:
     """Scheme, host and port, as for the circuit breakers."""
     assert origin_of(get("https://a.test/x")) == origin_of(get("https://a.test/y?z"))
+
+
+# What responses mean
+
+
+async def test_a_classifier_holds_back_what_no_header_would(clock: Clock, events: Events) -> None:
+    """An API may say in a body of 200 that too much was sent."""
+    inner = Scripted(httpx.Response(200, headers={"ratelimit": '"a";r=0;t=60'}), 200)
+    transport = RateLimitTransport(
+        inner,
+        wait=False,
+        classify=lambda _: Classification(retry_after=7.0),
+        clock=clock,
+        listener=events,
+    )
+    await transport.handle_async_request(get())
+    with pytest.raises(RateLimitError) as raised:
+        await transport.handle_async_request(get())
+    assert raised.value.retry_after == 7.0
+    assert [event.name for event in events] == ["origin_throttled", "request_rejected"]
+
+
+async def test_without_a_word_of_the_classifier_headers_count(clock: Clock) -> None:
+    """It has nothing to say of this one."""
+    inner = Scripted(httpx.Response(429, headers={"retry-after": "7"}), 200)
+    transport = RateLimitTransport(
+        inner, wait=False, classify=[lambda _: None], clock=clock, listener=None
+    )
+    await transport.handle_async_request(get())
+    with pytest.raises(RateLimitError):
+        await transport.handle_async_request(get())

@@ -26,8 +26,8 @@ def test_nothing_is_logged_any_more(
         path="/",
         attempt=1,
         max_retries=3,
-        reason="503",
-        because=StopReason.BUDGET_EMPTY,
+        failure="503",
+        stop_reason=StopReason.BUDGET_EMPTY,
     )
     log_event(event)
     assert "retry_stopped" in capsys.readouterr().out
