@@ -1,38 +1,34 @@
 import logging
-from collections.abc import Iterator
 
 import pytest
 import structlog
 
-from walltrack import RetryStopped, StopReason, log_event
+from walltrack import CircuitClosed, log_event
 from walltrack.simulation.quiet import silence
 
+EVENT = CircuitClosed(service="s")
 
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    configuration = structlog.get_config()
-    yield
-    structlog.configure(**configuration)
-    logging.disable(logging.NOTSET)
+pytestmark = pytest.mark.usefixtures("_logging_as_before")
 
 
-def test_nothing_is_logged_any_more(
-    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+def test_nothing_is_logged_any_more_by_the_standard_library(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Neither by structlog, which this library logs by, nor by the standard library."""
-    event = RetryStopped(
-        service="s",
-        method="GET",
-        path="/",
-        attempt=1,
-        max_retries=3,
-        reason="503",
-        because=StopReason.BUDGET_EMPTY,
-    )
-    log_event(event)
-    assert "retry_stopped" in capsys.readouterr().out
+    """Neither by this library nor by others."""
+    caplog.set_level(logging.DEBUG)
+    log_event(EVENT)
+    assert len(caplog.records) == 1
     silence()
-    log_event(event)
+    log_event(EVENT)
     logging.getLogger("some.client").critical("it is down")
+    assert len(caplog.records) == 1
+
+
+def test_nothing_is_logged_any_more_by_structlog(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where an application had configured it."""
+    structlog.configure(processors=[structlog.dev.ConsoleRenderer()])
+    log_event(EVENT)
+    assert "circuit_closed" in capsys.readouterr().out
+    silence()
+    log_event(EVENT)
     assert capsys.readouterr().out == ""
-    assert caplog.records == []
