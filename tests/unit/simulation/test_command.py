@@ -1,15 +1,13 @@
 import importlib
-import logging
 import multiprocessing
 import runpy
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
 import pytest
-import structlog
 
 from walltrack.simulation import command
 from walltrack.simulation.command import main
@@ -37,12 +35,7 @@ fault = [{kind = "refuse", begins = 2, ends = 4}]
 QUICK = ("--seeds", "1", "--processes", "1")
 
 
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    configuration = structlog.get_config()
-    yield
-    structlog.configure(**configuration)
-    logging.disable(logging.NOTSET)
+pytestmark = pytest.mark.usefixtures("_logging_as_before")
 
 
 @pytest.fixture

@@ -46,9 +46,9 @@ def test_a_blackout_costs_what_it_lasts() -> None:
 
 def test_runs_repeat_to_the_last_digit() -> None:
     """For the same seed, also where the stack itself draws lots."""
-    first, again = (simulate(Jittery, SHORT, seeds=[7]).runs for _ in range(2))
+    first, again = (repr(simulate(Jittery, SHORT, seeds=[7])) for _ in range(2))
     assert first == again
-    assert first != simulate(Jittery, SHORT, seeds=[8]).runs
+    assert first != repr(simulate(Jittery, SHORT, seeds=[8]))
 
 
 def test_the_randomness_of_the_program_is_left_as_it_was() -> None:
@@ -85,7 +85,7 @@ def test_a_sweep_reports_each_scenario() -> None:
 
 
 def test_several_processes_give_the_same_report() -> None:
-    """To the last digit; NaN is not equal to itself once it was in another process."""
+    """To the last digit."""
     alone, spread = (compare({"n": naive}, SHORT, seeds=2, processes=n) for n in (1, 2))
     assert repr(alone) == repr(spread)
 
@@ -103,7 +103,7 @@ def test_a_client_runs_with_its_whole_code() -> None:
         return httpx.AsyncClient(transport=naive(inner))
 
     reports = compare({"transport": naive, "client": client}, SHORT, seeds=2)
-    assert reports["transport"] == reports["client"]
+    assert repr(reports["transport"]) == repr(reports["client"])
 
 
 def test_each_client_has_a_transport_of_its_own_and_virtual_time() -> None:
