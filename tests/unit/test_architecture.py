@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "core": set(),
     "http": {"core"},
     "telemetry": {"core"},
+    "dialects": {"core", "http"},
     **dict.fromkeys(PATTERNS, BASE),
     "stack": {*BASE, *PATTERNS},
     "config": set(),
@@ -173,6 +174,12 @@ def test_the_environment_is_read_by_config_alone(module: str) -> None:
     }
     allowed = {"urllib.request.getproxies"} if module == READS_THE_PROXIES else set()
     assert reading == allowed
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if package_of(m) != "dialects"])
+def test_a_dialect_is_imported_by_its_user_alone(module: str) -> None:
+    """No layer knows a vendor, and a program loads only the dialects that it asks for."""
+    assert not [name for name in imported_by(module) if package_of(name) == "dialects"]
 
 
 def merely_decides(module: str) -> bool:

@@ -48,7 +48,7 @@ class Outcome:
         """Return the body as parsed JSON; None if it is not in memory, or not JSON."""
         try:
             return None if self.content is None else json.loads(self.content)
-        except ValueError:  # also what is not UTF-8
+        except (ValueError, RecursionError):  # also what is not UTF-8, or nested too deeply
             return None
 
 

@@ -39,7 +39,14 @@ def test_an_outcome_prints_without_secrets() -> None:
 
 @pytest.mark.parametrize(
     ("body", "parsed"),
-    [(b'{"a": 1}', {"a": 1}), (b"", None), (b"<html>", None), (b"\xff", None), (None, None)],
+    [
+        (b'{"a": 1}', {"a": 1}),
+        (b"", None),
+        (b"<html>", None),
+        (b"\xff", None),
+        pytest.param(b"[" * 60_000, None, id="nested too deeply"),
+        (None, None),
+    ],
 )
 def test_json_is_parsed_or_none(body: bytes | None, parsed: object) -> None:
     """A body that is not there, or not JSON, is nothing that a function has to guard against."""

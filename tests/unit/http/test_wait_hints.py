@@ -195,6 +195,8 @@ def test_the_older_form_of_rate_limit(value: str, wait: float) -> None:
         ("0", str(int((NOW + 60) * 1000)), 60.0),
         ("0", str(int((NOW - 60) * 1000)), 0.0),
         ("0", str(int(30 * DAY)), DAY),
+        ("0", str(int(366 * DAY)), DAY),
+        ("0", str(int(366 * DAY) + 1), 0.0),
         ("0", str(int(NOW + 30 * DAY)), DAY),
         ("0", "400000000", 0.0),  # 13 years from now, or a moment in 1982
         ("0", "100000000000", 0.0),  # the year 5138, or a moment in 1973
