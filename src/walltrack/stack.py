@@ -16,6 +16,7 @@ from walltrack.core import family, validation, waiting
 from walltrack.core.budget import RetryBudget
 from walltrack.core.classification import Classifier, Classify
 from walltrack.core.events import Listener
+from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import origin_of
 from walltrack.hedging.transport import HedgingTransport
 from walltrack.http.body import ReadAhead
@@ -35,6 +36,7 @@ Layer: TypeAlias = Callable[[Transport], Transport]
 """Puts a layer around a transport: a class of transports is one, and so is a `partial` of it."""
 
 
+@shows_defaults_by_name
 def resilient_transport(
     transport: family.Transport | None = None,
     *,

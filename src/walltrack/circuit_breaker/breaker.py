@@ -16,6 +16,7 @@ from walltrack.circuit_breaker.windows import CountWindow, TimeWindow
 from walltrack.core import validation
 from walltrack.core.backoff import Backoff, Random
 from walltrack.core.exceptions import CircuitBreakerOpenError
+from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.outcome import Verdict
 
 
@@ -56,6 +57,7 @@ class CircuitBreaker(Circuit):
 
     __slots__ = ("service",)
 
+    @shows_defaults_by_name
     def __init__(
         self,
         failure_threshold: int = 5,

@@ -26,6 +26,7 @@ from walltrack.core.events import (
 )
 from walltrack.core.exceptions import CircuitBreakerOpenError
 from walltrack.core.extensions import GATE
+from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import origin_of, service_of
 from walltrack.core.outcome import (
     TRANSIENT_ERRORS,
@@ -82,6 +83,7 @@ class CircuitBreakerTransport(WrappingTransport):
         ValueError: A number is too small or too large, infinite or NaN, or a status is unknown.
     """
 
+    @shows_defaults_by_name
     def __init__(
         self,
         transport: family.Transport | None = None,

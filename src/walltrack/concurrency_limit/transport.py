@@ -17,6 +17,7 @@ from walltrack.core.exceptions import ConcurrencyLimitError, PoolTimeoutExceeded
 from walltrack.core.extensions import pool_timeout, time_left
 from walltrack.core.keyed import Keyed
 from walltrack.core.loops import moved, running
+from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import origin_of, path_of, service_of
 from walltrack.core.outcome import NOT_SENT_ERRORS, Verdict, verdict_on
 from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
@@ -70,6 +71,7 @@ class ConcurrencyLimitTransport(WrappingTransport):
         ValueError: A number is too small, infinite or NaN, or `limit` is another word.
     """
 
+    @shows_defaults_by_name
     def __init__(
         self,
         transport: family.Transport | None = None,

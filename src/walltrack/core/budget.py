@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 from walltrack.core import validation
+from walltrack.core.named import shows_defaults_by_name
 
 _ROUNDING = 1e-9  # ten deposits of 0.1 add up to a little less than 1
 _LOOKED_AT = 8  # of the oldest, on each insertion: constant work, however many there are
@@ -36,6 +37,7 @@ class RetryBudget:
 
     __slots__ = ("_at", "_balance", "_capacity", "_clock", "_deposit", "_refill", "shared")
 
+    @shows_defaults_by_name
     def __init__(
         self,
         capacity: float = 100.0,

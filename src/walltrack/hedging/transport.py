@@ -17,6 +17,7 @@ from walltrack.core.extensions import time_left
 from walltrack.core.family import BYTES_IN_MEMORY
 from walltrack.core.keyed import Keyed
 from walltrack.core.methods import valid_methods
+from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import origin_of, path_of, service_of
 from walltrack.core.statuses import DEFAULT_RETRY_STATUSES, valid_statuses
 from walltrack.hedging.latency import MovingPercentile
@@ -76,6 +77,7 @@ class HedgingTransport(WrappingTransport):
         ValueError: `delay` is negative, infinite or NaN, or no known name; or a status is unknown.
     """
 
+    @shows_defaults_by_name
     def __init__(
         self,
         transport: family.Transport | None = None,

@@ -15,6 +15,7 @@ from walltrack.core.exceptions import RateLimitError
 from walltrack.core.extensions import time_left
 from walltrack.core.keyed import Keyed
 from walltrack.core.loops import moved, running
+from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import origin_of, path_of, service_of
 from walltrack.core.statuses import valid_statuses
 from walltrack.http.classify import classified
@@ -75,6 +76,7 @@ class RateLimitTransport(WrappingTransport):
         ValueError: A number is too small, infinite or NaN, or a status is unknown.
     """
 
+    @shows_defaults_by_name
     def __init__(
         self,
         transport: family.Transport | None = None,

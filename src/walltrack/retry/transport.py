@@ -24,6 +24,7 @@ from walltrack.core.extensions import (
     time_left,
 )
 from walltrack.core.family import BYTES_IN_MEMORY
+from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import origin_of
 from walltrack.core.waiting import time_left_to_caller
 from walltrack.http.body import ReadAhead, reading_ahead, take_body
@@ -85,6 +86,7 @@ class RetryTransport(WrappingTransport):
         ValueError: `max_response_bytes` is below 1, or `body` is another word.
     """
 
+    @shows_defaults_by_name
     def __init__(
         self,
         transport: family.Transport | None = None,

@@ -19,6 +19,7 @@ from walltrack.core.classification import Classifier, Classify
 from walltrack.core.events import Listener
 from walltrack.core.exceptions import RequestRejectedError
 from walltrack.core.extensions import REPORT, SERVICE, WHOLE_BODY, CallReport
+from walltrack.core.named import shows_defaults_by_name
 from walltrack.retry.policy import RetryPolicy
 from walltrack.retry.transport import MAX_RESPONSE_BYTES, RetryTransport
 from walltrack.services import failures
@@ -80,6 +81,7 @@ class BaseAPIClient:
         TypeError: An argument is of another type.
     """
 
+    @shows_defaults_by_name
     def __init__(
         self,
         base_url: str | httpx.URL,

@@ -8,6 +8,7 @@ import anyio
 import httpx
 
 from walltrack.core import family, validation, waiting
+from walltrack.core.named import shows_defaults_by_name
 from walltrack.http.body import content_length
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.testing.cut_body import CutBody
@@ -68,6 +69,7 @@ class FaultTransport(WrappingTransport):
     injected: FaultCounts
     """How many faults were injected so far."""
 
+    @shows_defaults_by_name
     def __init__(
         self,
         transport: family.Transport | None = None,

@@ -11,6 +11,7 @@ import httpx
 from walltrack.core import family, validation
 from walltrack.core.delivery import Delivery
 from walltrack.core.extensions import DEADLINE, DELIVERY, Deadline, deadline_of
+from walltrack.core.named import shows_defaults_by_name
 from walltrack.http.cancellation import OwnCancellation
 from walltrack.http.watched_body import watched
 from walltrack.http.wrapper import WrappingTransport
@@ -65,6 +66,7 @@ class TimeoutTransport(WrappingTransport):
         ValueError: A limit is not above 0, infinite or NaN, or none is given.
     """
 
+    @shows_defaults_by_name
     def __init__(
         self,
         transport: family.Transport | None = None,

@@ -1,0 +1,60 @@
+"""Options that show the names of their default functions, not where these are in memory.
+
+`inspect.signature` and `help` print the repr of a default. That of a function ends with its
+address, and that of a module with its path.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any, Final, TypeVar
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_OURS: Final = __name__.partition(".")[0]
+
+
+class NamedFunction(partial[Any]):
+    """A function whose repr is its name. To call it takes no frame more than the function does."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        name: str = self.func.__name__
+        package = self.func.__module__.partition(".")[0]
+        return name if package == _OURS else f"{package}.{name}"
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.func == getattr(other, "func", other))
+
+    def __hash__(self) -> int:
+        return hash(self.func)
+
+
+class NamedModule:
+    """A module whose repr is its name."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the module has
+        # Not `self._module`: a copy in the making has none, and would ask for it here for ever.
+        return getattr(object.__getattribute__(self, "_module"), name)
+
+    def __repr__(self) -> str:
+        return self._module.__name__
+
+
+def shows_defaults_by_name(function: _F) -> _F:
+    """Have the signature of `function` show its default functions and modules by name."""
+    plain: Any = function
+    plain.__defaults__ = plain.__defaults__ and tuple(map(_named, plain.__defaults__))
+    options = plain.__kwdefaults__ or {}
+    plain.__kwdefaults__ = {name: _named(value) for name, value in options.items()}
+    return function
+
+
+def _named(value: object) -> object:
+    if isinstance(value, FunctionType | BuiltinFunctionType):
+        return NamedFunction(value)
+    return NamedModule(value) if isinstance(value, ModuleType) else value
