@@ -493,7 +493,7 @@ async def test_the_log_is_the_listener_unless_another_is_given(clock: Clock) -> 
         "attempt": 1,
         "max_retries": 3,
         "delay": 1.0,
-        "reason": "503",
+        "failure": "503",
     }
 
 

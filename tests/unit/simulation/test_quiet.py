@@ -10,9 +10,8 @@ from walltrack.simulation.quiet import silence
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    configuration = structlog.get_config()
     yield
-    structlog.configure(**configuration)
+    structlog.reset_defaults()
     logging.disable(logging.NOTSET)
 
 
@@ -30,8 +29,12 @@ def test_nothing_is_logged_any_more(
         stop_reason=StopReason.BUDGET_EMPTY,
     )
     log_event(event)
-    assert "retry_stopped" in capsys.readouterr().out
+    assert [record.name for record in caplog.records] == ["walltrack"]
+    structlog.get_logger().warning("seen")
+    assert "seen" in capsys.readouterr().out
+    caplog.clear()
     silence()
+    structlog.get_logger().warning("not seen")
     log_event(event)
     logging.getLogger("some.client").critical("it is down")
     assert capsys.readouterr().out == ""
