@@ -3,7 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, Protocol, TypeAlias, cast
 
 import anyio
 import httpx
@@ -32,8 +32,14 @@ from walltrack.timeout.transport import TimeoutTransport
 
 Limit: TypeAlias = int | Literal["adaptive"] | AdaptiveLimit
 Transport: TypeAlias = httpx.AsyncBaseTransport
-Layer: TypeAlias = Callable[[Transport], Transport]
-"""Puts a layer around a transport: a class of transports is one, and so is a `partial` of it."""
+
+
+class Layer(Protocol):
+    """A function that puts a layer around a transport; a class of transports is one."""
+
+    def __call__(self, transport: Transport, /) -> Transport:
+        """Return a transport that sends its requests through `transport`."""
+        ...
 
 
 @shows_defaults_by_name
@@ -49,7 +55,7 @@ def resilient_transport(
     concurrency_limit: Limit | Layer | None = None,
     breaker: CircuitBreaker | Layer | None = CircuitBreakerTransport,
     attempt_timeout: float | AttemptTimeout | Layer | None = None,
-    classify: Classify | Sequence[Classify] | Classifier | None = None,
+    classify: Classify | Sequence[Classify] | None = None,
     listener: Listener | None = log_event,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = waiting.sleep,

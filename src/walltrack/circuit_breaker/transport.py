@@ -16,7 +16,7 @@ from walltrack.circuit_breaker.state import CircuitState
 from walltrack.circuit_breaker.windows import CountWindow, TimeWindow
 from walltrack.core import family, validation
 from walltrack.core.backoff import Backoff, Random
-from walltrack.core.classification import Classifier, Classify
+from walltrack.core.classification import Classify
 from walltrack.core.events import (
     CircuitClosed,
     CircuitHalfOpened,
@@ -99,7 +99,7 @@ class CircuitBreakerTransport(WrappingTransport):
         max_breakers: int = 10_000,
         statuses: AbstractSet[int] = UNHEALTHY_STATUSES,
         exceptions: tuple[type[Exception], ...] = TRANSIENT_ERRORS,
-        classify: Classify | Sequence[Classify] | Classifier | None = None,
+        classify: Classify | Sequence[Classify] | None = None,
         listener: Listener | None = log_event,
         clock: Callable[[], float] = time.monotonic,
         rng: Random = random,

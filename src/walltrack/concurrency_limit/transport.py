@@ -11,7 +11,7 @@ import httpx
 from walltrack.concurrency_limit.adaptive import OVERLOAD_STATUSES, AdaptiveLimit
 from walltrack.concurrency_limit.turns import Place, Turns
 from walltrack.core import family, validation
-from walltrack.core.classification import Classifier, Classify
+from walltrack.core.classification import Classify
 from walltrack.core.events import Listener, RejectReason, RequestRejected
 from walltrack.core.exceptions import ConcurrencyLimitError, PoolTimeoutExceededError
 from walltrack.core.extensions import pool_timeout, time_left
@@ -81,7 +81,7 @@ class ConcurrencyLimitTransport(WrappingTransport):
         *,
         key: Callable[[httpx.Request], Hashable] | None = None,
         max_keys: int = 10_000,
-        classify: Classify | Sequence[Classify] | Classifier | None = None,
+        classify: Classify | Sequence[Classify] | None = None,
         clock: Callable[[], float] = time.monotonic,
         timer: Timer = anyio.move_on_after,
         listener: Listener | None = log_event,

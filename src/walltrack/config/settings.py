@@ -1,7 +1,7 @@
 """Settings from environment variables and `.env`; read by `services` alone."""
 
 from functools import lru_cache
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -27,6 +27,12 @@ class Settings(BaseSettings):
         frozen=True,  # one object serves everybody
         hide_input_in_errors=True,  # or an error would show other lines of .env, secrets and all
     )
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, **values: Any) -> None:  # noqa: ANN401 - checked by pydantic
+            # Or a signature would show thirty options of pydantic's before these fields.
+            super().__init__(**values)
 
     circuit_breaker_threshold: int = Field(
         default=5, ge=1, le=1_000_000, description="Failures in a row that open a circuit."

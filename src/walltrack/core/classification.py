@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
@@ -72,8 +72,13 @@ class Classification:
     delivery: Delivery | None = None
 
 
-Classify = Callable[[Outcome], Classification | None]
-"""Says what an outcome means; None if it has nothing to say."""
+class Classify(Protocol):
+    """A function that says what an outcome means."""
+
+    def __call__(self, outcome: Outcome, /) -> Classification | None:
+        """Return what `outcome` means; None if this function has nothing to say."""
+        ...
+
 
 UNCLASSIFIED = Classification()
 """The outcome table decides everything."""

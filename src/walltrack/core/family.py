@@ -5,8 +5,10 @@ its own streams only, and its users catch its own exceptions. What is built on t
 belongs to both families wherever httpx2 is installed, and to httpx alone elsewhere.
 """
 
+from functools import reduce
+from operator import or_
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, Union, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpx
 
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     TimeoutException = httpx.TimeoutException
     TransportError = httpx.TransportError
 else:
-    Transport = Union[each("AsyncBaseTransport")]  # noqa: UP007 - of as many as there are
+    Transport = reduce(or_, each("AsyncBaseTransport"))
     AsyncBaseTransport = _of_all("AsyncBaseTransport")
     AsyncByteStream = _of_all("AsyncByteStream")
     PoolTimeout = _of_all("PoolTimeout")

@@ -3,39 +3,45 @@
 from collections.abc import Collection
 from typing import Final
 
+from walltrack.core.named import shown_as
+
 SAFE_METHODS: Final = frozenset(
     {"GET", "HEAD", "OPTIONS", "TRACE", "PRI", "PROPFIND", "QUERY", "REPORT", "SEARCH"}
 )
 """Methods that ask for nothing to be changed (IANA HTTP Method Registry)."""
 
-IDEMPOTENT_METHODS: Final = SAFE_METHODS | {
-    "ACL",
-    "BASELINE-CONTROL",
-    "BIND",
-    "CHECKIN",
-    "CHECKOUT",
-    "COPY",
-    "DELETE",
-    "LABEL",
-    "LINK",
-    "MERGE",
-    "MKACTIVITY",
-    "MKCALENDAR",
-    "MKCOL",
-    "MKREDIRECTREF",
-    "MKWORKSPACE",
-    "MOVE",
-    "ORDERPATCH",
-    "PROPPATCH",
-    "PUT",
-    "REBIND",
-    "UNBIND",
-    "UNCHECKOUT",
-    "UNLINK",
-    "UPDATE",
-    "UPDATEREDIRECTREF",
-    "VERSION-CONTROL",
-}
+IDEMPOTENT_METHODS: Final = shown_as(
+    "IDEMPOTENT_METHODS",
+    SAFE_METHODS
+    | {
+        "ACL",
+        "BASELINE-CONTROL",
+        "BIND",
+        "CHECKIN",
+        "CHECKOUT",
+        "COPY",
+        "DELETE",
+        "LABEL",
+        "LINK",
+        "MERGE",
+        "MKACTIVITY",
+        "MKCALENDAR",
+        "MKCOL",
+        "MKREDIRECTREF",
+        "MKWORKSPACE",
+        "MOVE",
+        "ORDERPATCH",
+        "PROPPATCH",
+        "PUT",
+        "REBIND",
+        "UNBIND",
+        "UNCHECKOUT",
+        "UNLINK",
+        "UPDATE",
+        "UPDATEREDIRECTREF",
+        "VERSION-CONTROL",
+    },
+)
 """Methods that may be repeated without acting twice (RFC 9110, 9.2.2, and the same registry)."""
 
 

@@ -1,7 +1,7 @@
-"""Options that show the names of their default functions, not where these are in memory.
+"""Defaults that show their names in a signature.
 
-`inspect.signature` and `help` print the repr of a default. That of a function ends with its
-address, and that of a module with its path.
+`inspect.signature` and `help` print the repr of a default. That of a function ends with its address
+in memory, that of a module with its path, and that of a large constant fills the screen.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Final, TypeVar
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_T = TypeVar("_T")
 
 _OURS: Final = __name__.partition(".")[0]
 
@@ -43,6 +44,14 @@ class NamedModule:
 
     def __repr__(self) -> str:
         return self._module.__name__
+
+
+def shown_as(name: str, constant: _T) -> _T:
+    """Return a tuple or a frozenset equal to `constant`, whose repr is `name`."""
+    kind = type(constant)
+    members: dict[str, Any] = {"__slots__": (), "__repr__": lambda _: name}
+    shown: _T = type(kind.__name__, (kind,), members)(constant)
+    return shown
 
 
 def shows_defaults_by_name(function: _F) -> _F:

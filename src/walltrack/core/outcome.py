@@ -32,14 +32,18 @@ from walltrack.core.exceptions import (
     ResponseTooLargeError,
     TransportClosedError,
 )
+from walltrack.core.named import shown_as
 
 Errors = tuple[type[Exception], ...]
 
-TRANSIENT_ERRORS: Final[Errors] = family.each(
-    "TimeoutException",  # Connect-, Read-, Write- and PoolTimeout
-    "NetworkError",  # Connect-, Read-, Write- and CloseError
-    "ProxyError",
-    "RemoteProtocolError",
+TRANSIENT_ERRORS: Final[Errors] = shown_as(
+    "TRANSIENT_ERRORS",
+    family.each(
+        "TimeoutException",  # Connect-, Read-, Write- and PoolTimeout
+        "NetworkError",  # Connect-, Read-, Write- and CloseError
+        "ProxyError",
+        "RemoteProtocolError",
+    ),
 )
 """Exceptions that may not come again when the same request is sent again."""
 

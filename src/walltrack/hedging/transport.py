@@ -11,7 +11,7 @@ import httpx
 
 from walltrack.core import family, validation, waiting
 from walltrack.core.budget import Budgets, RetryBudget
-from walltrack.core.classification import Classifier, Classify
+from walltrack.core.classification import Classify
 from walltrack.core.events import Listener, RequestHedged
 from walltrack.core.extensions import time_left
 from walltrack.core.family import BYTES_IN_MEMORY
@@ -87,7 +87,7 @@ class HedgingTransport(WrappingTransport):
         budget: RetryBudget | None = None,
         key: Callable[[httpx.Request], Hashable] = origin_of,
         statuses: AbstractSet[int] = DEFAULT_RETRY_STATUSES,
-        classify: Classify | Sequence[Classify] | Classifier | None = None,
+        classify: Classify | Sequence[Classify] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
         listener: Listener | None = log_event,

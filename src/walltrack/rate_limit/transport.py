@@ -9,7 +9,7 @@ from typing import Final
 import httpx
 
 from walltrack.core import family, validation, waiting
-from walltrack.core.classification import Classifier, Classify
+from walltrack.core.classification import Classify
 from walltrack.core.events import Listener, OriginThrottled, RejectReason, RequestRejected
 from walltrack.core.exceptions import RateLimitError
 from walltrack.core.extensions import time_left
@@ -91,7 +91,7 @@ class RateLimitTransport(WrappingTransport):
         key: Callable[[httpx.Request], Hashable] = origin_of,
         max_keys: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
-        classify: Classify | Sequence[Classify] | Classifier | None = None,
+        classify: Classify | Sequence[Classify] | None = None,
         wall_clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
         listener: Listener | None = log_event,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final, Literal, NamedTuple, get_args
 
 from walltrack.core import validation
@@ -62,7 +62,7 @@ class Wait(NamedTuple):
     backoff: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RetryPolicy:
     """When a request is made again.
 
@@ -108,6 +108,11 @@ class RetryPolicy:
         object.__setattr__(self, "statuses", valid_statuses("statuses", self.statuses))
         object.__setattr__(self, "exceptions", valid_errors("exceptions", self.exceptions))
         object.__setattr__(self, "idempotent_methods", methods)
+
+    def __repr__(self) -> str:
+        values = ((field, getattr(self, field.name)) for field in fields(self))
+        given = (f"{field.name}={value!r}" for field, value in values if value != field.default)
+        return f"{type(self).__name__}({', '.join(given)})"
 
     def is_worth_retrying(self, status: int, *, in_progress: bool) -> bool:
         """Return whether a response of that status is worth another attempt.

@@ -11,7 +11,7 @@ import httpx
 from walltrack.core import family, validation, waiting
 from walltrack.core.backoff import Random
 from walltrack.core.budget import Budgets, RetryBudget
-from walltrack.core.classification import UNCLASSIFIED, Classifier, Classify
+from walltrack.core.classification import UNCLASSIFIED, Classify
 from walltrack.core.events import Listener, StopReason
 from walltrack.core.exceptions import RequestRejectedError
 from walltrack.core.extensions import (
@@ -96,7 +96,7 @@ class RetryTransport(WrappingTransport):
         key: Callable[[httpx.Request], Hashable] = origin_of,
         body: ReadAhead = "small",
         max_response_bytes: int = MAX_RESPONSE_BYTES,
-        classify: Classify | Sequence[Classify] | Classifier | None = None,
+        classify: Classify | Sequence[Classify] | None = None,
         listener: Listener | None = log_event,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = waiting.sleep,

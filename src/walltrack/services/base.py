@@ -15,7 +15,7 @@ from walltrack.circuit_breaker.state import CircuitState
 from walltrack.config.settings import Settings, get_settings
 from walltrack.core import validation, waiting
 from walltrack.core.budget import RetryBudget
-from walltrack.core.classification import Classifier, Classify
+from walltrack.core.classification import Classify
 from walltrack.core.events import Listener
 from walltrack.core.exceptions import RequestRejectedError
 from walltrack.core.extensions import REPORT, SERVICE, WHOLE_BODY, CallReport
@@ -100,7 +100,7 @@ class BaseAPIClient:
         rate_limit: float | Layer | None = None,
         concurrency_limit: Limit | Layer | None = None,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
-        classify: Classify | Sequence[Classify] | Classifier | None = None,
+        classify: Classify | Sequence[Classify] | None = None,
         listener: Listener | None = log_event,
         sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
     ) -> None:

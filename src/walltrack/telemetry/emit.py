@@ -22,7 +22,7 @@ def emit(listener: Listener, event: Event) -> None:
         _logger.exception("listener failed on %s", event.name)
 
 
-def classifier_of(classify: Classify | Sequence[Classify] | Classifier | None) -> Classifier | None:
+def classifier_of(classify: Classify | Sequence[Classify] | None) -> Classifier | None:
     """Return what asks the functions that a layer was given; one that raises is logged once.
 
     Raises:
