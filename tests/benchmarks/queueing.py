@@ -12,9 +12,10 @@ from pathlib import Path
 
 import httpx
 
+from tests.benchmarks.answering import server
 from tests.benchmarks.contenders import Factory, bare
 from tests.benchmarks.measuring import Table, keep, show
-from tests.benchmarks.throughput import measured, server
+from tests.benchmarks.throughput import measured
 from walltrack import ConcurrencyLimitTransport
 
 

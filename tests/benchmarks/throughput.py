@@ -9,57 +9,16 @@ import asyncio
 import contextlib
 import random
 import statistics
-import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 
+from tests.benchmarks.answering import server
 from tests.benchmarks.contenders import bare, retries, walltrack
 from tests.benchmarks.measuring import Table, keep, show
 
-SERVER = """
-import asyncio
-
-ANSWER = b"HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\n\\r\\nok"
-
-
-class Answering(asyncio.Protocol):
-    def connection_made(self, transport):
-        self.transport, self.received = transport, b""
-
-    def data_received(self, data):
-        *requests, self.received = (self.received + data).split(b"\\r\\n\\r\\n")
-        self.transport.write(ANSWER * len(requests))
-
-
-async def main():
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(Answering, "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
-
-
-asyncio.run(main())
-"""
-
 CONTENDERS = {"bare": bare, "walltrack": walltrack, "httpx-retries": retries}
-
-
-@contextlib.asynccontextmanager
-async def server() -> AsyncIterator[str]:
-    """The URL of a server that answers at once."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", SERVER, stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    port = int(await process.stdout.readline())
-    try:
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 async def rate(client: httpx.AsyncClient, url: str, callers: int, requests: int) -> float:
