@@ -257,7 +257,7 @@ class RetryTransport(WrappingTransport):
                 ended.extensions[ATTEMPTS] = call.attempts
                 if call.idempotency_key is not None:
                     ended.extensions[IDEMPOTENCY_KEY] = call.idempotency_key
-                if self._short and not call.has_failed:
+                if self._short and not (call.has_failed or call.is_worth_retrying):
                     self._budgets.deposit(self._key(call.request))
                 return ended
             assert ended is not None  # noqa: S101 - for the type checker: an attempt has ended

@@ -2,7 +2,8 @@
 
 Replaces `time.monotonic`, `time.time` and `time.perf_counter` (and their `_ns` forms) in three
 places: in the module `time`; in modules that imported one of them by name; and in the default
-values of functions and methods, as in `def __init__(self, clock=time.monotonic)`. In modules that
+values of functions and methods, as in `def __init__(self, clock=time.monotonic)`, also where the
+default is a `functools.partial` that does no more than call the clock. In modules that
 imported the class `datetime` or its module, `now()` is replaced as well. What replaces them gives
 virtual time to code that a virtual event loop runs, and real time to all other code: other threads,
 and other event loops.
@@ -96,10 +97,15 @@ def _functions_of(value: object) -> Iterator[FunctionType]:
 def _replace_defaults(
     function: FunctionType, substitutes: Mapping[int, object]
 ) -> Iterator[Callable[[], object]]:
+    def replaced(value: object) -> object:
+        is_bare = isinstance(value, functools.partial) and not (value.args or value.keywords)
+        called = value.func if is_bare else value  # type: ignore[attr-defined]  # a partial's
+        return substitutes.get(id(called), value)
+
     positional, by_name = function.__defaults__, function.__kwdefaults__
-    if positional and any(id(value) in substitutes for value in positional):
-        function.__defaults__ = tuple(substitutes.get(id(value), value) for value in positional)
+    if positional and any(replaced(value) is not value for value in positional):
+        function.__defaults__ = tuple(map(replaced, positional))
         yield functools.partial(setattr, function, "__defaults__", positional)
-    if by_name and any(id(value) in substitutes for value in by_name.values()):
-        function.__kwdefaults__ = {k: substitutes.get(id(v), v) for k, v in by_name.items()}
+    if by_name and any(replaced(value) is not value for value in by_name.values()):
+        function.__kwdefaults__ = {name: replaced(value) for name, value in by_name.items()}
         yield functools.partial(setattr, function, "__kwdefaults__", by_name)
