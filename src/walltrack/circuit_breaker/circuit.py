@@ -6,6 +6,7 @@ from collections.abc import Callable
 from walltrack.circuit_breaker.cooldown import Cooldown
 from walltrack.circuit_breaker.ledger import Ledger
 from walltrack.circuit_breaker.probation import Probation, needed
+from walltrack.circuit_breaker.standing import Standing
 from walltrack.circuit_breaker.state import CircuitMode, CircuitState
 from walltrack.circuit_breaker.ticket import UNCOUNTED, Admission, TimedTicket
 from walltrack.circuit_breaker.windows import CountWindow, TimeWindow
@@ -16,33 +17,24 @@ _CLOSED, _OPEN, _HALF_OPEN = CircuitState  # a look-up on the class costs as muc
 _OBSERVE_ONLY = CircuitMode.OBSERVE_ONLY
 
 
-class Circuit:
+class Circuit(Standing):
     """What `CircuitBreaker` is beneath its plain API; see there.
 
     Transports carry the bare ticket, and tell of the changes.
     """
 
     __slots__ = (
-        "_clock",
         "_cooldown",
         "_due",
         "_enough",
         "_failed_at",
-        "_failures",
-        "_generation",
-        "_is_clean",
         "_is_timed",
-        "_mode",
         "_probation",
         "_shut_until",
         "_slow_after",
-        "_state",
         "_tally",
-        "_used_at",
         "_wall_clock",
-        "cooldown_seconds",
         "failure_threshold",
-        "ledger",
         "probes",
     )
 
@@ -59,27 +51,19 @@ class Circuit:
         rng: Random,
         ledger: Ledger,
     ) -> None:
+        super().__init__(ledger, clock, cooldown.base)
         self.failure_threshold = failure_threshold
-        self.cooldown_seconds = cooldown.base
         self.probes = probes
-        self.ledger = ledger
         self._enough = needed(probes, probe_success_rate)
         self._cooldown = Cooldown(cooldown, rng)
-        self._clock = clock
         self._wall_clock = wall_clock
-        self._mode = CircuitMode.AUTOMATIC
-        self._state = _CLOSED
         self._tally = None if window is None else window.tally(clock)
         self._slow_after = math.inf if window is None else window.slow_call_seconds or math.inf
         self._is_timed = self._slow_after < math.inf
-        self._failures = 0  # in a row, or of the window when it opened; above 0 unless CLOSED
         self._failed_at: float | None = None
-        self._used_at = -math.inf  # by a request, since it is not clean
-        self._generation = ledger.floor  # results whose ticket is lower are late
         self._probation: Probation | None = None  # HALF_OPEN
         self._due = -math.inf  # when a request may do something about the state
         self._shut_until = -math.inf  # that, unless nothing is to be refused
-        self._is_clean = True
         if window is not None:
             ledger.see_all()
 
@@ -96,11 +80,6 @@ class Circuit:
         passed = self._probation is not None and self._probation.is_passed(now)
         return _CLOSED if passed else _HALF_OPEN
 
-    @property
-    def generation(self) -> int:
-        """Results of requests that began in an earlier one change nothing."""
-        return self._generation
-
     def shut_for(self) -> float:
         """For how many seconds requests will be refused from now on; 0.0 when they are not.
 
@@ -109,15 +88,6 @@ class Circuit:
         """
         left = self._shut_until - self._clock()
         return left if left > 0.0 else 0.0  # noqa: FURB136 - a refusal is to be quick
-
-    def idle_for(self) -> float | None:
-        """Return the seconds since a request last used it, while it counts failures in a row.
-
-        None if it is not closed, or its mode was set manually.
-        """
-        if self._state is _CLOSED and self._mode is CircuitMode.AUTOMATIC:
-            return self._clock() - self._used_at
-        return None
 
     # What a request does
 
@@ -263,23 +233,6 @@ class Circuit:
     def _shut(self, until: float) -> None:
         self._due = until
         self._shut_until = -math.inf if self._mode is _OBSERVE_ONLY else until
-
-    def disown_results_in_flight(self) -> None:
-        """Ignore the results of requests that began before now."""
-        self.ledger.epoch += 1
-        self._generation = self.ledger.epoch
-
-    def _tell_ledger(self) -> None:
-        was, automatic = self._is_clean, self._mode is CircuitMode.AUTOMATIC
-        self._is_clean = automatic and not self._failures
-        if was and not self._is_clean:
-            self.ledger.troubled(self)
-        elif self._is_clean and not was:
-            self.ledger.recovered(self)
-
-    def _note_use(self) -> None:
-        self._used_at = self._clock()
-        self.ledger.used(self)
 
     # Slow calls
 

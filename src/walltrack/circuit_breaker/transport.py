@@ -12,35 +12,21 @@ from walltrack.circuit_breaker.breaker import CircuitBreaker
 from walltrack.circuit_breaker.breakers import BreakersByKey
 from walltrack.circuit_breaker.cooldown import COOLDOWN
 from walltrack.circuit_breaker.ledger import Ledger
-from walltrack.circuit_breaker.state import CircuitState
+from walltrack.circuit_breaker.settling import Settling
 from walltrack.circuit_breaker.windows import CountWindow, TimeWindow
 from walltrack.core import family, validation
 from walltrack.core.backoff import Backoff, Random
 from walltrack.core.classification import Classify
-from walltrack.core.events import (
-    CircuitClosed,
-    CircuitHalfOpened,
-    CircuitOpened,
-    Event,
-    Listener,
-)
-from walltrack.core.exceptions import CircuitBreakerOpenError
-from walltrack.core.extensions import GATE
+from walltrack.core.events import Listener
 from walltrack.core.named import shows_defaults_by_name
-from walltrack.core.naming import origin_of, service_of
-from walltrack.core.outcome import (
-    TRANSIENT_ERRORS,
-    Verdict,
-    is_of_service,
-    valid_errors,
-    verdict_on,
-)
+from walltrack.core.naming import origin_of
+from walltrack.core.outcome import TRANSIENT_ERRORS, Verdict, valid_errors
 from walltrack.core.statuses import EVERY_STATUS, UNHEALTHY_STATUSES, valid_statuses
-from walltrack.http.classify import classified, classified_error
+from walltrack.http.classify import classified
 from walltrack.http.release import guarded
 from walltrack.http.watched_body import WatchedBody
 from walltrack.http.wrapper import WrappingTransport
-from walltrack.telemetry.emit import classifier_of, emit
+from walltrack.telemetry.emit import classifier_of
 from walltrack.telemetry.log import log_event
 
 
@@ -122,19 +108,32 @@ class CircuitBreakerTransport(WrappingTransport):
         validation.function("clock", clock)
         validation.listener("listener", listener)
         super().__init__(transport)
+        make(Ledger())  # rejects bad options here, and not at the first request
         self._breakers = BreakersByKey(make, max_breakers)
-        make(self._breakers)  # refuses bad input here, and says whether every request is to be seen
-        # A window has to see every call, so its breaker is made at the first one.
-        self._sees_all = window is not None
-        self._look_up = self._breakers.obtain if self._sees_all else self._breakers.find
+        if window is not None:
+            self._breakers.see_all()
+        # A window has to count every call, so its breaker is made at the first one.
+        self._look_up = self._breakers.find if window is None else self._breakers.obtain
         self._shared = breaker
         self._ledger: Ledger = self._breakers if breaker is None else breaker.ledger
         self._key = key
         self._statuses = valid_statuses("statuses", statuses)
-        self._exceptions = valid_errors("exceptions", exceptions)
         self._classifier = classifier_of(classify)
         self._suspects = self._statuses if self._classifier is None else EVERY_STATUS
-        self._listener = listener
+        settling = Settling(
+            self._breakers,
+            breaker,
+            key,
+            has_window=window is not None,
+            exceptions=valid_errors("exceptions", exceptions),
+            classifier=self._classifier,
+            listener=listener,
+        )
+        self._obtain = settling.obtain
+        self._admit = settling.admit
+        self._settle = settling.settle
+        self._settle_error = settling.settle_error
+        self._end_of_body = settling.end_of_body
 
     def __repr__(self) -> str:
         kept = f"{len(self._breakers)} breakers" if self._shared is None else repr(self._shared)
@@ -162,22 +161,22 @@ class CircuitBreakerTransport(WrappingTransport):
         try:
             response = await self._inner.handle_async_request(request)
         except BaseException as error:
-            self._settle_by_error(request, ticket, breaker, error)
+            self._settle_error(request, ticket, breaker, error)
             raise
         if response.status_code in self._suspects and (
             await self._is_failure(request, response, ticket, breaker)
         ):
-            await guarded(response, self._settle, request, ticket, Verdict.FAILURE, breaker)
+            await guarded(response, self._settle, request, ticket, breaker, Verdict.FAILURE)
         elif not response.is_closed:
             if breaker is not None:
                 await guarded(response, breaker.answered, ticket)
             body: Any = response.stream  # typed for clients of both kinds; this is the one
             if isinstance(body, WatchedBody):
-                body.when_ended(self._body_ended, request, ticket, breaker)
+                body.when_ended(self._end_of_body, request, ticket, breaker)
             else:
-                response.stream = WatchedBody(body, self._body_ended, request, ticket, breaker)
+                response.stream = WatchedBody(body, self._end_of_body, request, ticket, breaker)
         elif breaker is not None or ledger.epoch != ticket:
-            await guarded(response, self._settle, request, ticket, Verdict.SUCCESS, breaker)
+            await guarded(response, self._settle, request, ticket, breaker, Verdict.SUCCESS)
         return response
 
     async def _is_failure(
@@ -192,90 +191,6 @@ class CircuitBreakerTransport(WrappingTransport):
         try:
             said = (await classified(self._classifier, request, response)).failure
         except BaseException as error:  # its body broke off
-            self._settle_by_error(request, ticket, breaker, error)
+            self._settle_error(request, ticket, breaker, error)
             raise
         return response.status_code in self._statuses if said is None else said
-
-    def _obtain(self, request: httpx.Request) -> CircuitBreaker:
-        return self._shared or self._breakers.obtain(self._key(request))
-
-    def _find(self, request: httpx.Request) -> CircuitBreaker | None:
-        return self._shared or self._breakers.find(self._key(request))
-
-    def _admit(self, request: httpx.Request, breaker: CircuitBreaker) -> int:
-        admission = breaker.admit()
-        if admission is None:
-            raise CircuitBreakerOpenError(retry_after=breaker.shut_for(), request=request)
-        if admission.became is not None:
-            try:
-                self._tell(request, breaker, admission.became)
-            except BaseException:  # of a listener that ends the program
-                breaker.settle(admission.ticket, Verdict.NONE)
-                raise
-        return admission.ticket
-
-    def _body_ended(
-        self,
-        request: httpx.Request,
-        ticket: int,
-        breaker: CircuitBreaker | None,
-        error: BaseException | None,
-    ) -> None:
-        if error is not None:
-            self._settle_by_error(request, ticket, breaker, error)
-        elif self._ledger.alert:
-            self._settle(request, ticket, Verdict.SUCCESS, breaker)
-
-    def _settle_by_error(
-        self,
-        request: httpx.Request,
-        ticket: int,
-        breaker: CircuitBreaker | None,
-        error: BaseException,
-    ) -> None:
-        verdict = verdict_on(error, failures=self._exceptions)
-        if self._classifier is not None and is_of_service(error):
-            said = classified_error(self._classifier, request, error).failure
-            if said is not None:
-                verdict = Verdict.FAILURE if said else Verdict.NONE
-        self._settle(request, ticket, verdict, breaker)
-
-    def _settle(
-        self,
-        request: httpx.Request,
-        ticket: int,
-        verdict: Verdict,
-        seen: CircuitBreaker | None,
-    ) -> None:
-        """Settle a request with its breaker, which `seen` was when it was let through."""
-        try:
-            breaker = self._to_settle_with(request, verdict, seen)
-        except BaseException:  # of the caller's key
-            if seen is not None:
-                seen.settle(ticket, Verdict.NONE)
-            raise
-        if breaker is None:
-            return
-        if verdict is not Verdict.SUCCESS:
-            request.extensions[GATE] = breaker
-        for state in breaker.settle(ticket, verdict):
-            self._tell(request, breaker, state)
-
-    def _to_settle_with(
-        self, request: httpx.Request, verdict: Verdict, seen: CircuitBreaker | None
-    ) -> CircuitBreaker | None:
-        if verdict is Verdict.FAILURE:
-            return self._obtain(request)
-        if self._sees_all and seen is not None:
-            return seen  # one that was evicted meanwhile takes the success with it
-        return self._find(request) if self._ledger.alert else None
-
-    def _tell(self, request: httpx.Request, breaker: CircuitBreaker, state: CircuitState) -> None:
-        if self._listener is not None:
-            emit(self._listener, _event(service_of(request), breaker, state))
-
-
-def _event(service: str, breaker: CircuitBreaker, state: CircuitState) -> Event:
-    if state is CircuitState.OPEN:
-        return CircuitOpened(service, breaker.failure_count, breaker.current_cooldown)
-    return CircuitHalfOpened(service) if state is CircuitState.HALF_OPEN else CircuitClosed(service)

@@ -1,0 +1,166 @@
+"""Admit requests, settle them with their breakers, and report how a breaker's state changes."""
+
+from collections.abc import Callable, Hashable
+
+import httpx
+
+from walltrack.circuit_breaker.breaker import CircuitBreaker
+from walltrack.circuit_breaker.breakers import BreakersByKey
+from walltrack.circuit_breaker.state import CircuitState
+from walltrack.core.classification import Classifier
+from walltrack.core.events import (
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitOpened,
+    Event,
+    Listener,
+)
+from walltrack.core.exceptions import CircuitBreakerOpenError
+from walltrack.core.extensions import GATE
+from walltrack.core.naming import service_of
+from walltrack.core.outcome import Errors, Verdict, is_of_service, verdict_on
+from walltrack.http.classify import classified_error
+from walltrack.telemetry.emit import emit
+
+
+class Settling:
+    """Decide for a transport which breaker a request settles with, and report changes of state.
+
+    Args:
+        breakers: The breakers of the transport, one for each key.
+        shared: One breaker for every request, instead of `breakers`; None if there is none.
+        key: Requests with the same key share a breaker.
+        has_window: Whether the breakers have a window, so that every call has to be counted.
+        exceptions: Exceptions that count as failures.
+        classifier: Decides before `exceptions`; None if there is none.
+        listener: Called with an event for each change of state; None: there are no events.
+    """
+
+    __slots__ = (
+        "_breakers",
+        "_classifier",
+        "_exceptions",
+        "_has_window",
+        "_key",
+        "_ledger",
+        "_listener",
+        "_shared",
+    )
+
+    def __init__(
+        self,
+        breakers: BreakersByKey,
+        shared: CircuitBreaker | None,
+        key: Callable[[httpx.Request], Hashable],
+        *,
+        has_window: bool,
+        exceptions: Errors,
+        classifier: Classifier | None,
+        listener: Listener | None,
+    ) -> None:
+        self._breakers = breakers
+        self._shared = shared
+        self._key = key
+        self._has_window = has_window
+        self._exceptions = exceptions
+        self._classifier = classifier
+        self._listener = listener
+        self._ledger = breakers if shared is None else shared.ledger
+
+    def obtain(self, request: httpx.Request) -> CircuitBreaker:
+        """Return the breaker of `request`; make one if there is none."""
+        return self._shared or self._breakers.obtain(self._key(request))
+
+    def admit(self, request: httpx.Request, breaker: CircuitBreaker) -> int:
+        """Return the ticket with which `breaker` lets `request` through.
+
+        Raises:
+            CircuitBreakerOpenError: The breaker is open, or half-open with its probes in flight.
+        """
+        admission = breaker.admit()
+        if admission is None:
+            raise CircuitBreakerOpenError(retry_after=breaker.shut_for(), request=request)
+        if admission.became is not None:
+            try:
+                self._report(request, breaker, admission.became)
+            except BaseException:  # a listener that ends the program
+                breaker.settle(admission.ticket, Verdict.NONE)
+                raise
+        return admission.ticket
+
+    def end_of_body(
+        self,
+        request: httpx.Request,
+        ticket: int,
+        breaker: CircuitBreaker | None,
+        error: BaseException | None,
+    ) -> None:
+        """Settle a request whose response's body has ended, with `error` if reading it failed."""
+        if error is not None:
+            self.settle_error(request, ticket, breaker, error)
+        elif self._ledger.alert:
+            self.settle(request, ticket, breaker, Verdict.SUCCESS)
+
+    def settle_error(
+        self,
+        request: httpx.Request,
+        ticket: int,
+        breaker: CircuitBreaker | None,
+        error: BaseException,
+    ) -> None:
+        """Settle a request whose attempt ended with `error`."""
+        verdict = verdict_on(error, failures=self._exceptions)
+        if self._classifier is not None and is_of_service(error):
+            said = classified_error(self._classifier, request, error).failure
+            if said is not None:
+                verdict = Verdict.FAILURE if said else Verdict.NONE
+        self.settle(request, ticket, breaker, verdict)
+
+    def settle(
+        self,
+        request: httpx.Request,
+        ticket: int,
+        breaker: CircuitBreaker | None,
+        verdict: Verdict,
+    ) -> None:
+        """Settle a request, and report how this changes the state of its breaker.
+
+        Args:
+            request: The request.
+            ticket: Its ticket, or the ledger's epoch at its start if no breaker admitted it.
+            breaker: The breaker that admitted it; None if there was none.
+            verdict: What the attempt says about the health of the service.
+        """
+        try:
+            current = self._breaker_to_settle(request, verdict, breaker)
+        except BaseException:  # raised by the caller's key
+            if breaker is not None:
+                breaker.settle(ticket, Verdict.NONE)
+            raise
+        if current is None:
+            return
+        if verdict is not Verdict.SUCCESS:
+            request.extensions[GATE] = current
+        for state in current.settle(ticket, verdict):
+            self._report(request, current, state)
+
+    def _breaker_to_settle(
+        self, request: httpx.Request, verdict: Verdict, breaker: CircuitBreaker | None
+    ) -> CircuitBreaker | None:
+        if verdict is Verdict.FAILURE:
+            return self.obtain(request)
+        if self._has_window and breaker is not None:
+            return breaker  # if it was evicted in the meantime, the success is lost with it
+        if not self._ledger.alert:
+            return None
+        return self._shared or self._breakers.find(self._key(request))
+
+    def _report(self, request: httpx.Request, breaker: CircuitBreaker, state: CircuitState) -> None:
+        if self._listener is not None:
+            emit(self._listener, _event(service_of(request), breaker, state))
+
+
+def _event(service: str, breaker: CircuitBreaker, state: CircuitState) -> Event:
+    if state is CircuitState.OPEN:
+        return CircuitOpened(service, breaker.failure_count, breaker.current_cooldown)
+    return CircuitHalfOpened(service) if state is CircuitState.HALF_OPEN else CircuitClosed(service)

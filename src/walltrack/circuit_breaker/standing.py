@@ -1,0 +1,81 @@
+"""The standing of one circuit breaker with its ledger: clean or troubled, and when last used."""
+
+import math
+from collections.abc import Callable
+
+from walltrack.circuit_breaker.ledger import Ledger
+from walltrack.circuit_breaker.state import CircuitMode, CircuitState
+
+_CLOSED = CircuitState.CLOSED  # a look-up on the class costs as much as a call
+_AUTOMATIC = CircuitMode.AUTOMATIC
+
+
+class Standing:
+    """The part of a circuit breaker that its ledger knows: an `Entry`.
+
+    A breaker is clean while its mode is automatic and it counts no failures in a row. A clean
+    breaker can be evicted at any time, and a success changes nothing in it.
+
+    Args:
+        ledger: The ledger that keeps this breaker.
+        clock: Monotonic seconds.
+        cooldown_seconds: The first cooldown, in seconds. A breaker that has counted failures but
+            had no request for longer than this may be evicted.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_failures",
+        "_generation",
+        "_is_clean",
+        "_mode",
+        "_state",
+        "_used_at",
+        "cooldown_seconds",
+        "ledger",
+    )
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], float], cooldown_seconds: float) -> None:
+        self.ledger = ledger
+        self.cooldown_seconds = cooldown_seconds
+        self._clock = clock
+        self._mode = _AUTOMATIC
+        self._state = _CLOSED
+        self._failures = 0  # in a row, or in the window when it opened; above 0 unless CLOSED
+        self._used_at = -math.inf  # the last request since it is not clean
+        self._generation = ledger.floor  # results with a lower ticket are late
+        self._is_clean = True
+
+    @property
+    def generation(self) -> int:
+        """The current generation: results of requests that began in an earlier one are ignored."""
+        return self._generation
+
+    def idle_for(self) -> float | None:
+        """Return the seconds since the last request, while failures in a row are counted.
+
+        Returns:
+            None if the breaker is not closed, or its mode was set manually.
+        """
+        if self._state is _CLOSED and self._mode is _AUTOMATIC:
+            return self._clock() - self._used_at
+        return None
+
+    def disown_results_in_flight(self) -> None:
+        """Ignore the results of requests that began before now."""
+        self.ledger.epoch += 1
+        self._generation = self.ledger.epoch
+
+    def _tell_ledger(self) -> None:
+        """Report to the ledger whether this breaker is clean, if that has changed."""
+        was, automatic = self._is_clean, self._mode is _AUTOMATIC
+        self._is_clean = automatic and not self._failures
+        if was and not self._is_clean:
+            self.ledger.troubled(self)
+        elif self._is_clean and not was:
+            self.ledger.recovered(self)
+
+    def _note_use(self) -> None:
+        """Note that a request uses this breaker now."""
+        self._used_at = self._clock()
+        self.ledger.used(self)
