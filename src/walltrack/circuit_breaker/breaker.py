@@ -92,15 +92,18 @@ class CircuitBreaker(Circuit):
         self.service = service
 
     def __repr__(self) -> str:
-        count = f"failures {self.failure_count}"
+        shown = [str(self.state), f"failures {self.failure_count}"]
+        if self.mode is not CircuitMode.AUTOMATIC:
+            shown[0] += f" ({self.mode})"
         if self._tally is None:
-            count += f"/{self.failure_threshold}"
-        elif self._state is CircuitState.CLOSED:
-            count = repr(self._tally)
-        mode = "" if self.mode is CircuitMode.AUTOMATIC else f" ({self.mode})"
-        return (
-            f"<{type(self).__name__} {self.state}{mode}, {count}, shut for {self.shut_for():.1f} s>"
-        )
+            shown[1] += f"/{self.failure_threshold}"
+        else:
+            if self._state is CircuitState.CLOSED:
+                shown[1] = repr(self._tally)
+            shown.append(self._tally.thresholds)
+        if 0.0 < self.shut_for() < math.inf:
+            shown.append(f"shut for {self.shut_for():.1f} s")
+        return f"<{type(self).__name__} {', '.join(shown)}>"
 
     # Reading changes nothing.
 

@@ -136,8 +136,10 @@ class CircuitBreakerTransport(WrappingTransport):
         self._end_of_body = settling.end_of_body
 
     def __repr__(self) -> str:
-        kept = f"{len(self._breakers)} breakers" if self._shared is None else repr(self._shared)
-        return f"{type(self).__name__}({self._inner!r}, {kept})"
+        if self._shared is not None:
+            return self._shown_with(f"breaker={self._shared!r}")
+        count = len(self._breakers)
+        return self._shown_with("1 breaker" if count == 1 else f"{count} breakers")
 
     def breaker_for(self, url: httpx.URL | str) -> CircuitBreaker:
         """The breaker that a GET of `url` would go through; to look at, or to use by hand."""

@@ -28,6 +28,16 @@ class Limits:
             validation.positive("slow_call_seconds", self.slow_call_seconds)
         validation.share("slow_call_rate", self.slow_call_rate)
 
+    @property
+    def thresholds(self) -> str:
+        """The rates in words."""
+        slow = f" or {self.slow_call_rate * 100:g} % slow"
+        return (
+            f"opens at {self.failure_rate * 100:g} % failures"
+            f"{'' if self.slow_call_seconds is None else slow}"
+            f" of at least {self.minimum_calls} calls"
+        )
+
     def exceeded(self, calls: int, failures: int, slow: int) -> bool:
         """Whether so many calls, failures and slow calls are enough to open."""
         # Divided, not multiplied: 3 of 30 are 0.1, but 0.1 * 30 is above 3.
@@ -125,6 +135,11 @@ class Tally(ABC):
 
     def __repr__(self) -> str:
         return f"failures {self.failures} and slow {self.slow} of {self.calls} calls"
+
+    @property
+    def thresholds(self) -> str:
+        """The rates from which on a breaker opens, in words."""
+        return self._limits.thresholds
 
     @abstractmethod
     def record(self, *, failed: bool, slow: bool) -> bool:

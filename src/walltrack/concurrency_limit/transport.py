@@ -114,7 +114,7 @@ class ConcurrencyLimitTransport(WrappingTransport):
 
     def __repr__(self) -> str:
         state = f"limit={self._limit}" if self._shared is None else repr(self._shared)
-        return f"{type(self).__name__}({self._inner!r}, {state})"
+        return self._shown_with(state)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request` when its turn has come.

@@ -116,7 +116,7 @@ class HedgingTransport(WrappingTransport):
 
     def __repr__(self) -> str:
         delay = "p95" if self._delay is None else self._delay
-        return f"{type(self).__name__}({self._inner!r}, delay={delay!r})"
+        return self._shown_with(f"delay={delay!r}")
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`, and once more if the answer takes long."""

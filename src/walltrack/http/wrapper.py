@@ -26,6 +26,14 @@ class WrappingTransport(family.AsyncBaseTransport):
         self._waits = Waits()
         self._entered = 0
 
+    def _shown_with(self, *options: str) -> str:
+        """Return a repr: the inner transport and `options`, as they could be typed."""
+        kind = type(self._inner)
+        # The repr that Python gives to every object is an address, and says nothing.
+        plain = kind.__repr__ is object.__repr__
+        inner = f"{kind.__name__}()" if plain else repr(self._inner)
+        return f"{type(self).__name__}({', '.join((inner, *options))})"
+
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()
         self._entered += 1

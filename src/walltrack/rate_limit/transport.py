@@ -90,8 +90,8 @@ class RateLimitTransport(WrappingTransport):
         statuses: AbstractSet[int] = _REFUSED_STATUSES,
         key: Callable[[httpx.Request], Hashable] = origin_of,
         max_keys: int = 10_000,
-        clock: Callable[[], float] = time.monotonic,
         classify: Classify | Sequence[Classify] | None = None,
+        clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
         listener: Listener | None = log_event,
@@ -109,7 +109,8 @@ class RateLimitTransport(WrappingTransport):
         validation.function("sleep", sleep)
         validation.listener("listener", listener)
         super().__init__(transport)
-        self._pace = "no pace" if rate is None else f"{rate:g} in {per:g} s, burst of {burst}"
+        pace = (f"rate={rate!r}", f"per={per!r}", f"burst={burst}")
+        self._pace = () if rate is None else pace
         self._lines = Keyed(make, max_keys)
         self._max_wait = max_wait if wait else 0.0
         self._respect_headers = respect_headers
@@ -124,8 +125,8 @@ class RateLimitTransport(WrappingTransport):
         self._watchful_until = -math.inf
 
     def __repr__(self) -> str:
-        heeding = ", respecting headers" if self._respect_headers else ""
-        return f"{type(self).__name__}({self._inner!r}, {self._pace}{heeding})"
+        ignoring = () if self._respect_headers else ("respect_headers=False",)
+        return self._shown_with(*self._pace, *ignoring)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request` when its turn has come.

@@ -42,7 +42,8 @@ MAX_RESPONSE_BYTES: Final = 100 * 1024 * 1024
 _PER_CALL: Final = frozenset({RETRY, GATE, DEADLINE})
 
 
-def _new_key() -> str:
+def random_key() -> str:
+    """Return a new Idempotency-Key."""
     # From the operating system, not from the injected RNG: two processes that seed theirs alike
     # would send the same keys, and a server would drop what the second one asks.
     return str(uuid.uuid4())
@@ -102,7 +103,7 @@ class RetryTransport(WrappingTransport):
         sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
         rng: Random = random,
         wall_clock: Callable[[], float] = time.time,
-        new_key: Callable[[], str] = _new_key,
+        new_key: Callable[[], str] = random_key,
     ) -> None:
         validation.instance("policy", policy, RetryPolicy)
         validation.instance("budget", budget, RetryBudget | None)
@@ -132,7 +133,7 @@ class RetryTransport(WrappingTransport):
         self._wall_clock = wall_clock
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._inner!r}, max_retries={self._policy.max_retries})"
+        return self._shown_with(f"policy={self._policy!r}")
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`, and again where the policy says so.

@@ -108,7 +108,7 @@ class FaultTransport(WrappingTransport):
 
     def __repr__(self) -> str:
         options = filter(None, (str(self._plan), "" if self.enabled else "not enabled"))
-        return f"{type(self).__name__}({', '.join((repr(self._inner), *options))})"
+        return self._shown_with(*options)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`, unless a fault befalls it."""

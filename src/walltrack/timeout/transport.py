@@ -101,7 +101,7 @@ class TimeoutTransport(WrappingTransport):
             "idle": self._limits.idle,
         }
         shown = (f"{name}={limit!r}" for name, limit in limits.items() if limit is not None)
-        return f"{type(self).__name__}({self._inner!r}, {', '.join(shown)}, name={self._name!r})"
+        return self._shown_with(*shown, f"name={self._name!r}")
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`, and give up when a limit strikes.

@@ -741,10 +741,10 @@ def test_a_breaker_changed_by_hand_is_on_the_alert(
 @pytest.mark.parametrize(
     ("by_hand", "shown"),
     [
-        (CircuitBreaker.force_open, "open (forced_open), failures 0/5, shut for inf s"),
-        (CircuitBreaker.disable, "closed (disabled), failures 0/5, shut for 0.0 s"),
-        (CircuitBreaker.observe_only, "closed (observe_only), failures 0/5, shut for 0.0 s"),
-        (CircuitBreaker.reset, "closed, failures 0/5, shut for 0.0 s"),
+        (CircuitBreaker.force_open, "open (forced_open), failures 0/5"),
+        (CircuitBreaker.disable, "closed (disabled), failures 0/5"),
+        (CircuitBreaker.observe_only, "closed (observe_only), failures 0/5"),
+        (CircuitBreaker.reset, "closed, failures 0/5"),
     ],
 )
 def test_its_repr_shows_the_mode(
@@ -757,17 +757,18 @@ def test_its_repr_shows_the_mode(
 
 
 def test_its_repr_shows_the_window(clock: Clock) -> None:
-    """While closed it shows what the window holds, and while open what it opened with."""
-    window = CountWindow(10, minimum_calls=4, slow_call_seconds=1.0)
+    """What it holds while closed, what it opened with while open, and always its thresholds."""
+    window = CountWindow(10, minimum_calls=4, slow_call_seconds=1.0, slow_call_rate=0.8)
     breaker = CircuitBreaker(window=window, clock=clock)
     for verdict in (SUCCESS, FAILURE, SUCCESS):
         SETTLE[verdict](breaker.acquire())
+    thresholds = "opens at 50 % failures or 80 % slow of at least 4 calls"
     assert repr(breaker) == (
-        "<CircuitBreaker closed, failures 1 and slow 0 of 3 calls, shut for 0.0 s>"
+        f"<CircuitBreaker closed, failures 1 and slow 0 of 3 calls, {thresholds}>"
     )
 
     breaker.record_failure()
-    assert repr(breaker) == "<CircuitBreaker open, failures 2, shut for 30.0 s>"
+    assert repr(breaker) == f"<CircuitBreaker open, failures 2, {thresholds}, shut for 30.0 s>"
 
 
 @pytest.mark.parametrize(

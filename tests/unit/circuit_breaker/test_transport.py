@@ -692,7 +692,7 @@ def test_a_breaker_that_was_forgotten_can_still_be_used_by_hand(clock: Clock) ->
     forgotten.record_success()
 
     assert (forgotten.failure_count, successor.failure_count) == (0, 0)
-    assert "1 breakers" in repr(transport)
+    assert "1 breaker)" in repr(transport)
 
 
 @pytest.mark.anyio
@@ -964,9 +964,9 @@ def test_its_repr_shows_what_is_inside(clock: Clock) -> None:
     own.breaker_for(URL)
     shared = layer(Inner(200), clock, breaker=CircuitBreaker(clock=clock))
 
-    assert repr(own) == "CircuitBreakerTransport(Inner(), 1 breakers)"
+    assert repr(own) == "CircuitBreakerTransport(Inner(), 1 breaker)"
     assert repr(shared) == (
-        "CircuitBreakerTransport(Inner(), <CircuitBreaker closed, failures 0/5, shut for 0.0 s>)"
+        "CircuitBreakerTransport(Inner(), breaker=<CircuitBreaker closed, failures 0/5>)"
     )
 
 
@@ -1165,7 +1165,7 @@ async def test_a_success_of_a_breaker_that_was_forgotten_is_forgotten_too(clock:
         await ask(transport, get("https://other.test"))
         held.go.set()
 
-    assert "1 breakers" in repr(transport)
+    assert "1 breaker)" in repr(transport)
     assert "of 1 calls" in repr(transport.breaker_for("https://other.test"))
 
 

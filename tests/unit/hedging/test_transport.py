@@ -924,8 +924,8 @@ async def test_what_was_raised_is_not_kept_alive(*, hedged: bool) -> None:
 def test_it_shows_what_is_inside() -> None:
     """And when it asks a second time."""
     inner = Scripted(200)
-    assert repr(HedgingTransport(inner)) == f"HedgingTransport({inner!r}, delay='p95')"
-    assert repr(HedgingTransport(inner, 0.5)) == f"HedgingTransport({inner!r}, delay=0.5)"
+    assert repr(HedgingTransport(inner)) == "HedgingTransport(Scripted(), delay='p95')"
+    assert repr(HedgingTransport(inner, 0.5)) == "HedgingTransport(Scripted(), delay=0.5)"
     assert repr(HedgingTransport()) == "HedgingTransport(HTTPTransport(), delay='p95')"
 
 

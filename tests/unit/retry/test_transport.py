@@ -1191,9 +1191,12 @@ async def test_httpx_error_catches_an_open_circuit(make: Make) -> None:
 
 
 def test_a_transport_shows_what_it_wraps() -> None:
-    """Its repr names the one inside and the retries, and no request."""
-    inner = Scripted(200)
-    assert repr(RetryTransport(inner)) == f"RetryTransport({inner!r}, max_retries=3)"
+    """Its repr could be typed: the one inside, and where the policy differs from the default."""
+    policy = RetryPolicy(max_retries=5, statuses={503})
+    assert repr(RetryTransport(Scripted(200))) == "RetryTransport(Scripted(), policy=RetryPolicy())"
+    assert repr(RetryTransport(Scripted(200), policy=policy)) == (
+        "RetryTransport(Scripted(), policy=RetryPolicy(max_retries=5, statuses=<503>))"
+    )
 
 
 @pytest.mark.anyio
