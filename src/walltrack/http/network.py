@@ -6,15 +6,22 @@ Awaits: httpcore2 connects, reads and writes through these classes.
 import contextlib
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
+import anyio.lowlevel
 import httpcore2
 import sniffio
 
 from walltrack.http.options import SocketOption
 
 _CLOSED = "the transport was closed"
+
+_OPENING: Final = 1
+"""The write that opens an HTTP/2 connection, before any request."""
+
+_LONGEST_WRITE: Final = 30.0
+"""Seconds for a write that cannot be cancelled, where the caller sets no limit."""
 
 
 class NetworkClosedError(Exception):
@@ -31,6 +38,7 @@ class Network(httpcore2.AsyncNetworkBackend):
         local_address: The address to connect from, also to proxies.
         socket_options: What is set on each socket, also to proxies.
         negotiates: Whether more than the request is written to a socket: SOCKS is spoken on it.
+        multiplexes: Whether requests share each connection, also without TLS.
     """
 
     def __init__(
@@ -39,16 +47,18 @@ class Network(httpcore2.AsyncNetworkBackend):
         socket_options: tuple[SocketOption, ...] | None = None,
         *,
         negotiates: bool = False,
+        multiplexes: bool = False,
     ) -> None:
         self._local_address = local_address
         self._socket_options = socket_options
         self._negotiates = negotiates
+        self.multiplexes = multiplexes
         self._connecting: set[anyio.CancelScope] = set()
         self._streams: set[Stream] = set()
         self.closed = False
         self.connected = 0
         self.spoiled = False
-        """Whether httpcore2 may count a connection that is lost."""
+        """Whether httpcore2 counts a connection that is of no use, or would use it."""
 
     async def connect_tcp(
         self,
@@ -160,13 +170,15 @@ class Stream(httpcore2.AsyncNetworkStream):
         self._stream = stream
         self._network = network
         self._secure = secure
-        self._used = False
+        self._shared = network.multiplexes or (secure and _speaks_http2(stream))
+        self._writes = 0
         self.task = task
         self.number = number
 
     def established(self, *, secure: bool) -> bool:
         """Whether a request is sent over this, after all steps of connecting."""
-        return self._used and self._secure >= secure
+        needed = _OPENING + 1 if self._shared else 1
+        return self._writes >= needed and self._secure >= secure
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as above
         """Read what there is.
@@ -183,15 +195,24 @@ class Stream(httpcore2.AsyncNetworkStream):
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as above
-        """Write all of it.
+        """Write all of it; on a connection that requests share, also if the call is cancelled.
 
         Raises:
             WriteError: The network is closed.
         """
-        self._used = True
         if self._network.closed:
             raise httpcore2.WriteError(_CLOSED)
-        await self._stream.write(buffer, timeout)
+        self._writes += 1
+        if not self._shared:
+            await self._stream.write(buffer, timeout)
+        elif self._writes == _OPENING:
+            # httpcore2 closes a connection whose opening was cancelled, but not right after it.
+            await self._stream.write(buffer, timeout)
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        else:
+            # The frames of other requests are in it: a cancelled call must not cut it short.
+            with anyio.CancelScope(shield=True):
+                await self._stream.write(buffer, _LONGEST_WRITE if timeout is None else timeout)
 
     async def aclose(self) -> None:
         """Close it."""
@@ -211,7 +232,7 @@ class Stream(httpcore2.AsyncNetworkStream):
             )
         except BaseException:
             # A tunnel through a proxy that fails here stays in httpcore2's pool, and in its count.
-            self._network.spoiled |= self._used
+            self._network.spoiled |= self._writes > 0
             await close(self)
             raise
         self._network.forget(self)
@@ -234,6 +255,11 @@ async def close(thing: Closable) -> None:
     """Close something, also in a call that is cancelled; errors are of no interest any more."""
     with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
         await thing.aclose()
+
+
+def _speaks_http2(stream: httpcore2.AsyncNetworkStream) -> bool:
+    tls = stream.get_extra_info("ssl_object")
+    return tls is not None and tls.selected_alpn_protocol() == "h2"
 
 
 def _backend() -> httpcore2.AsyncNetworkBackend:

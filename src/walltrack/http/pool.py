@@ -4,6 +4,7 @@ Awaits: it closes what is open.
 """
 
 import contextlib
+from collections.abc import Callable
 from types import ModuleType
 from typing import Final
 
@@ -15,7 +16,7 @@ from walltrack.core.delivery import Delivery
 from walltrack.core.exceptions import TransportClosedError
 from walltrack.core.outcome import NOT_SENT_ERRORS
 from walltrack.http.core_body import CoreBody
-from walltrack.http.core_errors import mapped
+from walltrack.http.core_errors import is_out_of_streams, mapped
 from walltrack.http.network import Network, NetworkClosedError, close
 from walltrack.http.options import Options
 
@@ -30,12 +31,24 @@ class Pool:
         options: What it is made with.
         home: The family that it serves.
         proxy: By which proxy requests go; None sends them to the server itself.
+        replace: Called when it must not serve another request.
     """
 
-    def __init__(self, options: Options, home: ModuleType, proxy: httpx.Proxy | None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        home: ModuleType,
+        proxy: httpx.Proxy | None,
+        replace: Callable[["Pool"], None],
+    ) -> None:
         negotiates = proxy is not None and proxy.url.scheme.startswith("socks")
         self.home = home
-        self.network = Network(options.local_address, options.socket_options, negotiates=negotiates)
+        self.network = Network(
+            options.local_address,
+            options.socket_options,
+            negotiates=negotiates,
+            multiplexes=not options.http1,
+        )
         self.core = httpcore2.AsyncConnectionPool(
             ssl_context=options.contexts.of(home),
             proxy=None if proxy is None else _as_core(proxy, options, home),
@@ -48,6 +61,8 @@ class Pool:
             uds=options.uds,
             network_backend=self.network,
         )
+        self._http2 = options.http2
+        self._replace = replace
         self.calls = 0
         self.closed = False
         self.replaced = False
@@ -66,9 +81,24 @@ class Pool:
 
     async def call_ended(self) -> None:
         """Note that a call is over; the last one closes a pool that was replaced."""
+        if self.network.spoiled and not self.replaced:
+            self.replaced = True
+            self._replace(self)
         self.calls -= 1
         if self.replaced and not self.calls:
             await self.close()
+
+    def is_spoiled_by(self, error: BaseException) -> bool:
+        """Return whether connections cannot serve on after `error`.
+
+        1. An HTTP/2 connection has no stream left.
+        2. httpcore2 fails where it should not: a call that was cancelled while an HTTP/2 connection
+           was set up can leave it with a wrong count of its streams.
+        """
+        if is_out_of_streams(error):
+            return True
+        unknown = isinstance(error, Exception) and mapped(error, self.home) is None
+        return unknown and self._http2
 
     def explain(self, request: httpx.Request, error: Exception) -> Exception | None:
         """Return what to raise for an exception of httpcore2's; None if that is the exception."""

@@ -40,7 +40,8 @@ class Pools:
         url = None if self._rules is None else self._rules.proxy_for(request.url)
         pool = self._open.get((home, url))
         if pool is None:
-            pool = self._open[home, url] = Pool(self._options, home, self._proxy(url))
+            pool = Pool(self._options, home, self._proxy(url), self._replace)
+            self._open[home, url] = pool
         return pool
 
     def own_transport_for(
@@ -54,13 +55,6 @@ class Pools:
             self._own[home, url] = transport
         return transport
 
-    def replace(self, pool: Pool) -> None:
-        """Have new requests take a new pool in place of this one, which closes when it is idle."""
-        for key in [key for key, kept in self._open.items() if kept is pool]:
-            del self._open[key]
-            pool.replaced = True
-            self._replaced.add(pool)
-
     async def close(self) -> None:
         """Close all of them, and end what is in flight."""
         self.closed = True
@@ -71,6 +65,12 @@ class Pools:
             await pool.close()
         for transport in self._own.values():
             await close(transport)
+
+    def _replace(self, pool: Pool) -> None:
+        # New requests take a new one; this one closes when the last of its calls is over.
+        for key in [key for key, kept in self._open.items() if kept is pool]:
+            del self._open[key]
+        self._replaced.add(pool)
 
     def _proxy(self, url: str | None) -> httpx.Proxy | None:
         return self._options.proxy if url is None else proxy_by(url)

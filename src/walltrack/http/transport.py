@@ -122,7 +122,7 @@ class HTTPTransport(family.AsyncBaseTransport):
             except BaseException as error:
                 # Before the pool may be closed because it was replaced.
                 explained = pool.explain(request, error) if isinstance(error, Exception) else None
-                await _clean_up(pools, pool, sent, connected, error)
+                await _clean_up(pool, sent, connected, error)
                 if is_out_of_streams(error) and not (resent or pools.closed):
                     resent = True
                     continue
@@ -187,14 +187,13 @@ class HTTPTransport(family.AsyncBaseTransport):
 
 
 async def _clean_up(
-    pools: Pools, pool: Pool, sent: httpcore2.Request, connected: int, error: BaseException
+    pool: Pool, sent: httpcore2.Request, connected: int, error: BaseException
 ) -> None:
-    """Close what a call that failed has lost, and replace a pool that cannot go on."""
+    """Close what a call that failed has lost; a pool that cannot serve another is replaced."""
     network = pool.network
     if network.connected != connected:
         await network.close_lost(connected, secure=sent.url.scheme in _SECURE)
-    if network.spoiled or is_out_of_streams(error):
-        pools.replace(pool)
+    network.spoiled |= pool.is_spoiled_by(error)
     await pool.call_ended()
 
 

@@ -17,6 +17,16 @@ pytestmark = pytest.mark.anyio
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
+class Negotiated:
+    """TLS that has agreed on a protocol."""
+
+    def __init__(self, protocol: str | None) -> None:
+        self._protocol = protocol
+
+    def selected_alpn_protocol(self) -> str | None:
+        return self._protocol
+
+
 class Wire(httpcore2.AsyncNetworkStream):
     """A connection: it refuses to be used once it is closed, as a socket does."""
 
@@ -25,6 +35,7 @@ class Wire(httpcore2.AsyncNetworkStream):
         self.written: list[bytes] = []
         self.closed = False
         self.tls: Wire | BaseException | None = None
+        self.alpn: Negotiated | None = None
         self.waits = anyio.Event()
 
     async def read(self, max_bytes: int, *_: object, **__: object) -> bytes:
@@ -56,7 +67,7 @@ class Wire(httpcore2.AsyncNetworkStream):
         return self.tls
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore2's
-        return f"its {info}"
+        return self.alpn if info == "ssl_object" else f"its {info}"
 
 
 class Backend(httpcore2.AsyncNetworkBackend):
@@ -415,3 +426,97 @@ async def test_closing_is_not_cancelled() -> None:
         await anyio.lowlevel.checkpoint()  # the cancellation is still there afterwards
     assert wire.closed
     assert scope.cancelled_caught
+
+
+async def test_the_write_that_opens_a_connection_may_be_cut_short(patched: Any) -> None:  # noqa: ANN401 - a function
+    """Then httpcore2 closes the connection; it cannot go on as if that was done."""
+
+    class Full(Wire):
+        async def write(self, *_: object, **__: object) -> None:
+            self.waits.set()
+            await anyio.sleep_forever()
+
+    wire = Full()
+    patched(Backend(wire))
+    stream = await Network(multiplexes=True).connect_tcp("api.test", 80)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stream.write, b"preface")
+            await wire.waits.wait()
+            tasks.cancel_scope.cancel()
+
+
+async def test_a_cancellation_right_after_the_opening_belongs_to_it(patched: Any) -> None:  # noqa: ANN401 - a function
+    """It strikes while httpcore2 still closes the connection for it."""
+    with anyio.CancelScope() as scope:
+
+        class Cancelling(Wire):
+            async def write(self, buffer: bytes, *_: object, **__: object) -> None:
+                self.written.append(buffer)
+                scope.cancel()
+
+        wire = Cancelling()
+        patched(Backend(wire))
+        stream = await Network(multiplexes=True).connect_tcp("api.test", 80)
+        await stream.write(b"preface")
+        pytest.fail("the cancellation came later")
+    assert wire.written == [b"preface"]
+
+
+async def test_a_connection_that_is_shared_is_lost_until_a_request_is_sent(patched: Any) -> None:  # noqa: ANN401 - a function
+    """httpcore2 would use it with a wrong count of its streams."""
+    for writes in (1, 2):
+        wire = Wire()
+        patched(Backend(wire))
+        network = Network(multiplexes=True)
+        stream = await network.connect_tcp("api.test", 80)
+        for _ in range(writes):
+            await stream.write(b"frames")
+        await network.close_lost(0, secure=False)
+        assert wire.closed is network.spoiled is (writes == 1)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "multiplexes", "whole"),
+    [("h2", False, True), ("http/1.1", False, False), (None, False, False), (None, True, True)],
+)
+async def test_a_write_on_a_connection_that_is_shared_is_not_cut_short(
+    *,
+    patched: Any,  # noqa: ANN401 - a function
+    protocol: str | None,
+    multiplexes: bool,
+    whole: bool,
+) -> None:
+    """It carries frames of other requests, too; the call is cancelled right after it."""
+
+    class Slow(Wire):
+        async def write(self, buffer: bytes, *limit: object, **_: object) -> None:
+            self.waits.set()
+            await anyio.sleep(0.01)
+            self.written.append(buffer)
+            limits.extend(limit)
+
+    limits: list[object] = []
+    wire = Wire()
+    secure = wire.tls = Slow()
+    secure.alpn = Negotiated(protocol)
+    patched(Backend(wire))
+    network = Network(multiplexes=multiplexes)
+    stream = await (await network.connect_tcp("api.test", 443)).start_tls(NO_TLS)
+    await stream.write(b"preface", 5.0)
+    secure.waits, secure.written, limits = anyio.Event(), [], []
+
+    async def write() -> None:
+        await stream.write(b"question")
+        await anyio.lowlevel.checkpoint()
+        pytest.fail("the cancellation was swallowed")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write)
+        await secure.waits.wait()
+        tasks.cancel_scope.cancel()
+    assert secure.written == [b"question"] * whole
+    assert limits == [30.0] * whole
+    if whole:
+        await stream.write(b"another", 5.0)
+        assert limits == [30.0, 5.0]

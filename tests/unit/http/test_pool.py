@@ -3,6 +3,7 @@ from types import ModuleType
 from typing import Any
 
 import anyio
+import h2.exceptions
 import httpcore2
 import httpx
 import httpx2
@@ -22,7 +23,7 @@ BOTH = pytest.mark.parametrize("home", [httpx, httpx2], ids=lambda home: home.__
 
 def pool(home: ModuleType = httpx, proxy: httpx.Proxy | None = None, **options: Any) -> Pool:  # noqa: ANN401 - of any type
     """A pool that is made with such options."""
-    return Pool(check(**options), home, proxy)
+    return Pool(check(**options), home, proxy, lambda _: None)
 
 
 async def opened(pool: Pool) -> Any:  # noqa: ANN401 - a body
@@ -92,6 +93,28 @@ def test_an_error_is_explained_to_its_family(core: type[Core], home: ModuleType)
 
 
 @pytest.mark.parametrize(
+    ("error", "http1_only", "http2"),
+    [
+        (httpcore2.LocalProtocolError(h2.exceptions.TooManyStreamsError("10 open")), True, True),
+        (ValueError("semaphore released too many times"), False, True),
+        (httpcore2.ReadError(), False, False),
+        (NetworkClosedError(), False, True),
+        (KeyboardInterrupt(), False, False),
+    ],
+)
+def test_what_an_http2_connection_cannot_serve_on_after(
+    core: type[Core],
+    error: BaseException,
+    http1_only: bool,  # noqa: FBT001 - a column
+    http2: bool,  # noqa: FBT001 - a column
+) -> None:
+    """Out of streams, or with a wrong count of them; others are closed when they fail."""
+    del core
+    assert pool().is_spoiled_by(error) is http1_only
+    assert pool(http2=True).is_spoiled_by(error) is http2
+
+
+@pytest.mark.parametrize(
     ("error", "delivery"),
     [
         (NetworkClosedError(), Delivery.NOT_SENT),
@@ -132,15 +155,19 @@ async def test_closing_closes_everything(core: type[Core]) -> None:
 
 
 async def test_a_pool_that_was_replaced_closes_when_it_is_idle(core: type[Core]) -> None:
-    """The calls that it still serves end first."""
-    made = pool()
-    body = await opened(made)
+    """The calls that it still serves end first; it is replaced once."""
+    replaced: list[Pool] = []
+    made = Pool(check(), httpx, None, replaced.append)
+    bodies = [await opened(made), await opened(made)]
     made.calls += 1
-    made.replaced = True
+    made.network.spoiled = True
     await made.call_ended()
+    await bodies[0].aclose()
+    assert replaced == [made]
     assert core.made[0].closed == 0
-    await body.aclose()
+    await bodies[1].aclose()
     assert core.made[0].closed == 1
+    assert replaced == [made]
 
 
 async def test_a_pool_that_is_in_use_stays_open(core: type[Core]) -> None:

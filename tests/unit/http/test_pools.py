@@ -81,22 +81,28 @@ def test_an_environment_without_proxies_costs_nothing() -> None:
     assert proxy_of(made.pool_for(httpx, get("http://a.test"))) is None
 
 
-def test_a_pool_can_be_replaced() -> None:
+async def spoil(pool: Pool) -> None:
+    """Have a pool found to be of no use."""
+    pool.network.spoiled = True
+    pool.calls += 2  # one of which goes on
+    await pool.call_ended()
+
+
+@pytest.mark.anyio
+async def test_a_pool_is_replaced_when_it_is_of_no_use() -> None:
     """New requests take a new one. The old one is known as long as calls keep it."""
     made = pools({"all": PROXY, "no": "home.test"})
     old, other = (
         made.pool_for(httpx, get("http://a.test")),
         made.pool_for(httpx, get("http://home.test")),
     )
-    made.replace(old)
+    await spoil(old)
     new = made.pool_for(httpx, get("http://a.test"))
     assert new is not old
     assert proxy_of(new) == PROXY
     assert made.pool_for(httpx, get("http://home.test")) is other
-    assert old.replaced
-    assert not other.replaced
     assert set(made) == {old, new, other}
-    made.replace(old)  # as by each of the calls that found it broken
+    await old.call_ended()
     assert made.pool_for(httpx, get("http://a.test")) is new
     del old
     gc.collect()
@@ -111,7 +117,7 @@ async def test_closing_closes_all(core: type[Core]) -> None:
         made.pool_for(httpx, get("http://a.test")),
         made.pool_for(httpx, get("http://home.test")),
     )
-    made.replace(old)
+    await spoil(old)
     new = made.pool_for(httpx, get("http://a.test"))
     ended: list[bool] = []
 
