@@ -1,6 +1,6 @@
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Self
 
 import anyio
@@ -142,6 +142,26 @@ def test_a_transport_is_entered_and_closed() -> None:
     fake = Fake(seconds=2.0)
     made(fake)
     assert fake.log == ["entered", "closed"]
+
+
+def test_a_body_that_a_layer_has_read_is_not_read_again() -> None:
+    """Its connection has no more of it."""
+    reads: list[int] = []
+
+    class Once(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            reads.append(1)
+            yield b"ok"
+
+    class Reading(Fake):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            response = await super().handle_async_request(request)
+            await response.aread()
+            return response
+
+    call = made(Reading(answer=lambda: httpx.Response(200, stream=Once())))[0]
+    assert ended(call) == (None, 0.0)
+    assert reads == [1]
 
 
 def test_a_client_sends_by_its_own_code() -> None:

@@ -46,8 +46,10 @@ def test_a_blackout_costs_what_it_lasts() -> None:
 
 def test_runs_repeat_to_the_last_digit() -> None:
     """For the same seed, also where the stack itself draws lots."""
-    first, again = (repr(simulate(Jittery, SHORT, seeds=[7])) for _ in range(2))
-    assert first == again
+    random.seed(1)
+    first = repr(simulate(Jittery, SHORT, seeds=[7]))
+    random.seed(2)
+    assert first == repr(simulate(Jittery, SHORT, seeds=[7]))
     assert first != repr(simulate(Jittery, SHORT, seeds=[8]))
 
 
