@@ -63,9 +63,9 @@ class RateLimitTransport(WrappingTransport):
             the same origin. Choose another where a server counts apart, for each user or resource.
         max_keys: How many keys are kept in mind. One beyond it takes the place of one that is at
             rest; those that are not are never forgotten, so that they may exceed this.
-        clock: Monotonic seconds; every duration is measured by it.
         classify: Says what responses mean: its `retry_after` holds back every request, and goes
             before the headers; of several functions the first one that says something wins.
+        clock: Monotonic seconds; every duration is measured by it.
         wall_clock: Seconds since the epoch, to measure a header's moment from.
         sleep: Waits for so many seconds; replace it to test without waiting.
         listener: Hears of `RequestRejected` and `OriginThrottled`; None: nobody does. Default: a
