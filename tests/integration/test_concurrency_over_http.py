@@ -177,13 +177,13 @@ class Capacity:
         self.waiting: list[asyncio.Event] = []
 
     async def work(self, exchange: Exchange) -> None:
-        """Work on one request for a fiftieth of a second, when there is a place."""
+        """Work on one request for a twentieth of a second, when there is a place."""
         while self.taken >= self.places:
             self.waiting.append(asyncio.Event())
             await self.waiting[-1].wait()
         self.taken += 1
         try:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)  # long beside what a busy machine adds to it
         finally:
             self.taken -= 1
             for event in self.waiting[: max(self.places - self.taken, 0)]:
@@ -198,8 +198,8 @@ async def test_an_adaptive_limit_follows_a_server_whose_capacity_changes(
     """Down when it works on fewer at once, and up when it works on more again."""
     capacity = Capacity(16)
     server.default = capacity.work
-    # A machine that is busy with other things makes every latency vary.
-    limit = AdaptiveLimit(16, maximum=40, tolerance=1.5, window=0.05)
+    # A busy machine makes every latency vary; a first look that met it is corrected within 5 s.
+    limit = AdaptiveLimit(16, maximum=40, tolerance=1.5, window=0.05, memory=5)
     transport = ConcurrencyLimitTransport(pool(40), limit, listener=None)
 
     async def call() -> None:
