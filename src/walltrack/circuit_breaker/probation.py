@@ -24,7 +24,7 @@ class Probation:
         enough: How many of them have to succeed.
     """
 
-    __slots__ = ("_answered", "_bad", "_enough", "_good", "_places", "_in_flight")
+    __slots__ = ("_answered", "_bad", "_enough", "_good", "_in_flight", "_places")
 
     def __init__(self, places: int, enough: int) -> None:
         self._places = places
