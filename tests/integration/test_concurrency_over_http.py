@@ -113,7 +113,7 @@ async def test_beneath_retry_and_over_a_breaker_every_attempt_has_its_turn(
         async with anyio.create_task_group() as callers:
             for _ in range(10):
                 callers.start_soon(call)
-        assert "<0 of 2 under way, 0 waiting>" in repr(transport)
+        assert "<0 of 2 in flight, 0 waiting>" in repr(transport)
     assert statuses == [200] * 10
 
 
@@ -164,7 +164,7 @@ async def test_a_pool_timeout_ends_the_wait_for_a_turn_as_it_ends_that_for_a_con
                 await client.get(server.url)
             go.set()
         go.clear()
-    assert "<0 of 1 under way, 0 waiting>" in repr(limits)
+    assert "<0 of 1 in flight, 0 waiting>" in repr(limits)
     assert len(server.seen) == 2
 
 

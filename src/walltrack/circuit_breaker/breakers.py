@@ -1,4 +1,4 @@
-"""Many circuit breakers, one for each key, in bounded memory."""
+"""One circuit breaker for each key, in bounded memory."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -11,24 +11,24 @@ _Keys = OrderedDict[Entry, Hashable]
 
 
 class BreakersByKey(Ledger):
-    """One circuit breaker for each key, made when it is first needed; the ledger of them all.
+    """Keep one circuit breaker for each key, made when it is first needed; be their ledger.
 
     On insertion into a full collection, breakers are evicted:
 
-    1. The oldest clean one: closed, in automatic mode, and without failures in a row. One with a
-       window is clean while it is closed; it takes along what its window held.
-    2. Without any of these, the one that has been idle for longest: it has counted failures in a
-       row, but is closed, and had no request for longer than its cooldown.
+    1. First the oldest clean one: closed, in automatic mode, without failures in a row. With a
+       window, a breaker is clean while it is closed; the calls in its window are lost.
+    2. If none is clean, the one that has been idle for longest: it is closed and has counted
+       failures in a row, but had no request for longer than its cooldown.
 
-    An open or half-open one, or one whose mode was set manually, is never evicted. So a great
-    outage may exceed the bound until enough breakers have recovered.
+    A breaker that is open or half-open, or whose mode was set manually, is never evicted. So during
+    a large outage there can be more than `max_breakers`, until enough of them have recovered.
 
-    An evicted breaker ignores the results of requests in flight. They reach its successor, if
-    there is one.
+    An evicted breaker ignores the results of requests in flight. They are counted by its successor,
+    if there is one.
 
     Args:
-        make: Makes a breaker that keeps the given ledger.
-        max_breakers: The bound; at least 1.
+        make: Makes a breaker that uses the given ledger.
+        max_breakers: How many breakers are kept; at least 1.
 
     Raises:
         TypeError: `max_breakers` is not a whole number.
@@ -42,17 +42,17 @@ class BreakersByKey(Ledger):
         self._max_breakers = max_breakers
         self._breakers: dict[Hashable, CircuitBreaker] = {}
         self.find = self._breakers.get  # the breaker for a key, if there was a need for one
-        # Each breaker is in one of these. The first key of a plain dict is found only by passing
-        # over all that were deleted before it.
-        self._clean = _Keys()  # in the order in which they became so
+        # Each breaker is in one of these. They are not plain dicts: to find its first key, a plain
+        # dict skips all keys that were deleted before it.
+        self._clean = _Keys()  # in the order in which they became clean
         self._counting = _Keys()  # the others, in the order of their last use
-        self._kept = _Keys()  # those of the others that were found not to be closed
+        self._kept = _Keys()  # those of the others that turned out not to be closed
 
     def __len__(self) -> int:
         return len(self._breakers)
 
     def obtain(self, key: Hashable) -> CircuitBreaker:
-        """The breaker for `key`, made if there was none."""
+        """Return the breaker for `key`; make it if there is none."""
         breaker = self._breakers.get(key)
         if breaker is None:
             self._make_room()
@@ -61,18 +61,18 @@ class BreakersByKey(Ledger):
         return breaker
 
     def troubled(self, breaker: Entry) -> None:
-        """Keep `breaker` while it is in use or not closed; nothing happens if it was evicted."""
+        """Keep `breaker` while it is in use or not closed; do nothing if it was evicted."""
         if breaker in self._clean:
             self._counting[breaker] = self._clean.pop(breaker)
             super().troubled(breaker)
 
     def used(self, breaker: Entry) -> None:
-        """Note that `breaker` is the one that was used last."""
+        """Note that a request uses `breaker` now."""
         if breaker in self._counting:
             self._counting.move_to_end(breaker)
 
     def recovered(self, breaker: Entry) -> None:
-        """Let `breaker` be evicted when its turn comes."""
+        """Allow `breaker` to be evicted."""
         for others in (self._counting, self._kept):
             if breaker in others:
                 self._clean[breaker] = others.pop(breaker)
@@ -93,13 +93,13 @@ class BreakersByKey(Ledger):
             idle_for = oldest.idle_for()
             if idle_for is not None:
                 return idle_for > oldest.cooldown_seconds
-            self._kept[oldest] = self._counting.pop(oldest)  # until it recovers: not asked again
+            self._kept[oldest] = self._counting.pop(oldest)  # not examined again until it recovers
         return False
 
     def _evict(self, group: _Keys) -> Entry:
         oldest, key = group.popitem(last=False)
         del self._breakers[key]
-        # A new breaker for the same key must not believe what this one would have called late.
+        # A new breaker for the same key must ignore the results that this one would have ignored.
         self.floor = max(self.floor, oldest.generation)
         oldest.disown_results_in_flight()
         return oldest

@@ -1,4 +1,4 @@
-"""The states of a circuit breaker: what it counts, when it opens, how it finds its way back."""
+"""The state machine of a circuit breaker: what it counts, when it opens, and when it closes."""
 
 import math
 from collections.abc import Callable
@@ -18,9 +18,10 @@ _OBSERVE_ONLY = CircuitMode.OBSERVE_ONLY
 
 
 class Circuit(Standing):
-    """What `CircuitBreaker` is beneath its plain API; see there.
+    """The state machine of `CircuitBreaker`; its arguments are described there.
 
-    Transports carry the bare ticket, and tell of the changes.
+    Transports use these methods directly: they keep the ticket of each request, and emit an event
+    for each state that a method returns.
     """
 
     __slots__ = (
@@ -62,8 +63,8 @@ class Circuit(Standing):
         self._is_timed = self._slow_after < math.inf
         self._failed_at: float | None = None
         self._probation: Probation | None = None  # HALF_OPEN
-        self._due = -math.inf  # when a request may do something about the state
-        self._shut_until = -math.inf  # that, unless nothing is to be refused
+        self._due = -math.inf  # when a request can next change the state
+        self._shut_until = -math.inf  # the same, or the past if no request is to be rejected
         if window is not None:
             ledger.see_all()
 
@@ -71,7 +72,7 @@ class Circuit(Standing):
 
     @property
     def state(self) -> CircuitState:
-        """The state that a request would meet now."""
+        """The state that a request would find now."""
         if self._state is _CLOSED:
             return _CLOSED
         now = self._clock()
@@ -81,24 +82,25 @@ class Circuit(Standing):
         return _CLOSED if passed else _HALF_OPEN
 
     def shut_for(self) -> float:
-        """For how many seconds requests will be refused from now on; 0.0 when they are not.
+        """Return for how many seconds from now requests are rejected; 0.0 if they are admitted.
 
-        While probes are under way this is the longest it can take: their verdicts may come sooner.
-        Infinite while it is forced open.
+        While probes are in flight, this is the longest possible time: their verdicts may come
+        sooner. Infinite while the breaker is forced open.
         """
         left = self._shut_until - self._clock()
-        return left if left > 0.0 else 0.0  # noqa: FURB136 - a refusal is to be quick
+        return left if left > 0.0 else 0.0  # noqa: FURB136 - faster than max()
 
-    # What a request does
+    # The life of a request
 
     def admit(self) -> Admission | None:
-        """Let one request through, or refuse it by None."""
-        # 1. Closed: through.
-        # 2. Open, or half-open with all probes under way: refused, or at least not counted.
-        # 3. Half-open, and enough probes are good, by what their headers told when their time was
-        #    over: closed. Their tickets stay valid: a body that breaks off later is an ordinary
-        #    failure.
-        # 4. The cooldown is over, or a place is free (again), or a probe's time is over: probe.
+        """Admit one request, or reject it by returning None."""
+        # 1. Closed: admit.
+        # 2. Open, or half-open with all probes in flight: reject, or in observe-only mode admit
+        #    without counting.
+        # 3. Half-open, and enough probes are good, including those whose time ended after good
+        #    headers: close. The probes keep their tickets: if a body breaks off later, it is an
+        #    ordinary failure.
+        # 4. The cooldown is over, or a place is free, or a probe's time is over: admit a probe.
         if self._state is _CLOSED:
             if self._failures:
                 self._note_use()
@@ -122,11 +124,11 @@ class Circuit(Standing):
         return Admission(ticket, became)
 
     def is_probe(self, ticket: int) -> bool:
-        """Whether `ticket` is that of a probe under way."""
+        """Return whether `ticket` belongs to a probe in flight."""
         return self._probation is not None and ticket in self._probation
 
     def answered(self, ticket: int) -> None:
-        """Note that good headers came; the verdict waits for the end of the body."""
+        """Note that good headers came; the verdict follows at the end of the body."""
         if isinstance(ticket, TimedTicket):
             ticket.answer(self._clock())
         if self._probation is not None and ticket in self._probation and not self._is_slow(ticket):
@@ -134,16 +136,16 @@ class Circuit(Standing):
             self._shut(self._probation.shut_until())
 
     def settle(self, ticket: int, verdict: Verdict) -> tuple[CircuitState, ...]:
-        """Take the verdict on a request that was let through.
+        """Count the verdict on a request that was admitted.
 
         Returns:
-            The states that it changed to, in order; mostly none.
+            The states that the breaker changed to, in order; usually none.
         """
-        if ticket < self._generation:  # begun before the state changed: says nothing of now
+        if ticket < self._generation:  # the request began before the state changed
             return ()
         try:
             return self._settle(ticket, verdict)
-        except BaseException:  # of a clock or a source of randomness
+        except BaseException:  # raised by a clock or a source of randomness
             self._recover(ticket)
             raise
 
@@ -155,7 +157,7 @@ class Circuit(Standing):
             return self._close() + self._count(ticket, verdict)
         if ticket in probation:
             return self._judge(probation, ticket, verdict)
-        return ()  # it has settled already
+        return ()  # already settled
 
     def _count(self, ticket: int, verdict: Verdict) -> tuple[CircuitState, ...]:
         if verdict is Verdict.NONE:
@@ -199,7 +201,7 @@ class Circuit(Standing):
             return
         if ticket in probation:
             probation.give_back(ticket)
-        if probation.is_failed():  # it could not be opened again: let the next request find out
+        if probation.is_failed():  # opening it failed: the next request starts a new probation
             self._probation, self._state = None, _OPEN
             self._shut(-math.inf)
         else:

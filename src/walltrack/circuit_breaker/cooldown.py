@@ -1,4 +1,4 @@
-"""How long a circuit breaker stays open: longer each time that it opens without having closed."""
+"""How long a circuit breaker stays open; each reopening can make it longer."""
 
 from typing import Final
 
@@ -6,15 +6,15 @@ from walltrack.core import validation
 from walltrack.core.backoff import Backoff, Random
 
 COOLDOWN: Final = 30.0
-"""Seconds that a circuit stays open unless its breaker is given another cooldown."""
+"""Default cooldown, in seconds."""
 
 
 def growth_of(cooldown: float | Backoff, cooldown_seconds: float | None) -> Backoff:
-    """Return how cooldowns grow, from the two options of which a breaker takes one.
+    """Return how cooldowns grow, from two options of which a breaker accepts only one.
 
     Raises:
-        TypeError: An option is of another type, or both are given.
-        ValueError: A first cooldown is not above 0, infinite or NaN.
+        TypeError: An option has another type, or both are given.
+        ValueError: The first cooldown is not above 0, or is infinite or NaN.
     """
     name = "cooldown"
     if cooldown_seconds is not None:
@@ -32,9 +32,9 @@ class Cooldown:
     """The cooldowns of one breaker, one after the other.
 
     Args:
-        growth: How they grow: its first delay is the first cooldown, its second one that after a
-            probe failed, and so on.
-        rng: Source of the jitter; without one it is not touched.
+        growth: How they grow: its first delay is the first cooldown, its second delay the cooldown
+            after a failed probation, and so on.
+        rng: Source of the jitter; not used without jitter.
     """
 
     __slots__ = ("_growth", "_reopened", "_rng", "seconds")
@@ -44,14 +44,14 @@ class Cooldown:
         self._rng = rng
         self._reopened = 0
         self.seconds = growth.base
-        """The newest one as it really is, jitter included; before the first, where they begin."""
+        """The last cooldown in seconds, including jitter; before the first one, the first delay."""
 
     def begin(self) -> float:
-        """The breaker opens: for how many seconds?"""
+        """Return the seconds that the breaker stays open, as it opens now."""
         self.seconds = self._growth.delay(self._reopened, self.seconds, self._rng)
         self._reopened += 1
         return self.seconds
 
     def reset(self) -> None:
-        """The breaker has closed: the next cooldown is the first one again."""
+        """Note that the breaker has closed: the next cooldown is the first one again."""
         self._reopened = 0

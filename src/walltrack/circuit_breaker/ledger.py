@@ -1,20 +1,20 @@
-"""What circuit breakers that serve one transport have in common."""
+"""The common state of the circuit breakers of one transport."""
 
 from typing import Protocol
 
 
 class Entry(Protocol):
-    """A breaker, as far as a ledger is concerned."""
+    """A breaker, as far as a ledger needs it."""
 
     cooldown_seconds: float
 
     @property
     def generation(self) -> int:
-        """Results of requests that began in an earlier one change nothing."""
+        """The current generation: results of requests that began in an earlier one are ignored."""
         ...
 
     def idle_for(self) -> float | None:
-        """Return the seconds since its last request, or None while it has to be kept anyway."""
+        """Return the seconds since its last request; None while it must not be evicted."""
         ...
 
     def disown_results_in_flight(self) -> None:
@@ -23,14 +23,16 @@ class Entry(Protocol):
 
 
 class Ledger:
-    """What breakers that serve one transport have in common.
+    """The common state of the breakers of one transport.
 
-    `epoch` is the clock of generations: whatever may concern the requests in flight takes the next
-    number. A request that noted the epoch when it began is thereby known to have begun before or
-    after a breaker changed, and to have nothing to tell if nothing has happened since. `floor` is
-    the generation in which new breakers begin. `alert` counts the reasons for which requests have
-    to be seen: each breaker that is not clean is one, and so is a window, which has to see every
-    call. While it is 0, a success needs no book-keeping at all.
+    Attributes:
+        epoch: A counter that rises with every change that matters to requests in flight. A request
+            notes the epoch when it begins. This shows later whether it began before or after a
+            change of a breaker, and whether anything has changed since.
+        floor: The generation in which new breakers begin.
+        alert: The number of reasons to look up the breaker of each request: one for each breaker
+            that is not clean, and one if there is a window, which has to count every call. While
+            it is 0, a success changes nothing.
     """
 
     def __init__(self) -> None:
@@ -40,18 +42,18 @@ class Ledger:
         self._sees_all = False
 
     def see_all(self) -> None:
-        """Note that from now on every request has to be seen; saying so once is enough."""
+        """Have every request counted from now on; a second call has no effect."""
         if not self._sees_all:
             self._sees_all = True
             self.alert += 1
 
     def troubled(self, _breaker: Entry) -> None:
-        """Note that a breaker, which was clean, is not any more."""
+        """Note that a clean breaker is no longer clean."""
         self.alert += 1
         self.epoch += 1
 
     def used(self, breaker: Entry) -> None:
-        """Note that a request used a breaker that is closed and not clean."""
+        """Note that a request uses a breaker that is closed and not clean."""
 
     def recovered(self, _breaker: Entry) -> None:
         """Note that a breaker is clean again."""

@@ -1,4 +1,4 @@
-"""Leave to make one call of any kind through a circuit breaker."""
+"""Permission for one call of any kind through a circuit breaker."""
 
 from types import TracebackType
 from typing import Protocol, Self
@@ -8,19 +8,19 @@ from walltrack.core.outcome import Verdict
 
 
 class Settles(Protocol):
-    """What gave a permit, and takes the verdict."""
+    """A circuit breaker, as far as a permit needs it."""
 
     def settle(self, ticket: int, verdict: Verdict, /) -> object:
-        """Take the verdict on the call that has this ticket."""
+        """Count the verdict on the call with this ticket."""
         ...
 
 
 class Permit:
-    """Leave to make one call through a `CircuitBreaker`, settled exactly once.
+    """Permission for one call through a `CircuitBreaker`, to be settled exactly once.
 
-    As a context manager it settles by how the block ends: as a success, or on an exception as a
-    failure; a cancellation, or a rejection by a layer of this library, is no verdict. Settling
-    again, also by leaving the block, changes nothing.
+    As a context manager, it settles when the block ends: as a success, or as a failure if an
+    exception was raised. A cancellation, or a rejection by a layer of this library, is released
+    without a verdict. Settling it again, also by leaving the block, has no effect.
     """
 
     __slots__ = ("_breaker", "_settled", "_ticket")
@@ -31,15 +31,15 @@ class Permit:
         self._settled = False
 
     def success(self) -> None:
-        """The call succeeded."""
+        """Settle the call as a success."""
         self._settle(Verdict.SUCCESS)
 
     def failure(self) -> None:
-        """The call failed."""
+        """Settle the call as a failure."""
         self._settle(Verdict.FAILURE)
 
     def release(self) -> None:
-        """The call ended without a verdict on the service: it was cancelled, or never sent."""
+        """Settle the call without a verdict on the service: it was cancelled, or never sent."""
         self._settle(Verdict.NONE)
 
     def _settle(self, verdict: Verdict) -> None:

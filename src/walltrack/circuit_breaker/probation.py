@@ -1,57 +1,63 @@
-"""The time in which a circuit breaker is half-open: a few probes, and how many have to succeed."""
+"""The probation of a half-open circuit breaker: a few probes, and how many have to succeed."""
 
 import math
 
 
 def needed(probes: int, share: float) -> int:
-    """The fewest of `probes` that are at least the `share` of them."""
+    """Return the smallest number of probes that is at least the `share` of all `probes`."""
     enough = math.ceil(share * probes)
     return enough - 1 if (enough - 1) / probes >= share else enough  # 0.07 * 100 is above 7
 
 
 class Probation:
-    """So many places for probes, of which so many have to turn out well.
+    """Decide by a limited number of probes whether a circuit breaker closes or opens again.
 
-    A probe keeps its place when it has settled: when enough of them are good it is passed, and when
-    enough cannot be reached any more it is failed. One that has no verdict gives its place back.
-    One that has not settled in its time loses its place to the next caller, unless good headers had
-    come (a long stream): that is its success from then on, until its body proves otherwise.
+    1. Each probe takes a place, and keeps it after it has settled.
+    2. The probation is passed when enough probes are good, and failed when enough good ones are no
+       longer possible.
+    3. A probe without a verdict gives its place back.
+    4. A probe that has not settled in its time loses its place to the next caller. But if good
+       headers came (as with a long stream), it counts as good from then on, until its body fails.
 
     Args:
-        places: How many probes there are.
-        enough: How many have to succeed.
+        places: How many probes are admitted.
+        enough: How many of them have to succeed.
     """
 
-    __slots__ = ("_answered", "_bad", "_enough", "_good", "_places", "_under_way")
+    __slots__ = ("_answered", "_bad", "_enough", "_good", "_in_flight", "_places")
 
     def __init__(self, places: int, enough: int) -> None:
         self._places = places
         self._enough = enough
         self._good = 0
         self._bad = 0
-        self._under_way: dict[int, float] = {}  # ticket: end of its time; in the order of both
+        self._in_flight: dict[int, float] = {}  # ticket: end of its time; both in rising order
         self._answered: set[int] = set()
 
     def __contains__(self, ticket: int) -> bool:
-        return ticket in self._under_way
+        return ticket in self._in_flight
 
     def begin(self, ticket: int, until: float) -> int:
-        """Give `ticket` a place, for which the time must have come.
+        """Give `ticket` a place; call it only once `shut_until` has passed.
+
+        Args:
+            ticket: The ticket of the probe.
+            until: The end of its time.
 
         Returns:
-            The ticket of the oldest probe under way. Those that are older say nothing any more.
+            The ticket of the oldest probe in flight. Results with older tickets are ignored.
         """
         if self._is_full():
             self._replace()
-        self._under_way[ticket] = until
-        return next(iter(self._under_way))
+        self._in_flight[ticket] = until
+        return next(iter(self._in_flight))
 
     def answered(self, ticket: int) -> None:
-        """Note that a probe's good headers have come."""
+        """Note that good headers came for a probe."""
         self._answered.add(ticket)
 
     def settle(self, ticket: int, *, good: bool) -> None:
-        """Take the verdict on a probe under way."""
+        """Count the verdict on a probe in flight."""
         self.give_back(ticket)
         if good:
             self._good += 1
@@ -59,38 +65,38 @@ class Probation:
             self._bad += 1
 
     def give_back(self, ticket: int) -> None:
-        """A probe ends without a verdict: its place is free."""
-        del self._under_way[ticket]
+        """Free the place of a probe that ended without a verdict."""
+        del self._in_flight[ticket]
         self._answered.discard(ticket)
 
     def shut_until(self) -> float:
-        """From when on a caller is not refused: there is a place, or enough probes are good."""
+        """Return until when callers are rejected: until there is a place, or enough good probes."""
         if not self._is_full():
             return -math.inf
-        # Until it is passed or failed, some are under way; those before this one have answered.
+        # While it is neither passed nor failed, some are in flight; those before have answered.
         return next(
             until
-            for count, (ticket, until) in enumerate(self._under_way.items(), start=1)
+            for count, (ticket, until) in enumerate(self._in_flight.items(), start=1)
             if ticket not in self._answered or self._good + count >= self._enough
         )
 
     def is_passed(self, now: float) -> bool:
-        """Whether enough probes are good, or have been answered well and had their time."""
+        """Return whether enough probes are good; good headers count when a probe's time is over."""
         good = self._good
         for ticket in self._answered:
-            good += self._under_way[ticket] <= now
+            good += self._in_flight[ticket] <= now
         return good >= self._enough
 
     def is_failed(self) -> bool:
-        """Whether enough good ones cannot be reached any more."""
+        """Return whether enough good probes are no longer possible."""
         return self._bad > self._places - self._enough
 
     def _is_full(self) -> bool:
-        return self._good + self._bad + len(self._under_way) >= self._places
+        return self._good + self._bad + len(self._in_flight) >= self._places
 
     def _replace(self) -> None:
-        # The oldest without an answer goes. Those before it had their time, too, and were answered:
-        # they are good for good, since a result older than one that is disowned cannot count.
-        while (oldest := next(iter(self._under_way))) in self._answered:
+        # The oldest probe without headers loses its place. The time of those before it is over as
+        # well, and they have good headers: count them now, since their results will be ignored.
+        while (oldest := next(iter(self._in_flight))) in self._answered:
             self.settle(oldest, good=True)
         self.give_back(oldest)

@@ -1,4 +1,4 @@
-"""What a circuit breaker does with a request, and who decides that."""
+"""The states and the modes of a circuit breaker."""
 
 import enum
 
@@ -7,26 +7,26 @@ class CircuitState(enum.StrEnum):
     """What a circuit breaker does with a request."""
 
     CLOSED = "closed"
-    """Lets it through."""
+    """It admits every request."""
 
     OPEN = "open"
-    """Refuses it, until the cooldown is over."""
+    """It rejects every request until the cooldown is over."""
 
     HALF_OPEN = "half_open"
-    """Lets a few through, by default a single one, as probes, and refuses the others."""
+    """It admits a few requests as probes, by default one, and rejects the others."""
 
 
 class CircuitMode(enum.StrEnum):
-    """Who decides what a circuit breaker does."""
+    """Whether a circuit breaker's state follows its counts or was set manually."""
 
     AUTOMATIC = "automatic"
-    """What it counts does."""
+    """The state follows the counts."""
 
     FORCED_OPEN = "forced_open"
-    """It is open, and stays so until it is told otherwise."""
+    """The breaker stays open until its mode is changed."""
 
     DISABLED = "disabled"
-    """It is closed, lets everything through, and counts nothing."""
+    """The breaker stays closed, admits every request and counts nothing."""
 
     OBSERVE_ONLY = "observe_only"
-    """It counts, and changes its state by that, but refuses nothing."""
+    """The state follows the counts, but no request is rejected."""

@@ -1,4 +1,4 @@
-"""Rates of failures and of slow calls, over the newest calls or over the newest seconds."""
+"""Rates of failures and of slow calls, among the last calls or in the last seconds."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ _SLOW: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Rates from which on a circuit breaker opens: what both windows have in common."""
+    """The rates at which a circuit breaker opens: the common options of both windows."""
 
     failure_rate: float = 0.5
     minimum_calls: int = 10
@@ -39,7 +39,7 @@ class Limits:
         )
 
     def exceeded(self, calls: int, failures: int, slow: int) -> bool:
-        """Whether so many calls, failures and slow calls are enough to open."""
+        """Return whether the breaker has to open at these counts."""
         # Divided, not multiplied: 3 of 30 are 0.1, but 0.1 * 30 is above 3.
         return calls >= self.minimum_calls and (
             failures / calls >= self.failure_rate or slow / calls >= self.slow_call_rate
@@ -48,20 +48,20 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class CountWindow(Limits):
-    """Looks back on the newest calls: a breaker opens by the rates among them.
+    """Open a circuit breaker by the rates among its last calls.
 
     Args:
-        size: How many calls; at least 1, and at least `minimum_calls`. Default: 100.
-        failure_rate: It opens when at least this share of the calls failed; above 0, at most 1.
+        size: How many calls count; at least 1, and at least `minimum_calls`. Default: 100.
+        failure_rate: Open when at least this share of the calls failed; above 0, at most 1.
             Default: 0.5.
-        minimum_calls: It does not open by fewer calls than these; at least 1. Default: 10.
-        slow_call_seconds: A call that takes longer than this to its headers (or to its end, if it
-            has none) is slow, whether it fails or not; None: no call is.
-        slow_call_rate: It opens when at least this share of the calls was slow; above 0, at most 1.
+        minimum_calls: Do not open while there are fewer calls than this; at least 1. Default: 10.
+        slow_call_seconds: A call is slow if its headers (or its end, if there are no headers) take
+            longer than this, in seconds, whether it fails or not; None: no call is slow.
+        slow_call_rate: Open when at least this share of the calls was slow; above 0, at most 1.
             Default: 1.
 
     Raises:
-        TypeError: A number is not a number.
+        TypeError: A number has another type.
         ValueError: A number is too small or too large, infinite or NaN.
     """
 
@@ -76,31 +76,31 @@ class CountWindow(Limits):
             )
 
     def tally(self, _clock: Callable[[], float]) -> "Tally":
-        """A new and empty window."""
+        """Return an empty tally for this window."""
         return CountTally(self)
 
 
 @dataclass(frozen=True, slots=True)
 class TimeWindow(Limits):
-    """Looks back on the newest seconds: a breaker opens by the rates among the calls in them.
+    """Open a circuit breaker by the rates among the calls of the last seconds.
 
-    They are forgotten a bucket at a time, so that it looks back on `seconds` at the most, and on
-    `seconds` less one bucket at the least.
+    Old calls are removed one bucket at a time. So the window covers at most `seconds`, and at least
+    `seconds` minus the length of one bucket.
 
     Args:
-        seconds: How far it looks back, in seconds; above 0. Default: 60.
-        buckets: In how many parts; at least 1. More of them are more exact, and take more memory.
+        seconds: Length of the window, in seconds; above 0. Default: 60.
+        buckets: Number of buckets; at least 1. More buckets are more precise, and use more memory.
             Default: 10.
-        failure_rate: It opens when at least this share of the calls failed; above 0, at most 1.
+        failure_rate: Open when at least this share of the calls failed; above 0, at most 1.
             Default: 0.5.
-        minimum_calls: It does not open by fewer calls than these; at least 1. Default: 10.
-        slow_call_seconds: A call that takes longer than this to its headers (or to its end, if it
-            has none) is slow, whether it fails or not; None: no call is.
-        slow_call_rate: It opens when at least this share of the calls was slow; above 0, at most 1.
+        minimum_calls: Do not open while there are fewer calls than this; at least 1. Default: 10.
+        slow_call_seconds: A call is slow if its headers (or its end, if there are no headers) take
+            longer than this, in seconds, whether it fails or not; None: no call is slow.
+        slow_call_rate: Open when at least this share of the calls was slow; above 0, at most 1.
             Default: 1.
 
     Raises:
-        TypeError: A number is not a number.
+        TypeError: A number has another type.
         ValueError: A number is too small or too large, infinite or NaN.
     """
 
@@ -113,15 +113,15 @@ class TimeWindow(Limits):
         validation.integer("buckets", self.buckets, minimum=1)
 
     def tally(self, clock: Callable[[], float]) -> "Tally":
-        """A new and empty window, over the time of `clock`."""
+        """Return an empty tally for this window, measured by `clock`."""
         return TimeTally(self, clock)
 
 
 class Tally(ABC):
-    """What calls a window holds.
+    """Count the calls in a window.
 
     Args:
-        limits: When they are too bad.
+        limits: The rates at which the breaker opens.
     """
 
     __slots__ = ("_limits", "bad", "calls", "failures", "slow")
@@ -143,14 +143,14 @@ class Tally(ABC):
 
     @abstractmethod
     def record(self, *, failed: bool, slow: bool) -> bool:
-        """Take in one call, and tell whether the breaker has to open."""
+        """Count one call, and return whether the breaker has to open."""
 
     @abstractmethod
     def refresh(self) -> None:
-        """Forget what is too old by now."""
+        """Remove the calls that are too old by now."""
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all calls."""
         self.calls = self.failures = self.slow = self.bad = 0
 
     def _is_too_much(self) -> bool:
@@ -158,7 +158,7 @@ class Tally(ABC):
 
 
 class CountTally(Tally):
-    """The newest calls, in a ring: each takes the place of the oldest."""
+    """Count the last calls, in a ring buffer: each call replaces the oldest one."""
 
     __slots__ = ("_next", "_ring")
 
@@ -168,12 +168,12 @@ class CountTally(Tally):
         self._next = 0
 
     def record(self, *, failed: bool, slow: bool) -> bool:
-        """Take in one call, and tell whether the breaker has to open."""
+        """Count one call, and return whether the breaker has to open."""
         ring, place = self._ring, self._next
         if self.calls < len(ring):
             self.calls += 1
         elif ring[place]:
-            self._forget(ring[place])
+            self._remove(ring[place])
         self._next = place + 1 if place + 1 < len(ring) else 0
         ring[place] = 0
         if failed or slow:
@@ -184,16 +184,16 @@ class CountTally(Tally):
         return self.bad > 0 and self._is_too_much()
 
     def refresh(self) -> None:
-        """Nothing grows old by time."""
+        """Do nothing: calls leave this window only when new ones come."""
 
-    def _forget(self, kind: int) -> None:
+    def _remove(self, kind: int) -> None:
         self.bad -= 1
         self.failures -= kind & _FAILED
         self.slow -= kind // _SLOW
 
 
 class TimeTally(Tally):
-    """The newest seconds, in buckets that are emptied one after the other."""
+    """Count the calls of the last seconds, in buckets that are emptied one after the other."""
 
     __slots__ = ("_buckets", "_clock", "_now", "_width")
 
@@ -205,7 +205,7 @@ class TimeTally(Tally):
         self._now = math.floor(clock() / self._width)  # number of the bucket that is being filled
 
     def record(self, *, failed: bool, slow: bool) -> bool:
-        """Take in one call, and tell whether the breaker has to open."""
+        """Count one call, and return whether the breaker has to open."""
         self.refresh()
         bucket = self._buckets[self._now % len(self._buckets)]
         bucket[0] += 1
@@ -229,7 +229,7 @@ class TimeTally(Tally):
             self._empty(self._buckets[number % len(self._buckets)])
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all calls."""
         for bucket in self._buckets:
             self._empty(bucket)
 

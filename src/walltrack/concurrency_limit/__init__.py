@@ -1,5 +1,5 @@
-"""Limit the number of requests in flight (a bulkhead), by a fixed or an adaptive number.
+"""Limit the number of requests in flight (a bulkhead), by a fixed or an adaptive limit.
 
-`adaptive` decides how many requests the server can handle, `turns` which caller is next;
-`transport` waits for the turn and sends.
+`adaptive` decides how many requests the server can handle, `turns` which waiter is next;
+`transport` waits for a permit and sends.
 """

@@ -1,4 +1,4 @@
-"""How many requests at once a server works off, found out from how long it takes to answer."""
+"""An adaptive limit: how many concurrent requests a server can handle, judged by its latency."""
 
 import math
 from typing import Final
@@ -6,50 +6,50 @@ from typing import Final
 from walltrack.core import validation
 
 OVERLOAD_STATUSES: Final = frozenset({429, 503, 504})
-"""Statuses that say "too much at once", and so make an adaptive limit smaller."""
+"""Statuses by which a server reports overload; they lower an adaptive limit."""
 
-_FEWEST: Final = 10  # requests in a window: fewer tell of themselves, not of the server
-_TOLERATED: Final = 0.15  # of the requests in a window may be dropped, whatever the limit is
-_AFTER_DROPS: Final = 0.8  # of the limit is left by a window in which more were dropped
-_FINEST: Final = 0.001  # seconds; a shorter latency says more of the clock than of the server
-_STEEPEST: Final = 0.5  # of it is left by a window, however slow the answers were
-_OF_A_PROBE: Final = 4  # for a moment only one request in so many goes out
+_FEWEST: Final = 10  # requests that a window needs; fewer are not representative
+_TOLERATED: Final = 0.15  # share of dropped requests in a window that does not lower the limit
+_AFTER_DROPS: Final = 0.8  # share of the limit that remains after more were dropped
+_FINEST: Final = 0.001  # seconds; shorter latencies depend more on the clock than on the server
+_STEEPEST: Final = 0.5  # share of the limit that remains at least, however slow the responses were
+_OF_A_PROBE: Final = 4  # divisor of the limit while the latency without load is measured
 
 
 class AdaptiveLimit:
-    """A limit on concurrency that grows and shrinks with what the server can bear.
+    """A concurrency limit that adapts to what the server can handle.
 
-    Requests that a server cannot work off at once wait in it, and its answers come later. So once
-    in a window the limit becomes `limit · gradient + √limit`: the gradient is the latency of the
-    server when it is not busy, times `tolerance`, over its latency now, and no more than 1. It
-    settles where about `√limit` requests wait in the server, so that it is never without work.
+    Requests that a server cannot handle at once wait in its queue, and its responses come later. So
+    at the end of each window the limit becomes `limit · gradient + √limit`. The gradient is the
+    latency without load, times `tolerance`, divided by the current latency; at most 1. The limit
+    converges where about `√limit` requests wait at the server, so that it always has work.
 
-    1. A limit that is not even half used does not grow: nothing is known of more.
-    2. A window in which more than 15 % of the requests were dropped (no answer, or one that says
-       "too much") takes a fifth of the limit. A smaller share says nothing: servers that are not
-       overloaded fail now and then, and one bad backend of ten drops a tenth at any limit.
-    3. Only requests that began within the window count, so that each limit is judged by its own.
-    4. The latency without load is the lowest of late. When it has not been seen again for `memory`
-       seconds, it may have changed: only a quarter of the requests goes out for one window, in
-       which it is measured anew. So does the very first window.
+    1. A limit that is less than half used does not grow: there is no evidence that more would do.
+    2. If more than 15 % of the requests in a window were dropped (no response, or one that reports
+       overload), the limit shrinks by a fifth. A smaller share has no effect: servers that are not
+       overloaded fail occasionally, and one bad backend of ten drops a tenth at any limit.
+    3. Only requests that began within the window count, so that each limit is judged by its own
+       requests.
+    4. The latency without load is the lowest recent latency. If it was not reached again for
+       `memory` seconds, it may have changed: for one window only a quarter of the limit is used,
+       to measure it again. The first window does the same.
 
-    After Netflix's concurrency-limits, of which the gradient, the square root and rule 1 come, and
-    Envoy's adaptive concurrency filter, of which the first part of rule 4 does. Rule 2 is
-    multiplicative decrease with a tolerance, as BBR has one for lost packets (`LossThresh` in
-    draft-ietf-ccwg-bbr).
+    The gradient, the square root and rule 1 follow Netflix's concurrency-limits; the first part of
+    rule 4 follows Envoy's adaptive concurrency filter. Rule 2 is multiplicative decrease with a
+    tolerance, like that of BBR for lost packets (`LossThresh` in draft-ietf-ccwg-bbr).
 
     Args:
-        initial: The limit to start from.
-        minimum: The limit never is below; at least 1.
-        maximum: It never is above. Default: as many connections as httpx opens by default.
-        tolerance: How many times the latency without load is still no sign of a queue; at least 1.
-            More for a server whose latency varies much by itself.
-        window: How many seconds the limit stands at least before it is judged.
-        memory: For how many seconds the latency without load is taken to hold.
+        initial: The limit at the start.
+        minimum: Lowest limit; at least 1.
+        maximum: Highest limit. Default: as many connections as httpx opens by default.
+        tolerance: Up to how many times the latency without load is no sign of a queue; at least 1.
+            Use more for a server whose latency varies much.
+        window: Shortest time between two changes of the limit, in seconds.
+        memory: How long a measured latency without load is valid, in seconds.
 
     Raises:
-        TypeError: A number is not a number, or not a whole one.
-        ValueError: A number is too small, infinite or NaN, or `initial` is not within the bounds.
+        TypeError: A number has another type.
+        ValueError: A number is too small, infinite or NaN, or `initial` is out of bounds.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class AdaptiveLimit:
 
         self._estimate = float(initial)
         self._unloaded = math.inf  # the latency without load
-        self._measured = -math.inf  # when that was seen
+        self._measured = -math.inf  # when it was last reached
         self._probing = True
-        self._peak = 0  # the most under way in this window
+        self._peak = 0  # the most requests in flight in this window
         self._answers = self._drops = 0
         self._begin_window(-math.inf)
 
@@ -91,11 +91,11 @@ class AdaptiveLimit:
 
     @property
     def limit(self) -> int:
-        """How many requests may be under way."""
+        """How many requests may be in flight."""
         return self._limit
 
-    def anew(self) -> "AdaptiveLimit":
-        """One with the same settings that has measured nothing yet."""
+    def fresh(self) -> "AdaptiveLimit":
+        """Return a limit with the same settings and no measurements."""
         return AdaptiveLimit(
             self._initial,
             minimum=self._minimum,
@@ -105,17 +105,17 @@ class AdaptiveLimit:
             memory=self._memory,
         )
 
-    def note(self, began: float, ended: float, under_way: int, *, dropped: bool = False) -> bool:
-        """Take note of a request that was answered, or dropped.
+    def note(self, began: float, ended: float, in_flight: int, *, dropped: bool = False) -> bool:
+        """Record a request that has ended.
 
         Args:
             began: When it was sent, in seconds on a monotonic clock.
-            ended: When its headers came, or its failure.
-            under_way: How many requests were under way at that moment, this one included.
-            dropped: Whether it was: no answer came, or one that says "too much".
+            ended: When its headers came or it failed, in seconds on the same clock.
+            in_flight: How many requests were in flight at that moment, including this one.
+            dropped: Whether there was no response, or one that reports overload.
 
         Returns:
-            Whether this ended a window, so that the limit may be another one.
+            Whether this ended a window, so that the limit may have changed.
         """
         if began < self._began:
             return False
@@ -124,8 +124,8 @@ class AdaptiveLimit:
         else:
             self._answers += 1
             self._seconds += ended - began
-        if under_way > self._peak:  # noqa: PLR1730 - every request passes here
-            self._peak = under_way
+        if in_flight > self._peak:  # noqa: PLR1730 - runs for every request, and max() is slower
+            self._peak = in_flight
         if ended < self._ends or self._answers + self._drops < _FEWEST:
             return False
         self._judge(ended)

@@ -101,7 +101,7 @@ class ConcurrencyLimitTransport(WrappingTransport):
         validation.function("timer", timer)
         validation.listener("listener", listener)
         super().__init__(transport)
-        self._turns = Keyed(lambda: Turns(_anew(limit)), max_keys)
+        self._turns = Keyed(lambda: Turns(_fresh(limit)), max_keys)
         self._shared = Turns(limit) if key is None else None
         self._key = key or origin_of
         self._limit = limit
@@ -221,5 +221,5 @@ def _is_dropped(error: BaseException) -> bool:
     return verdict_on(error) is Verdict.FAILURE and not isinstance(error, NOT_SENT_ERRORS)
 
 
-def _anew(limit: int | AdaptiveLimit) -> int | AdaptiveLimit:
-    return limit if isinstance(limit, int) else limit.anew()
+def _fresh(limit: int | AdaptiveLimit) -> int | AdaptiveLimit:
+    return limit if isinstance(limit, int) else limit.fresh()

@@ -1,4 +1,4 @@
-"""Who may begin now and whose turn comes next: the queue before a limit on concurrency."""
+"""The permits of a concurrency limit, and the queue of callers that wait for one."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from walltrack.core.loops import is_needed, is_over, running
 
 
 class Place:
-    """A place in the queue. `given` tells whether its permit was.
+    """A place in the queue; `given` is True once it got a permit.
 
     Args:
-        call: Called once, when it is.
+        call: Called once, when this place gets its permit.
     """
 
     __slots__ = ("call", "given")
@@ -22,16 +22,17 @@ class Place:
 
 
 class Turns:
-    """Permits for so many requests at a time, given in the order in which they were asked for.
+    """A limited number of permits, and a queue of waiters in the order of their arrival.
 
-    A permit that is given back goes to whoever waits for longest, at once: nobody who comes
-    between finds it free. Every operation takes the same time, however many wait.
+    A permit that is given back goes to the first waiter at once, so that no new caller can take it
+    first. Every operation takes constant time, however long the queue is.
 
-    Whoever finds `free` above zero takes a permit by taking one from it. It is never above zero
-    while anybody waits, and below zero while the limit is lower than what is under way.
+    If `free` is above zero, a caller takes a permit by subtracting 1 from it. It is never above
+    zero while there are waiters, and below zero while more requests are in flight than the limit
+    allows.
 
     Args:
-        limit: How many permits there are, at least 1; or what finds out how many.
+        limit: How many permits there are, at least 1; or an adaptive limit that decides this.
     """
 
     __slots__ = ("_limit", "_queue", "adaptive", "free", "loop")
@@ -41,11 +42,11 @@ class Turns:
         self.adaptive = limit if isinstance(limit, AdaptiveLimit) else None
         self._limit = limit.limit if isinstance(limit, AdaptiveLimit) else limit
         self.free = self._limit
-        # Not a deque: one that leaves from the middle would stay in it until its turn came.
+        # Not a deque, because a waiter can leave from the middle of the queue.
         self._queue: OrderedDict[Place, None] = OrderedDict()
 
     def __repr__(self) -> str:
-        return f"<{self.under_way} of {self._limit} under way, {self.waiting} waiting>"
+        return f"<{self.in_flight} of {self._limit} in flight, {self.waiting} waiting>"
 
     @property
     def limit(self) -> int:
@@ -53,48 +54,48 @@ class Turns:
         return self._limit
 
     @property
-    def under_way(self) -> int:
+    def in_flight(self) -> int:
         """How many permits are taken."""
         return self._limit - self.free
 
     @property
     def waiting(self) -> int:
-        """How many wait for one."""
+        """How many callers wait for a permit."""
         return len(self._queue)
 
     @property
     def in_use(self) -> bool:
-        """Whether a permit is taken; otherwise no caller waits either."""
+        """Whether any permit is taken; if not, there are no waiters either."""
         return self.free != self._limit
 
     @property
     def idle(self) -> bool:
-        """Whether no caller has a permit, or only callers of an event loop that is over."""
+        """Whether no caller has a permit, except callers whose event loop has ended."""
         return not is_needed(self)
 
     def renewed(self) -> "Turns":
-        """Return the same limit, with all permits free, for the event loop that is running."""
+        """Return the same limit with all permits free, for the event loop that is running."""
         return Turns(self._limit if self.adaptive is None else self.adaptive)
 
     def give_back(self) -> None:
-        """Give a permit back, or pass it on."""
+        """Give a permit back, and pass it to the first waiter if there is one."""
         self.free += 1
         if self._queue:
             self._call_up()
 
     def join(self, place: Place) -> None:
-        """Stand at the end of the queue."""
+        """Add `place` to the end of the queue."""
         self._queue[place] = None
 
     def leave(self, place: Place) -> None:
-        """Wait no longer; a permit that was given already is passed on."""
+        """Remove `place` from the queue; give its permit back if it already has one."""
         if place.given:
             self.give_back()
         else:
             self._queue.pop(place, None)  # see `_call_up`
 
     def note(self, began: float, ended: float, *, dropped: bool = False) -> None:
-        """Have an adaptive limit take note of a request that still has its permit."""
+        """Report a request that still has its permit to the adaptive limit, if there is one."""
         adaptive = self.adaptive
         if adaptive is not None and adaptive.note(
             began, ended, self._limit - self.free, dropped=dropped
@@ -104,7 +105,7 @@ class Turns:
             self._call_up()
 
     def _call_up(self) -> None:
-        if is_over(self.loop):  # its tasks are collected, and none of them can be woken
+        if is_over(self.loop):  # its tasks cannot be woken any more
             self._queue.clear()
         while self.free > 0 and self._queue:
             place, _ = self._queue.popitem(last=False)

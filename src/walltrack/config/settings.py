@@ -10,28 +10,29 @@ NonIdempotent = Literal["keyed", "proven", "always", "never"]
 
 
 class Settings(BaseSettings):
-    """How every `BaseAPIClient` behaves unless it is told otherwise.
+    """The default settings of every `BaseAPIClient`.
 
-    A field is set by the environment variable of its name in capitals, else by a line of `.env`.
-    An empty value counts as not set. Subclass it for settings of your own; declare secrets as
-    `SecretStr`, which `BaseAPIClient` unwraps only where it builds a request.
+    Each field is read from the environment variable with its name in upper case, or else from
+    `.env`. An empty value counts as not set. Subclass it to add your own settings; declare secrets
+    as `SecretStr`, which `BaseAPIClient` unwraps only when it builds a request.
 
     Raises:
-        pydantic.ValidationError: A value is of the wrong type or out of bounds; it names the field.
+        pydantic.ValidationError: A value has the wrong type or is out of bounds; the error names
+            the field.
     """
 
     model_config = SettingsConfigDict(
         env_file=".env",
         env_ignore_empty=True,
         extra="ignore",
-        frozen=True,  # one object serves everybody
-        hide_input_in_errors=True,  # or an error would show other lines of .env, secrets and all
+        frozen=True,  # one object is shared by all clients
+        hide_input_in_errors=True,  # else an error would show other lines of .env with secrets
     )
 
     if not TYPE_CHECKING:
 
         def __init__(self, **values: Any) -> None:  # noqa: ANN401 - checked by pydantic
-            # Or a signature would show thirty options of pydantic's before these fields.
+            # Else the signature would show thirty options of pydantic before these fields.
             super().__init__(**values)
 
     circuit_breaker_threshold: int = Field(
@@ -41,13 +42,13 @@ class Settings(BaseSettings):
         default=30, ge=1, le=86_400, description="Seconds that a circuit stays open before a probe."
     )
     retry_max_retries: int = Field(
-        default=3, ge=0, le=100, description="Retries after the first attempt; 0 turns them off."
+        default=3, ge=0, le=100, description="Maximum number of retries; 0 turns them off."
     )
     retry_backoff_base: float = Field(
-        default=1.0, ge=0, le=3600, description="Seconds before the first retry; then it doubles."
+        default=1.0, ge=0, le=3600, description="Seconds before the first retry; then doubled."
     )
     retry_backoff_cap: float = Field(
-        default=4.0, ge=0, le=3600, description="Seconds that no wait between attempts exceeds."
+        default=4.0, ge=0, le=3600, description="Longest backoff between two attempts, in seconds."
     )
     retry_non_idempotent: NonIdempotent = Field(
         default="keyed",
@@ -57,7 +58,7 @@ class Settings(BaseSettings):
         default=10.0,
         gt=0,
         le=3600,
-        description="Seconds to wait for a connection, for a write, and for each read.",
+        description="Seconds to wait for a connection, for each write and for each read.",
     )
 
     @model_validator(mode="after")
@@ -72,5 +73,5 @@ class Settings(BaseSettings):
 
 @lru_cache
 def get_settings() -> Settings:
-    """The settings, read once; `get_settings.cache_clear()` has them read anew."""
+    """Return the settings, read once; `get_settings.cache_clear()` makes it read them again."""
     return Settings()

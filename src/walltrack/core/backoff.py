@@ -1,4 +1,4 @@
-"""How long to wait: the arithmetic of delays, and what a server asks for in Retry-After."""
+"""How long to wait: delays that grow, and the wait that a server asks for in Retry-After."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,35 +12,35 @@ Jitter = Literal["none", "full", "equal", "decorrelated"]
 _CAP: Final = 4.0  # seconds, unless the first delay is longer
 
 _LONGEST_LIST: Final = 1000
-"""No Retry-After with several values that mean anything is longer, in characters."""
+"""In characters. A longer Retry-After is not split at its commas."""
 
 
 class Random(Protocol):
     """The source of randomness: the `random` module, a `random.Random`, or a test's own."""
 
     def uniform(self, a: float, b: float, /) -> float:
-        """A number between `a` and `b`."""
+        """Return a number between `a` and `b`."""
         ...
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class Backoff:
-    """Delays that grow: `min(base * factor ** n, cap)` before the retry after n earlier ones.
+    """Delays that grow: before retry number n, counted from 0, `min(base * factor ** n, cap)`.
 
     Args:
         base: First delay, in seconds. Default: 1.
-        factor: By what each delay grows over the one before; 1 keeps it constant. Default: 2.
-        cap: No delay is longer, in seconds; at least `base`. Default: the larger of 4 and `base`.
-        jitter: How the delay is spread, so that callers whose requests failed together do not come
-            back together. "none": as computed. "full": anywhere from 0 to it. "equal": the upper
-            half of that. "decorrelated": anywhere from `base` to three times the delay before, up
-            to `cap`. The names are those of Brooker, "Exponential Backoff And Jitter" (AWS, 2015).
-            Default: "none".
+        factor: Each delay is the previous one times this; 1 keeps it constant. Default: 2.
+        cap: Longest delay, in seconds; at least `base`. Default: the larger of 4 and `base`.
+        jitter: How the delay is randomised, so that callers whose requests failed at the same time
+            do not retry at the same time. "none": the delay as computed. "full": between 0 and that
+            delay. "equal": between half of it and all of it. "decorrelated": between `base` and
+            three times the previous delay, at most `cap`. The names are those of Brooker,
+            "Exponential Backoff And Jitter" (AWS, 2015). Default: "none".
 
     Raises:
-        TypeError: A number is not a number.
+        TypeError: A number has another type.
         ValueError: A number is negative, infinite or NaN, `factor` is below 1, `cap` is below
-            `base`, or `jitter` has another name.
+            `base`, or `jitter` is unknown.
     """
 
     base: float
@@ -48,7 +48,7 @@ class Backoff:
     cap: float
     jitter: Jitter
 
-    # Not the one of a dataclass, whose `cap` would have to be None after it was left out.
+    # Written out: in a generated one, a `cap` that was left out would stay None.
     def __init__(
         self,
         base: float = 1.0,
@@ -68,12 +68,12 @@ class Backoff:
             object.__setattr__(self, name, value)
 
     def delay(self, retry: int, previous: float, rng: Random) -> float:
-        """Seconds to wait before a retry.
+        """Return the seconds to wait before a retry.
 
         Args:
-            retry: How many retries went before: 0 for the first one.
-            previous: What this gave for the retry before; for the first one it is not read.
-            rng: Source of randomness; without jitter it is not touched.
+            retry: Number of earlier retries: 0 for the first retry.
+            previous: The delay before the previous retry, in seconds; ignored for the first one.
+            rng: Source of randomness; not used without jitter.
         """
         ceiling = self.ceiling(retry)
         match self.jitter:
@@ -87,7 +87,7 @@ class Backoff:
         return ceiling
 
     def ceiling(self, retry: int) -> float:
-        """Return the delay before a retry as it is without jitter, in seconds."""
+        """Return the delay before a retry without jitter, in seconds."""
         try:
             return min(self.base * self.factor**retry, self.cap)
         except OverflowError:
@@ -97,19 +97,18 @@ class Backoff:
 def parse_retry_after(values: Iterable[str], now: float, date: float | None = None) -> float | None:
     """Return the seconds that a response's Retry-After asks to wait (RFC 9110, section 10.2.3).
 
-    More is understood than the RFC has: fractions, durations with units, RFC 3339 timestamps,
-    moments as a number since 1970, and several values joined by commas.
+    Forms beyond the RFC are understood as well: fractions, durations with units, RFC 3339
+    timestamps, seconds since 1970, and several values joined by commas.
 
     Args:
-        values: The header's values; a response should have one at most. Of several, the longest
-            wait is obeyed: the server meant at least one of them.
+        values: The header's values; a response should have at most one. If there are several, the
+            longest wait counts.
         now: Seconds since 1970 by the local clock.
         date: Seconds since 1970 when the response was sent, by the server's clock: its `Date`. A
-            moment is measured from there; see `walltrack.core.moments`. None: from `now`.
+            point in time is measured from there; see `walltrack.core.moments`. None: from `now`.
 
     Returns:
-        Seconds from now, possibly infinite; None when there is no value, or none that can be read
-        and lies in the future.
+        Seconds from now, possibly infinite; None if no value can be read and lies in the future.
     """
     waits = [
         wait
@@ -121,5 +120,5 @@ def parse_retry_after(values: Iterable[str], now: float, date: float | None = No
 
 
 def _candidates(value: str) -> list[str]:
-    # A date has a comma of its own, after a day of the week that need not be there.
+    # A date contains a comma too, after its day of the week; what follows is still a date.
     return value.split(",") if len(value) <= _LONGEST_LIST else [value]

@@ -1,4 +1,4 @@
-"""How many retries a client can afford."""
+"""A budget for retries: failing services must not receive ever more requests."""
 
 import math
 import time
@@ -8,27 +8,28 @@ from collections.abc import Callable, Hashable
 from walltrack.core import validation
 from walltrack.core.named import shows_defaults_by_name
 
-_ROUNDING = 1e-9  # ten deposits of 0.1 add up to a little less than 1
-_LOOKED_AT = 8  # of the oldest, on each insertion: constant work, however many there are
+_ROUNDING = 1e-9  # ten deposits of 0.1 add up to slightly less than 1
+_LOOKED_AT = 8  # oldest budgets examined on each insertion: constant work for any number of keys
 
 
 class RetryBudget:
-    """A balance that successes and time fill and retries empty, so that no outage is kept alive.
+    """Limit retries to a share of the successes, so that retries do not prolong an outage.
 
-    A budget that grows with the number of requests grows with the load of a collapse; this one
-    grows only while calls succeed, and slowly by itself, so that a hiccup long after an outage can
-    be retried. In steady state at most `deposit` retries are made for every success.
+    The budget has a balance. Successes and time add to it, each retry takes 1 from it. A budget
+    that grew with the number of requests would grow during an outage as well; this one grows with
+    successes, and slowly with time, so that a brief failure long after an outage can be retried.
+    In steady state there are at most `deposit` retries for every success.
 
-    A transport that is given one makes a budget like it for each origin: a dead service cannot use
-    up the retries of the others. With `shared=True` this very object pays for all of them, and for
-    all transports that it is given to.
+    A transport uses its budget as a template and makes one like it for each origin: a service that
+    is down cannot use up the retries of the others. With `shared=True`, this object itself is used
+    for all origins, and by all transports that it is given to.
 
     Args:
-        capacity: The most that it holds, in retries; it starts full. Infinite: never empty.
-        deposit: What one success adds.
-        refill: What one second adds.
-        shared: Whether it pays for every origin.
-        clock: Monotonic seconds. A budget that a transport makes goes by that transport's clock.
+        capacity: Highest balance, in retries; the budget starts full. Infinite: never empty.
+        deposit: What one success adds, in retries.
+        refill: What one second adds, in retries.
+        shared: Whether one budget is used for every origin.
+        clock: Monotonic seconds. Budgets made by a transport use that transport's clock.
 
     Raises:
         TypeError: An argument is of another type.
@@ -65,7 +66,7 @@ class RetryBudget:
 
     @property
     def balance(self) -> float:
-        """How many retries could be paid for now."""
+        """How many retries the budget allows now."""
         if self._balance < self._capacity:
             now = self._clock()
             self._balance = min(self._balance + (now - self._at) * self._refill, self._capacity)
@@ -74,15 +75,15 @@ class RetryBudget:
 
     @property
     def is_full(self) -> bool:
-        """Whether a new budget would be no different."""
+        """Whether the balance is at its highest, as in a new budget."""
         return self.balance >= self._capacity
 
     def deposit(self) -> None:
-        """Note a success."""
+        """Add a deposit for one success."""
         self._balance = min(self.balance + self._deposit, self._capacity)
 
     def withdraw(self) -> bool:
-        """Pay for one retry; return False, and take nothing, when the balance does not cover it."""
+        """Take one retry from the balance; return False, and take nothing, if it is too low."""
         balance = self.balance
         if balance < 1.0 - _ROUNDING:
             return False
@@ -92,18 +93,18 @@ class RetryBudget:
         return True
 
     def like(self, clock: Callable[[], float]) -> "RetryBudget":
-        """Return a full budget with the same settings, by another clock."""
+        """Return a full budget with the same settings and another clock."""
         return RetryBudget(self._capacity, deposit=self._deposit, refill=self._refill, clock=clock)
 
 
 class Budgets:
-    """A budget for each key, kept only while it is not full; or one that is shared by all.
+    """Keep one budget for each key while it is not full, or use one shared budget for all keys.
 
     Args:
-        template: What each is like; if it is shared, the one that pays for all.
-        clock: Monotonic seconds, for those that are made here.
-        max_keys: How many are kept. On insertion an old one that has refilled is dropped; others
-            never are, so that they may exceed this.
+        template: Each budget gets its settings; a shared one is used for all keys. None: no limit.
+        clock: Monotonic seconds, for the budgets that are made here.
+        max_keys: How many budgets are kept. On insertion, old ones that are full again are evicted;
+            others never are, so that this can be exceeded.
     """
 
     __slots__ = ("_clock", "_max_keys", "_template", "short")
@@ -115,12 +116,12 @@ class Budgets:
         self._clock = clock
         self._max_keys = max_keys
         self.short: OrderedDict[Hashable, RetryBudget] = OrderedDict()
-        """Those that a success would add to; none while all is well."""
+        """The budgets that are not full: a success adds to them. Empty in normal operation."""
         if template is not None and template.shared:
             self.short[None] = template
 
     def withdraw(self, key: Hashable) -> bool:
-        """Pay for one retry of a call with this key; without a template retries are free."""
+        """Take one retry for this key; return False if its budget is too low."""
         if self._template is None:
             return True
         if self._template.shared:
@@ -132,7 +133,7 @@ class Budgets:
         return budget.withdraw()
 
     def deposit(self, key: Hashable) -> None:
-        """Note a success of a call with this key."""
+        """Add a deposit for one success with this key."""
         if self._template is not None and self._template.shared:
             self._template.deposit()
         elif (budget := self.short.get(key)) is not None:
@@ -141,7 +142,7 @@ class Budgets:
                 del self.short[key]
 
     def can_afford(self, key: Hashable) -> bool:
-        """Return whether a retry of a call with this key could be paid for now."""
+        """Return whether the budget for this key allows a retry now."""
         if self._template is None:
             return True
         budget = self._template if self._template.shared else self.short.get(key)
@@ -153,4 +154,4 @@ class Budgets:
                 return
             key, oldest = self.short.popitem(last=False)
             if not oldest.is_full:
-                self.short[key] = oldest  # at the end: its turn comes again
+                self.short[key] = oldest  # moved to the end, to be examined again later

@@ -1,4 +1,4 @@
-"""What one API's responses mean, where that differs from the outcome table."""
+"""What the responses of one API mean, where they differ from the outcome table."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -12,16 +12,16 @@ from walltrack.core.delivery import Delivery
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """How one attempt ended, for a `classify` function to look at.
+    """How one attempt ended: the argument of a `classify` function.
 
     Args:
-        request: What was sent.
-        response: What was answered; None if nothing was. Do not read it: see `content`.
-        error: What the attempt raised; None if it was answered.
+        request: The request that was sent.
+        response: The response; None if there was none. Do not read its body: see `content`.
+        error: The exception that the attempt raised; None if there was a response.
         attempt: The number of the attempt, from 1.
-        content: The decoded body, if it is in memory; else None. In memory are the bodies of error
-            responses of up to 64 KiB, and those that are read inside the attempt: see the `body` of
-            `RetryTransport`.
+        content: The decoded body if it is in memory, else None. Bodies of error responses of up to
+            64 KiB are in memory, and so are bodies that are read within the attempt: see the
+            `body` of `RetryTransport`.
     """
 
     request: httpx.Request
@@ -36,33 +36,33 @@ class Outcome:
 
     @property
     def status(self) -> int | None:
-        """The status of the response; None without one."""
+        """The status of the response; None if there is no response."""
         return None if self.response is None else self.response.status_code
 
     @property
     def headers(self) -> httpx.Headers:
-        """The headers of the response; empty without one."""
+        """The headers of the response; empty if there is no response."""
         return httpx.Headers() if self.response is None else self.response.headers
 
-    def json(self) -> Any:  # noqa: ANN401 - as it came
+    def json(self) -> Any:  # noqa: ANN401 - any JSON
         """Return the body as parsed JSON; None if it is not in memory, or not JSON."""
         try:
             return None if self.content is None else json.loads(self.content)
-        except (ValueError, RecursionError):  # also what is not UTF-8, or nested too deeply
+        except (ValueError, RecursionError):  # also if it is not UTF-8 or nested too deeply
             return None
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """What an outcome means. None leaves the answer to the outcome table.
+    """What an outcome means. Where a field is None, the outcome table decides.
 
     Args:
-        retry: Whether another attempt is likely to help. True is still subject to the policy: the
-            number of retries, the safety of the method, the budget, the deadline.
-        failure: Whether this counts as a failure of the service: for a circuit breaker, a hedge, an
-            adaptive limit and a budget.
-        retry_after: For how many seconds the service wants no further request; also holds back
-            other requests where a rate limit is in use.
+        retry: Whether another attempt is likely to help. True does not override the policy: the
+            number of retries, the safety of the method, the budget and the deadline still count.
+        failure: Whether this counts as a failure of the service, for circuit breakers, hedging,
+            adaptive limits and retry budgets.
+        retry_after: How many seconds the service asks to wait before the next request; a rate limit
+            delays other requests as well.
         delivery: Whether the service can have acted on the request.
     """
 
@@ -73,10 +73,10 @@ class Classification:
 
 
 class Classify(Protocol):
-    """A function that says what an outcome means."""
+    """A function that decides what an outcome means."""
 
     def __call__(self, outcome: Outcome, /) -> Classification | None:
-        """Return what `outcome` means; None if this function has nothing to say."""
+        """Return what `outcome` means; None leaves the decision to others."""
         ...
 
 
@@ -85,11 +85,11 @@ UNCLASSIFIED = Classification()
 
 
 class Classifier:
-    """Ask functions in order; the first one that says something wins.
+    """Call `classify` functions in order; the first one that returns a classification decides.
 
     Args:
         functions: The functions.
-        on_error: Called with the exception that a function raised; only for the first one.
+        on_error: Called with the first exception that a function raises, and not again.
     """
 
     __slots__ = ("_functions", "_has_failed", "_on_error")
@@ -108,7 +108,7 @@ class Classifier:
     def __call__(self, outcome: Outcome) -> Classification:
         """Return what `outcome` means.
 
-        A function that raises, or returns something else, is passed over.
+        A function that raises, or returns an object of another type, is skipped.
         """
         for function in self._functions:
             try:

@@ -1,16 +1,16 @@
-"""Could the server have acted on a request? The question that matters before asking twice."""
+"""Whether the server can have acted on a request: this decides if it is safe to send it again."""
 
 import enum
 
 
 class Delivery(enum.StrEnum):
-    """How far one attempt is known to have come."""
+    """What is known about the delivery of one attempt."""
 
     NOT_SENT = "not_sent"
-    """No byte of the request reached the server: asking again cannot act twice."""
+    """The server received nothing of the request: it is safe to send it again."""
 
     UNCERTAIN = "uncertain"
     """The server may or may not have acted on the request."""
 
     ANSWERED = "answered"
-    """The server sent a response: it decided what to do."""
+    """The server sent a response."""

@@ -1,6 +1,6 @@
-"""What happens to calls, as frozen dataclasses, and who hears of it.
+"""Events: frozen dataclasses that describe what happens to calls, and the listener for them.
 
-No event carries a query string, userinfo, a header value or a body.
+No event contains a query string, userinfo, a header value or a body.
 """
 
 import enum
@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 
 
 class StopReason(enum.StrEnum):
-    """Why a failed attempt is not made again."""
+    """Why there is no retry after a failed attempt."""
 
     RETRIES_EXHAUSTED = "retries_exhausted"
     METHOD_NOT_RETRIED = "method_not_retried"
@@ -22,7 +22,7 @@ class StopReason(enum.StrEnum):
 
 
 class RejectReason(enum.StrEnum):
-    """Why a request is not sent at all."""
+    """Why a request was rejected without being sent."""
 
     QUEUE_FULL = "queue_full"
     QUEUE_TIMEOUT = "queue_timeout"
@@ -31,14 +31,14 @@ class RejectReason(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RetryScheduled:
-    """An attempt failed and will be made again after a wait.
+    """An attempt failed, and there will be a retry after a delay.
 
     Args:
         service: Name of the service, or its `host[:port]`.
         method: HTTP method.
         path: Path without query.
-        attempt: Number of the attempt that failed, from 1: that of the retry to come, too.
-        max_retries: How many retries the call may take.
+        attempt: Number of the attempt that failed, from 1; also the number of the coming retry.
+        max_retries: Maximum number of retries of the call.
         delay: Seconds until the next attempt.
         failure: Why the attempt failed: its status, or the class name of its exception.
     """
@@ -56,14 +56,14 @@ class RetryScheduled:
 
 @dataclass(frozen=True, slots=True)
 class RetryStopped:
-    """An attempt failed, could have been made again, and will not be.
+    """An attempt failed in a way that is worth a retry, but there will be none.
 
     Args:
         service: Name of the service, or its `host[:port]`.
         method: HTTP method.
         path: Path without query.
         attempt: Number of the attempt that failed, from 1.
-        max_retries: How many retries the call could have taken.
+        max_retries: Maximum number of retries of the call.
         failure: Why the attempt failed: its status, or the class name of its exception.
         stop_reason: Why there is no retry.
     """
@@ -81,12 +81,12 @@ class RetryStopped:
 
 @dataclass(frozen=True, slots=True)
 class CircuitOpened:
-    """A circuit breaker refuses requests from now on.
+    """A circuit breaker opened and rejects requests from now on.
 
     Args:
         service: Name of the service, or its `host[:port]`.
-        failures: How many attempts failed in a row, or in its window failed or were slow.
-        cooldown: Seconds until a probe may go through.
+        failures: How many calls failed in a row; with a window, how many failed or were slow in it.
+        cooldown: Seconds until the first probe is admitted.
     """
 
     name: ClassVar[str] = "circuit_opened"
@@ -98,7 +98,7 @@ class CircuitOpened:
 
 @dataclass(frozen=True, slots=True)
 class CircuitHalfOpened:
-    """A circuit breaker's cooldown is over, and it lets probes through."""
+    """A circuit breaker's cooldown is over, and it admits probes."""
 
     name: ClassVar[str] = "circuit_half_opened"
 
@@ -107,7 +107,7 @@ class CircuitHalfOpened:
 
 @dataclass(frozen=True, slots=True)
 class CircuitClosed:
-    """A circuit breaker's probes succeeded: requests flow again."""
+    """A circuit breaker closed after its probes succeeded: it admits all requests again."""
 
     name: ClassVar[str] = "circuit_closed"
 
@@ -116,7 +116,7 @@ class CircuitClosed:
 
 @dataclass(frozen=True, slots=True)
 class RequestRejected:
-    """A limit on concurrency or rate refused a request.
+    """A concurrency limit or a rate limit rejected a request.
 
     Args:
         service: Name of the service, or its `host[:port]`.
@@ -135,13 +135,13 @@ class RequestRejected:
 
 @dataclass(frozen=True, slots=True)
 class RequestHedged:
-    """An attempt took long, and a second one was sent beside it.
+    """An attempt took long, and a second one was sent in parallel (a hedge).
 
     Args:
         service: Name of the service, or its `host[:port]`.
         method: HTTP method.
         path: Path without query.
-        after: For how many seconds the first one had been under way.
+        after: Seconds that the first attempt had been in flight.
     """
 
     name: ClassVar[str] = "request_hedged"
@@ -154,12 +154,12 @@ class RequestHedged:
 
 @dataclass(frozen=True, slots=True)
 class OriginThrottled:
-    """A response asked for fewer requests: none is sent to its origin for a while.
+    """A response asked for fewer requests: no request is sent to its origin for some time.
 
     Args:
         service: Name of the service, or its `host[:port]`.
-        seconds: How long, in seconds.
-        reason: Name of the header that asked.
+        seconds: How long no request is sent, in seconds.
+        reason: Name of the response header that asked for it.
     """
 
     name: ClassVar[str] = "origin_throttled"
@@ -182,8 +182,11 @@ Event = (
 
 
 class Listener(Protocol):
-    """Hears of events as they happen, in the task that caused them; so it should be quick."""
+    """A function that is called with each event as it happens.
+
+    It runs in the task that caused the event, so it should return quickly.
+    """
 
     def __call__(self, event: Event, /) -> None:
-        """Take note of `event`."""
+        """Handle `event`."""
         ...

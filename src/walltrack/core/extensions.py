@@ -1,4 +1,4 @@
-"""The keys under which this library reads and writes the `extensions` of httpx's messages."""
+"""The keys that this library uses in the `extensions` of httpx's requests and responses."""
 
 import math
 import time
@@ -16,46 +16,46 @@ SERVICE: Final = "walltrack.service"
 """On a request: the name of the service in events and errors, instead of `host[:port]`."""
 
 ATTEMPTS: Final = "walltrack.attempts"
-"""On a response: how many attempts it took, 1 or more."""
+"""On a response: the number of attempts that were made, 1 or more."""
 
 IDEMPOTENCY_KEY: Final = "walltrack.idempotency_key"
-"""On a response: the Idempotency-Key of the call, if it had one."""
+"""On a response: the Idempotency-Key of the call, if it has one."""
 
 WHOLE_BODY: Final = "walltrack.whole_body"
-"""On a request: True has the whole body read as a part of the attempt, False none of it."""
+"""On a request: True reads the whole response body within the attempt, False none of it."""
 
 DELIVERY: Final = "walltrack.delivery"
-"""On a request, by an inner transport about to raise: the `Delivery` that it knows of."""
+"""On a request, set by an inner transport before it raises: the `Delivery` that it knows."""
 
 TRACE: Final = "trace"
-"""On a request: httpcore's own key for a callback that hears of every step."""
+"""On a request: httpcore's own key for a function that is called at every step of sending."""
 
 TIMEOUT: Final = "timeout"
-"""On a request: httpx's own key for its timeouts, in seconds, each by its name."""
+"""On a request: httpx's own key for its timeouts: a mapping from name to seconds."""
 
 GATE: Final = "walltrack.gate"
-"""On a request whose attempt failed: the `Gate` which that attempt went through."""
+"""On a request whose attempt failed: the `Gate` that the attempt passed."""
 
 REPORT: Final = "walltrack.report"
-"""On a request: a `CallReport` that is filled in while the call runs."""
+"""On a request: a `CallReport` that is updated while the call runs."""
 
 ATTEMPT: Final = "walltrack.attempt"
 """On the request of each attempt, before it is sent: its number, from 1."""
 
 DEADLINE: Final = "walltrack.deadline"
-"""On a request: the `Deadline` by which the call has to be done, or the seconds that it has."""
+"""On a request: the `Deadline` of the call, or the seconds that the call may take."""
 
 
 class Deadline(Protocol):
-    """A moment by which a call has to be done."""
+    """A point in time at which a call must have ended."""
 
     def remaining(self) -> float:
-        """Return the seconds that are left; 0.0 when the moment has passed."""
+        """Return the remaining seconds; 0.0 if the deadline has passed."""
         ...
 
 
 class DeadlineIn:
-    """The `Deadline` that is some seconds away when it is made.
+    """A `Deadline` that lies some seconds after its creation.
 
     Args:
         seconds: How long the call may take, in seconds; at least 0.
@@ -69,7 +69,7 @@ class DeadlineIn:
         self._until = clock() + seconds
 
     def remaining(self) -> float:
-        """Return the seconds that are left; 0.0 when the moment has passed."""
+        """Return the remaining seconds; 0.0 if the deadline has passed."""
         return max(self._until - self._clock(), 0.0)
 
 
@@ -78,8 +78,8 @@ def deadline_of(
 ) -> Deadline | None:
     """Return the deadline of a call; None if it has none.
 
-    Seconds are taken from now, and replaced by the moment that they end at: every layer further
-    inside, and every later attempt, then reads the same moment.
+    A number of seconds counts from now. It is replaced by a `Deadline`, so that all inner layers
+    and all later attempts use the same point in time.
 
     Raises:
         TypeError: The value is neither a number nor a `Deadline`.
@@ -103,37 +103,37 @@ def deadline_of(
 def time_left(
     extensions: MutableMapping[str, Any], clock: Callable[[], float] = time.monotonic
 ) -> float:
-    """Return the seconds that a call has left; infinite without a deadline.
+    """Return the remaining seconds of a call; infinite without a deadline.
 
     Raises:
-        TypeError, ValueError: As `deadline_of`.
+        TypeError, ValueError: As in `deadline_of`.
     """
     deadline = deadline_of(extensions, clock)
     return math.inf if deadline is None else deadline.remaining()
 
 
 def pool_timeout(extensions: MutableMapping[str, Any]) -> float:
-    """How many seconds httpx lets a call wait for a connection; infinite without a limit."""
+    """Return how many seconds a call may wait for a connection; infinite without a limit."""
     timeouts: Any = extensions.get(TIMEOUT)
     seconds = timeouts.get("pool") if timeouts else None
     return math.inf if seconds is None else float(seconds)
 
 
 class Gate(Protocol):
-    """A way to the server that can be shut; a circuit breaker is one."""
+    """Something that can reject requests for some time, such as a circuit breaker."""
 
     def shut_for(self) -> float:
-        """For how many seconds this way is shut from now on; 0.0 when it is open."""
+        """Return for how many seconds from now requests are rejected; 0.0 if they are admitted."""
         ...
 
 
 @dataclass(slots=True)
 class CallReport:
-    """What is known of a call however it ends; an exception has no extensions to carry it.
+    """What is known about a call, even if it ends with an exception, which has no extensions.
 
     Args:
         attempts: How many attempts were made.
-        delivery: Whether the server can have acted on any of them; None while that is not known.
+        delivery: Whether the server can have acted on any of them; None while this is unknown.
         idempotency_key: The Idempotency-Key of the call, if it had one.
     """
 
@@ -142,7 +142,7 @@ class CallReport:
     idempotency_key: str | None = None
 
     def note(self, attempts: int, delivery: Delivery) -> None:
-        """Note how an attempt ended; one that may have been acted on outweighs all others."""
+        """Record how an attempt ended; keep the least certain delivery of all attempts."""
         self.attempts = attempts
         known = (Delivery.UNCERTAIN, Delivery.ANSWERED, Delivery.NOT_SENT)
         self.delivery = next(d for d in known if d in (self.delivery, delivery))

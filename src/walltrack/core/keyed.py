@@ -1,4 +1,4 @@
-"""One of something for each key, in bounded memory."""
+"""One object for each key, in bounded memory."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -6,30 +6,30 @@ from typing import Generic, Protocol, TypeVar
 
 from walltrack.core import validation
 
-_LOOKED_AT = 8  # of the oldest, on each insertion: constant work, however many are in use
+_LOOKED_AT = 8  # oldest objects examined on each insertion: constant work for any number of keys
 
 
-class Forgettable(Protocol):
-    """What is kept for a key."""
+class Evictable(Protocol):
+    """An object that is kept for a key."""
 
     @property
     def idle(self) -> bool:
-        """Whether nothing would be lost by making a new one."""
+        """Whether it can be evicted: a new object would behave in the same way."""
         ...
 
 
-T = TypeVar("T", bound=Forgettable)
+T = TypeVar("T", bound=Evictable)
 
 
 class Keyed(Generic[T]):
-    """One `T` for each key, made when it is first needed.
+    """Keep one `T` for each key, made when it is first needed.
 
-    On insertion into a full collection an old one that is idle is forgotten; one that is in use
-    never is, so that the bound may be exceeded while too many are.
+    On insertion into a full collection, old objects that are idle are evicted. Objects in use are
+    never evicted, so that the bound can be exceeded while too many are in use.
 
     Args:
-        make: Makes one.
-        max_keys: The bound; at least 1.
+        make: Makes a new object.
+        max_keys: How many objects are kept; at least 1.
 
     Raises:
         TypeError: `max_keys` is not a whole number.
@@ -40,14 +40,14 @@ class Keyed(Generic[T]):
         validation.integer("max_keys", max_keys, minimum=1)
         self._make = make
         self._max_keys = max_keys
-        # The first key of a plain dict is found only by passing over all that were deleted.
+        # To find its first key, a plain dict skips all keys that were deleted before it.
         self._kept: OrderedDict[Hashable, T] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def obtain(self, key: Hashable) -> T:
-        """The one for `key`, made if there was none."""
+        """Return the object for `key`; make it if there is none."""
         kept = self._kept.get(key)
         if kept is None:
             self._make_room()
@@ -55,7 +55,7 @@ class Keyed(Generic[T]):
         return kept
 
     def replace(self, key: Hashable, kept: T) -> None:
-        """Have `kept` be the one for `key` from now on."""
+        """Use `kept` for `key` from now on."""
         self._kept[key] = kept
 
     def _make_room(self) -> None:
@@ -64,4 +64,4 @@ class Keyed(Generic[T]):
                 return
             key, oldest = self._kept.popitem(last=False)
             if not oldest.idle:
-                self._kept[key] = oldest  # at the end: its turn comes again
+                self._kept[key] = oldest  # moved to the end, to be examined again later

@@ -1,12 +1,11 @@
-"""Event loops: which one is running, and what becomes of state when another one uses it.
+"""Event loops: which one is running, and how state moves from one loop to another.
 
-A caller that waits can be woken in its own event loop alone: from another thread that is not safe,
-and after the loop was closed it is not possible. So state with waiting callers belongs to one event
-loop at a time. When another loop comes to use it, the state is replaced by a copy without callers,
-and what still refers to the old one, such as a place that is given back late, changes nothing in
-the new one.
+A waiter can be woken only from within its own event loop: from another thread it is not safe, and
+after the loop was closed it is not possible. So state with waiters belongs to one event loop at a
+time. When another loop uses the state, it is replaced by a copy without waiters. References to the
+old state, such as a permit that is given back late, change nothing in the new one.
 
-On asyncio `running` costs about 0.1 µs. On trio it takes about ten times as long.
+On asyncio, `running` takes about 0.1 µs; on trio about ten times as long.
 """
 
 from asyncio import AbstractEventLoop, get_running_loop
@@ -23,11 +22,11 @@ class BoundToLoop(Protocol):
 
     @property
     def in_use(self) -> bool:
-        """Whether any caller holds something or waits for something here."""
+        """Whether any caller holds a permit or waits for one."""
         ...
 
     def renewed(self) -> Self:
-        """Return what was learnt, without any caller, for the event loop that is running."""
+        """Return the same state without any caller, for the event loop that is running."""
         ...
 
 
@@ -38,7 +37,7 @@ def running() -> object:
     """Return the event loop that runs the caller.
 
     Returns:
-        The loop on asyncio, the token of the run on trio, and None where none is running.
+        On asyncio the loop, on trio the token of the run, and None if no loop is running.
     """
     try:
         return get_running_loop()
@@ -54,12 +53,12 @@ def _running_on_trio() -> object:
 
 
 def is_over(loop: object) -> bool:
-    """Return whether no task of `loop` will ever run again.
+    """Return whether `loop` has ended, so that none of its tasks will run again.
 
-    One that is stopped but not closed may run again.
+    A loop that is stopped but not closed has not ended: it can run again.
 
     Args:
-        loop: What `running` returned; for None the answer is False.
+        loop: What `running` returned; for None the result is False.
     """
     if loop is None or loop is running():
         return False
@@ -74,29 +73,29 @@ def is_over(loop: object) -> bool:
 
 
 def _nothing() -> None:
-    """Do nothing, in the other event loop: it only has to accept the call."""
+    """Do nothing in the other event loop: only whether it accepts the call matters."""
 
 
 def is_needed(state: BoundToLoop) -> bool:
-    """Return whether callers use `state` whose event loop is not over."""
+    """Return whether `state` is used by callers whose event loop has not ended."""
     return state.in_use and not is_over(state.loop)
 
 
 def moved(state: State, user: object) -> State:
-    """Return what takes the place of `state` in the event loop that is running.
+    """Return the replacement for `state` in the event loop that is running.
 
     Args:
         state: The state of another event loop.
-        user: The transport whose state it is, to name it in the error.
+        user: The transport that has the state, named in the error.
 
     Raises:
-        RuntimeError: The other event loop is open, and its callers use the state.
+        RuntimeError: The other event loop is still open, and its callers use the state.
     """
     if is_needed(state):
         raise RuntimeError(
             f"this {type(user).__name__} is in use in another event loop, which is still open. "
-            "An event loop cannot wake callers that wait in another one, so each loop (and each "
-            "thread that runs one) needs a transport and a client of its own. If the other loop "
-            "is done, close it, as asyncio.run() does."
+            "An event loop cannot wake callers that wait in another one, so each event loop (and "
+            "each thread that runs one) needs its own transport and client. If the other loop is "
+            "no longer needed, close it, as asyncio.run() does."
         )
     return state.renewed()

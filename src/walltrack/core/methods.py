@@ -1,4 +1,4 @@
-"""HTTP methods, and which of them may be repeated."""
+"""HTTP methods, and which of them are safe to send again."""
 
 from collections.abc import Collection
 from typing import Final
@@ -8,7 +8,7 @@ from walltrack.core.named import shown_as
 SAFE_METHODS: Final = frozenset(
     {"GET", "HEAD", "OPTIONS", "TRACE", "PRI", "PROPFIND", "QUERY", "REPORT", "SEARCH"}
 )
-"""Methods that ask for nothing to be changed (IANA HTTP Method Registry)."""
+"""Methods that do not change anything on the server (IANA HTTP Method Registry)."""
 
 IDEMPOTENT_METHODS: Final = shown_as(
     "IDEMPOTENT_METHODS",
@@ -42,14 +42,14 @@ IDEMPOTENT_METHODS: Final = shown_as(
         "VERSION-CONTROL",
     },
 )
-"""Methods that may be repeated without acting twice (RFC 9110, 9.2.2, and the same registry)."""
+"""Methods for which a repeated request has no further effect (RFC 9110, 9.2.2; same registry)."""
 
 
 def valid_methods(name: str, methods: Collection[str]) -> frozenset[str]:
-    """Return methods in capitals.
+    """Return `methods` in upper case.
 
     Raises:
-        TypeError: It is not a collection of strings.
+        TypeError: `methods` is not a collection of strings.
     """
     plausible = isinstance(methods, Collection) and not isinstance(methods, str | bytes)
     if not plausible or not all(isinstance(method, str) for method in methods):

@@ -1,4 +1,4 @@
-"""What a request is called: where people read of it, never with userinfo or a query."""
+"""How a request is named in events and errors: never with userinfo or a query string."""
 
 from collections.abc import Hashable
 
@@ -8,17 +8,17 @@ from walltrack.core.extensions import SERVICE
 
 
 def service_of(request: httpx.Request) -> str:
-    """The service's name as the caller gave it, or `host[:port]`."""
+    """Return the service's name as the caller gave it, or else `host[:port]`."""
     name = request.extensions.get(SERVICE)
     return name if isinstance(name, str) else request.url.netloc.decode("ascii")
 
 
 def path_of(request: httpx.Request) -> str:
-    """The path as it is sent, percent-encoded and so on one line, without the query."""
+    """Return the path as it is sent, percent-encoded, and so on one line, without the query."""
     return request.url.raw_path.partition(b"?")[0].decode("ascii")
 
 
 def origin_of(request: httpx.Request) -> Hashable:
-    """Scheme, host and port (RFC 6454): requests to the same origin meet the same server."""
+    """Return scheme, host and port (RFC 6454): the same origin means the same server."""
     url = request.url
     return url.scheme, url.raw_host, url.port

@@ -1,4 +1,4 @@
-"""What the end of one attempt means. The one place that knows.
+"""What the end of one attempt means: the outcome table, which all layers use.
 
 what came back                                     retried  breaker counts  delivery
 ─────────────────────────────────────────────────  ───────  ──────────────  ─────────
@@ -45,7 +45,7 @@ TRANSIENT_ERRORS: Final[Errors] = shown_as(
         "RemoteProtocolError",
     ),
 )
-"""Exceptions that may not come again when the same request is sent again."""
+"""Exceptions that may not occur again when the same request is sent again."""
 
 NOT_SENT_ERRORS: Final[Errors] = family.each(
     "ConnectError",
@@ -63,11 +63,11 @@ _BREACH_BY_SERVER = family.each("RemoteProtocolError")[0]
 _BROKEN_CONNECTION = family.each("ReadError")[0]
 
 _OUR_OWN = (RequestRejectedError, ResponseTooLargeError)
-"""Raised here, and not because of the service; a time limit of ours is a timeout like any other."""
+"""Raised by this library, and not caused by the service. Its time limits count as timeouts."""
 
 
 class Verdict(enum.Enum):
-    """What one attempt says about the health of the service."""
+    """What one attempt shows about the health of the service."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -75,12 +75,12 @@ class Verdict(enum.Enum):
 
 
 def is_of_service(error: BaseException) -> TypeGuard[Exception]:
-    """Return whether an attempt that ended with `error` was made, and ended by itself."""
+    """Return whether `error` is the end of an attempt: no cancellation, and no rejection."""
     return isinstance(error, Exception) and not isinstance(error, _OUR_OWN)
 
 
 def is_retryable(error: BaseException, transient: Errors = TRANSIENT_ERRORS) -> bool:
-    """Return whether an attempt that ended with `error` may be made again.
+    """Return whether another attempt is likely to help after one that ended with `error`.
 
     Args:
         error: What the attempt raised.
@@ -95,7 +95,7 @@ def is_retryable(error: BaseException, transient: Errors = TRANSIENT_ERRORS) -> 
 
 
 def verdict_on(error: BaseException, *, failures: Errors = TRANSIENT_ERRORS) -> Verdict:
-    """Return what an attempt that ended with `error` tells a circuit breaker.
+    """Return how a circuit breaker counts an attempt that ended with `error`.
 
     Args:
         error: What the attempt raised.
@@ -117,16 +117,16 @@ def delivery_of(
 
     Args:
         error: What the attempt raised.
-        began_to_send: Whether the request is known to have begun to be sent; None when that is not
-            known. Then the exception's class counts, if httpcore raised it: other transports are
-            known to report a connection that broke after the request was sent as ConnectError.
+        began_to_send: Whether sending the request began; None if this is unknown. Then the class of
+            the exception decides, but only if httpcore raised it: some other transports raise
+            ConnectError when a connection breaks after the request was sent.
         stream_id: The HTTP/2 stream of the request, if it is known.
     """
-    # 1. Rejected here: it went nowhere, unless the transport was closed while it was in flight.
-    # 2. What the server said goes before what was seen here,
-    # 3. and what was seen before what can be concluded.
-    # 4. httpcore tells by the class.
-    # 5. Anybody else's exception proves nothing.
+    # 1. Rejected here: not sent, unless the transport was closed while it was in flight.
+    # 2. What the server said counts more than what was observed here,
+    # 3. and an observation counts more than a conclusion.
+    # 4. The classes of httpcore's exceptions are reliable.
+    # 5. An exception of any other origin proves nothing.
     if isinstance(error, TransportClosedError) and error.delivery is not Delivery.NOT_SENT:
         return Delivery.NOT_SENT if began_to_send is False else Delivery.UNCERTAIN
     if isinstance(error, RequestRejectedError):
@@ -137,15 +137,15 @@ def delivery_of(
         return Delivery.NOT_SENT
     if began_to_send is not None:
         return Delivery.UNCERTAIN if began_to_send else Delivery.NOT_SENT
-    told = isinstance(error, NOT_SENT_ERRORS) and causes.is_by_httpcore(error)
-    return Delivery.NOT_SENT if told else Delivery.UNCERTAIN
+    is_proven = isinstance(error, NOT_SENT_ERRORS) and causes.is_by_httpcore(error)
+    return Delivery.NOT_SENT if is_proven else Delivery.UNCERTAIN
 
 
 def valid_errors(name: str, errors: Collection[type[Exception]]) -> Errors:
-    """Refuse a set of exceptions that must not be caught here, such as a cancellation.
+    """Return `errors` as a tuple; reject classes that must not be caught, such as a cancellation.
 
     Raises:
-        TypeError: It is no collection, or one of them is not a subclass of Exception.
+        TypeError: `errors` is not a collection of subclasses of Exception.
     """
     if not isinstance(errors, Collection):
         raise TypeError(f"{name} must be a collection of exception classes, got {errors!r}")
@@ -156,10 +156,10 @@ def valid_errors(name: str, errors: Collection[type[Exception]]) -> Errors:
 
 
 def _counts_as(error: BaseException, kinds: Errors) -> bool:
-    """Return whether `error` is of one of `kinds`, under its own name or under its true one.
+    """Return whether `error` is one of `kinds`, by its class or by what really happened.
 
-    httpcore calls a breach of HTTP/2 by the server a LocalProtocolError, and lets an `ssl.SSLError`
-    through where a damaged record breaks the connection.
+    httpcore raises LocalProtocolError also when the server violates HTTP/2, and lets an
+    `ssl.SSLError` through when a damaged record breaks the connection.
     """
     if isinstance(error, kinds):
         return True

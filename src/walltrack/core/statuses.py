@@ -1,4 +1,4 @@
-"""Sets of HTTP statuses that read as people write them."""
+"""Sets of HTTP statuses with a short repr."""
 
 from collections.abc import Collection, Iterable, Iterator
 from itertools import groupby
@@ -9,10 +9,11 @@ _ALL: Final = frozenset(range(100, 600))
 
 
 class StatusSet(frozenset[int]):
-    """A set of statuses, with a repr such as `429, 5xx`, and with `plus` and `minus`.
+    """A set of statuses with a repr such as `429, 5xx`, and with the methods `plus` and `minus`.
 
-    `statuses.plus(409, 425).minus(501)` reads from left to right. The operators of sets work, too,
-    but `-` binds more tightly than `|`: `statuses | {409} - {501}` removes nothing of `statuses`.
+    `statuses.plus(409, 425).minus(501)` is evaluated from left to right. The set operators work as
+    well, but `-` binds more tightly than `|`: `statuses | {409} - {501}` does not remove 501 from
+    `statuses`.
     """
 
     __slots__ = ()
@@ -41,14 +42,14 @@ def _spans(statuses: Iterable[int]) -> Iterator[str]:
 
 
 DEFAULT_RETRY_STATUSES: Final = StatusSet({429, *range(500, 600)})
-"""Statuses that say "not now" rather than "not so"."""
+"""Statuses after which another attempt may succeed."""
 
 UNHEALTHY_STATUSES: Final = DEFAULT_RETRY_STATUSES.minus(501, 505)
-"""Those that say something of the whole service; 501 and 505 are about the request alone."""
+"""Statuses that show that the service is failing; 501 and 505 concern only the request."""
 
 
 class EveryStatus:
-    """Contains every status: each response is to be looked at more closely."""
+    """A container of every status: each response needs a closer look."""
 
     def __contains__(self, _: object) -> bool:
         return True
@@ -58,11 +59,11 @@ EVERY_STATUS: Final = EveryStatus()
 
 
 def valid_statuses(name: str, statuses: Collection[int]) -> StatusSet:
-    """Refuse a set of statuses that cannot be what its author meant.
+    """Return `statuses` as a `StatusSet`; reject numbers that are not HTTP statuses.
 
     Raises:
-        TypeError: It is not a collection of whole numbers.
-        ValueError: One of them is no HTTP status (RFC 9110, section 15: 100 to 599).
+        TypeError: `statuses` is not a collection of whole numbers.
+        ValueError: A number is not an HTTP status (RFC 9110, section 15: 100 to 599).
     """
     plausible = isinstance(statuses, Collection) and not isinstance(statuses, str | bytes)
     if not plausible or not all(isinstance(status, int) for status in statuses):

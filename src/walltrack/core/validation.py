@@ -1,15 +1,15 @@
-"""Refuse bad input where it is given, with a message that names it."""
+"""Reject invalid arguments early, with a message that names the argument."""
 
 import functools
 import inspect
 from types import UnionType
 
-_LARGEST_EXACT_INTEGER = 2**53 - 1  # beyond it an integer and its float are not the same number
+_LARGEST_EXACT_INTEGER = 2**53 - 1  # larger integers may differ from their float
 _ASYNC = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
 
 
 def integer(name: str, value: int, *, minimum: int) -> None:
-    """Refuse anything but a whole number of at least `minimum`.
+    """Reject anything but a whole number of at least `minimum`.
 
     Raises:
         TypeError: `value` is not an integer.
@@ -22,57 +22,57 @@ def integer(name: str, value: int, *, minimum: int) -> None:
 
 
 def number(name: str, value: float, *, minimum: float = 0.0, finite: bool = True) -> None:
-    """Refuse anything but a number of at least `minimum`; NaN never passes.
+    """Reject anything but a number of at least `minimum`, and NaN.
 
     Raises:
         TypeError: `value` is not a number.
-        ValueError: `value` is below `minimum`, NaN, or infinite where `finite` is asked for.
+        ValueError: `value` is below `minimum` or NaN, or infinite although `finite` is set.
     """
-    _refuse_non_number(name, value)
+    _reject_non_number(name, value)
     if not value >= minimum or (finite and value == float("inf")):
         kind = "a finite number" if finite else "a number"
         raise ValueError(f"{name} must be {kind} of at least {minimum:g}, got {value}")
 
 
 def positive(name: str, value: float) -> None:
-    """Refuse anything but a finite number above zero.
+    """Reject anything but a finite number above zero.
 
     Raises:
         TypeError: `value` is not a number.
         ValueError: `value` is zero, negative, NaN or infinite.
     """
-    _refuse_non_number(name, value)
+    _reject_non_number(name, value)
     if not 0.0 < value < float("inf"):
         raise ValueError(f"{name} must be a finite number above 0, got {value}")
 
 
 def share(name: str, value: float) -> None:
-    """Refuse anything but a number above zero and not above one.
+    """Reject anything but a number above zero and at most one.
 
     Raises:
         TypeError: `value` is not a number.
         ValueError: `value` is zero, negative, above one or NaN.
     """
-    _refuse_non_number(name, value)
+    _reject_non_number(name, value)
     if not 0.0 < value <= 1.0:
-        raise ValueError(f"{name} must be a share above 0, and at most 1, got {value}")
+        raise ValueError(f"{name} must be above 0 and at most 1, got {value}")
 
 
 def choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Refuse anything but one of `allowed`.
+    """Reject anything but one of `allowed`.
 
     Raises:
-        ValueError: `value` is none of them.
+        ValueError: `value` is not one of them.
     """
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
 
 
 def instance(name: str, value: object, kind: type | UnionType) -> None:
-    """Refuse anything but an instance of `kind`.
+    """Reject anything but an instance of `kind`.
 
     Raises:
-        TypeError: `value` is none.
+        TypeError: `value` is not an instance of `kind`.
     """
     if not isinstance(value, kind):
         wanted = kind.__name__ if isinstance(kind, type) else kind
@@ -80,7 +80,7 @@ def instance(name: str, value: object, kind: type | UnionType) -> None:
 
 
 def function(name: str, value: object) -> None:
-    """Refuse what cannot be called.
+    """Reject anything that cannot be called.
 
     Raises:
         TypeError: `value` is not callable.
@@ -90,10 +90,11 @@ def function(name: str, value: object) -> None:
 
 
 def listener(name: str, value: object) -> None:
-    """Refuse anything but None or a function that is called without `await`.
+    """Reject anything but None or a function that is called without `await`.
 
-    A coroutine function would never run, since events are reported by code that does not await.
-    One in a `functools.partial` and an async `__call__` of an object are refused as well.
+    A coroutine function would never run, because listeners are called by code that does not await.
+    A coroutine function in a `functools.partial`, and an object with an async `__call__`, are
+    rejected as well.
 
     Raises:
         TypeError: `value` is not callable, or its calls would have to be awaited.
@@ -108,12 +109,13 @@ def listener(name: str, value: object) -> None:
         shown = getattr(value, "__qualname__", type(value).__qualname__)
         raise TypeError(
             f"{name} must be a plain function, got {shown}, which is async and would not be "
-            "awaited: have a plain one put the events into a queue (put_nowait), and await there"
+            "awaited: let a plain function put the events into a queue (put_nowait), and read the "
+            "queue in a task"
         )
 
 
-def _refuse_non_number(name: str, value: float) -> None:
+def _reject_non_number(name: str, value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number, got {value!r}")
     if isinstance(value, int) and value > _LARGEST_EXACT_INTEGER:
-        raise ValueError(f"{name} must be a number of a plausible size, got one of 2**53 or more")
+        raise ValueError(f"{name} must be a number below 2**53")

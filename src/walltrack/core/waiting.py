@@ -1,4 +1,4 @@
-"""How this library waits."""
+"""Waiting, and how long the caller itself lets a call wait."""
 
 import math
 
@@ -6,16 +6,16 @@ import anyio
 
 
 async def sleep(seconds: float) -> None:
-    """Wait, on asyncio or trio."""
-    # Not `anyio.sleep` itself: to name it loads half of anyio, for programs that may never wait.
+    """Wait for `seconds`, on asyncio or trio."""
+    # A function of our own, because a reference to `anyio.sleep` would load half of anyio early.
     await anyio.sleep(seconds)
 
 
 def time_left_to_caller() -> float:
-    """Return the seconds until the caller's own cancel scope ends; infinite without one.
+    """Return the seconds until the deadline of the caller's cancel scope; infinite without one.
 
-    Scopes of anyio's and trio's are seen. The deadline of an `asyncio.timeout` is not: asyncio
-    shows it to no other code.
+    Cancel scopes of anyio and trio are considered. The deadline of an `asyncio.timeout` is not:
+    asyncio does not make it available.
     """
     deadline = anyio.current_effective_deadline()
     return deadline if deadline == math.inf else deadline - anyio.current_time()

@@ -1,4 +1,4 @@
-"""How long a service takes of late: a percentile that moves with what is measured."""
+"""The recent latency of a service: a moving percentile of what was measured."""
 
 import math
 from bisect import bisect_left, insort
@@ -8,15 +8,15 @@ from walltrack.core import validation
 
 
 class MovingPercentile:
-    """A percentile of the last so many values, by nearest rank.
+    """A percentile of the last values, by nearest rank.
 
     Args:
-        percent: Which one; above 0, at most 100.
-        window: How many values count; the oldest goes when there is one more.
-        needed: Before so many values there is no percentile; at most `window`.
+        percent: Which percentile; above 0, at most 100.
+        window: How many values count; each further one replaces the oldest.
+        needed: How many values are needed before there is a percentile; at most `window`.
 
     Raises:
-        TypeError: A number is not a number, or not a whole one.
+        TypeError: A number has another type.
         ValueError: A number is out of range.
     """
 
@@ -26,7 +26,7 @@ class MovingPercentile:
         validation.positive("percent", percent)
         validation.integer("window", window, minimum=1)
         validation.integer("needed", needed, minimum=1)
-        if percent > 100:  # noqa: PLR2004 - as its name says
+        if percent > 100:  # noqa: PLR2004 - per cent
             raise ValueError(f"percent must be at most 100, got {percent}")
         if needed > window:
             raise ValueError(f"needed must be at most window={window}, got {needed}")
@@ -34,7 +34,7 @@ class MovingPercentile:
         self._window = window
         self._needed = needed
         self._of_late: deque[float] = deque()
-        self._in_order: list[float] = []  # the same; a few hundred move faster than any tree
+        self._in_order: list[float] = []  # the same, sorted; for a few hundred, a list is fastest
 
     def __len__(self) -> int:
         return len(self._in_order)
@@ -44,19 +44,19 @@ class MovingPercentile:
 
     @property
     def idle(self) -> bool:
-        """True: who forgets it has to measure anew, and loses nothing else."""
+        """True: it can be evicted at any time, since it can be measured again."""
         return True
 
     @property
     def value(self) -> float | None:
-        """The percentile; None before there are enough values."""
+        """The percentile; None until there are enough values."""
         values = self._in_order
         if len(values) < self._needed:
             return None
         return values[math.ceil(len(values) * self._percent / 100) - 1]
 
     def note(self, value: float) -> None:
-        """Take a value."""
+        """Add a value."""
         values = self._in_order
         if len(values) == self._window:
             del values[bisect_left(values, self._of_late.popleft())]
@@ -64,10 +64,10 @@ class MovingPercentile:
         insort(values, value)
 
     def note_at_least(self, value: float) -> None:
-        """Take a value of which only a lower bound is known, if that tells anything.
+        """Add a value of which only a lower bound is known, if the bound is above the percentile.
 
-        A bound above the percentile stands for a value above it, as good as the value itself. One
-        below may stand for any.
+        Such a bound has the same effect as the value itself. A bound below the percentile is
+        ignored, since the value could be anywhere.
         """
         percentile = self.value
         if percentile is not None and value > percentile:

@@ -1,4 +1,4 @@
-"""Two attempts at one request, possibly in flight at the same time, and their one outcome.
+"""Two attempts at one request, possibly in flight at the same time, with one common outcome.
 
 Awaits: an attempt is sent, kept and released here.
 """
@@ -18,20 +18,20 @@ from walltrack.http.release import MAX_DRAIN_BYTES, discard, release
 from walltrack.http.requests import copy_of
 from walltrack.http.watched_body import watched
 
-_TOLD: Final = (GATE, DELIVERY)
-"""What layers inside leave on the request that they were sent, for those outside to read."""
+_FOR_OUTER_LAYERS: Final = (GATE, DELIVERY)
+"""Extensions that inner layers set on a request for outer layers to read."""
 
-_DRAIN_SECONDS: Final = 0.01  # somebody has an answer already, and waits for this
+_DRAIN_SECONDS: Final = 0.01  # short, since the caller's response waits for this
 
 
 Send = Callable[[httpx.Request], Awaitable[tuple[httpx.Response, bool]]]
 
 
 class Attempt:
-    """One of the attempts, with a copy of the request of its own.
+    """One of the two attempts, with its own copy of the request.
 
     Args:
-        request: The request as it came.
+        request: The caller's request.
     """
 
     __slots__ = ("_let_go", "ended", "good", "request")
@@ -46,9 +46,9 @@ class Attempt:
         """Send the request.
 
         Args:
-            send: Sends it, and says whether the response is good.
+            send: Sends the request, and returns the response and whether it is good.
             both: The scope of both attempts, which is cancelled when the other one has won.
-            own: Tells that cancellation from one by the caller.
+            own: Distinguishes that cancellation from one by the caller.
         """
         try:
             self.ended, self.good = await send(self.request)
@@ -60,24 +60,24 @@ class Attempt:
 
     @property
     def response(self) -> httpx.Response | None:
-        """The response that it ended with, if it was answered."""
+        """The response of this attempt; None if there is none."""
         return None if isinstance(self.ended, Exception) else self.ended
 
     @property
     def delivery(self) -> Delivery:
-        """Whether the server can have acted on it."""
+        """Whether the server can have acted on this attempt."""
         if isinstance(self.ended, Exception):
             return delivery_after(self.request, self.ended)
         return Delivery.ANSWERED
 
     async def keep(self) -> bool:
-        """Have the response in memory, and let go of all that an open one holds.
+        """Read the response into memory, and free the connection and the permits that it holds.
 
-        That is a connection, and a place in every limit inside, for which the other attempt may be
-        waiting: neither would ever get on.
+        An open response holds a connection, and a permit of every inner limit. If the other attempt
+        waits for one of these, both attempts would wait without end.
 
         Returns:
-            False when the body is too long for that, and goes on holding them.
+            False if the body is too long, so that they cannot be freed.
         """
         if self.response is None or self.response.is_closed:
             return True
@@ -94,7 +94,7 @@ class Attempt:
         return True
 
     async def release(self) -> None:
-        """Let go of its response, if there is one."""
+        """Release its response, if there is one, so that its connection can be reused."""
         if self.response is not None and not self._let_go:
             await release(self.request, self.response, max_seconds=_DRAIN_SECONDS)
 
@@ -105,10 +105,10 @@ class Attempt:
 
 
 class Pair:
-    """The first attempt, and the second one if it is made.
+    """The first attempt at a request, and the second one if there is one.
 
     Args:
-        request: The request as it came.
+        request: The caller's request.
         began: When the first attempt began, by the clock of the transport.
     """
 
@@ -121,75 +121,77 @@ class Pair:
         self.second: Attempt | None = None
 
     def add_second(self) -> Attempt:
-        """Begin the second attempt."""
+        """Add a second attempt, and return it."""
         self.second = Attempt(self.request)
         return self.second
 
     @property
     def decided(self) -> bool:
         """Whether the outcome is known: see `outcome`."""
-        # While the first is under way, only a good second decides.
+        # While the first is in flight, only a good second decides.
         if self.first.ended is None:
             return self.second is not None and self.second.good
         return self.first.good or self.second is None or self.second.ended is not None
 
     @property
     def is_good(self) -> bool:
-        """Whether the outcome is a good answer."""
+        """Whether the outcome is a good response."""
         return self._winner.good
 
     async def release_loser(self) -> None:
-        """Let go of the response that is not the outcome."""
+        """Release the response that is not the outcome."""
         loser = self.second if self._winner is self.first else self.first
         if loser is not None:
             await loser.release()
 
     async def close(self) -> None:
-        """Let go of everything: nobody waits for the outcome any more."""
+        """Close both responses: the outcome is no longer needed."""
         for attempt in (self.first, self.second):
             if attempt is not None:
                 await attempt.close()
         self._forget()
 
     def outcome(self) -> httpx.Response:
-        """Hand over the good answer, and otherwise what the first attempt ended with.
+        """Return the good response; without one, return or raise what ended the first attempt.
 
-        What the layers inside told on that attempt's request is told on the caller's.
+        The extensions that inner layers set on the request of that attempt are copied to the
+        caller's request.
         """
         winner = self._winner
-        told = winner.request.extensions
-        self.request.extensions.update((key, told[key]) for key in _TOLD if key in told)
-        self._tell_delivery()
+        given = winner.request.extensions
+        copied = ((key, given[key]) for key in _FOR_OUTER_LAYERS if key in given)
+        self.request.extensions.update(copied)
+        self._state_delivery()
         ended = winner.ended
         self._forget()
         try:
             assert ended is not None  # noqa: S101 - for the type checker: it is decided
             if isinstance(ended, Exception):
                 raise ended
-            if not ended.is_closed:  # its body may break off, and the layers inside tell then
+            if not ended.is_closed:  # if its body breaks off, inner layers set extensions then
                 winner.request.extensions = self.request.extensions
             return ended
         finally:
-            del ended  # or its traceback and this frame would hold each other
+            del ended  # else its traceback and this frame would form a reference cycle
 
     @property
     def _winner(self) -> Attempt:
-        # Of two good answers at once it is the first attempt's.
+        # If both responses are good, the first attempt wins.
         second = self.second
         return self.first if second is None or self.first.good or not second.good else second
 
-    def _tell_delivery(self) -> None:
-        """State what an exception of the first attempt does not tell: the second was sent, too."""
+    def _state_delivery(self) -> None:
+        """State that the second attempt was sent, which the first one's exception cannot show."""
         first, second = self.first, self.second
         if second is None or not isinstance(first.ended, Exception) or second.good:
             return
-        if isinstance(first.ended, RequestRejectedError):  # is not asked
+        if isinstance(first.ended, RequestRejectedError):  # has a delivery of its own
             return
         if first.delivery is Delivery.NOT_SENT and second.delivery is not Delivery.NOT_SENT:
             self.request.extensions[DELIVERY] = Delivery.UNCERTAIN
 
     def _forget(self) -> None:
-        # An exception and a frame in its traceback that hold each other wait for the collector.
+        # Else an exception and a frame in its traceback would form a reference cycle.
         self.first.ended = None
         if self.second is not None:
             self.second.ended = None

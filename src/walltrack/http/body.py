@@ -1,4 +1,4 @@
-"""Response bodies: their announced length, and which of them are read inside the attempt."""
+"""Response bodies: their announced length, and which of them are read within the attempt."""
 
 from collections.abc import AsyncIterator, Coroutine
 from typing import Final, Literal, NamedTuple
@@ -12,13 +12,13 @@ from walltrack.core.naming import service_of
 from walltrack.http.watched_body import WatchedBody, watched
 
 ReadAhead = Literal["small", "whole", "stream"]
-"""Which bodies are a part of the attempt."""
+"""Which bodies are read within the attempt."""
 
 SMALL_BODY_BYTES: Final = 64 * 1024
-"""A body whose Content-Length is at most this is small."""
+"""A body is small if its Content-Length is at most this."""
 
 SWITCHING: Final = 101
-"""Switching protocols: what follows is not a body, and has no end."""
+"""Switching protocols: what follows is not a body, and may never end."""
 
 _PLAUSIBLE_DIGITS: Final = 15
 _SIZE_OF_LENGTH: Final = len("content-length")
@@ -26,10 +26,10 @@ _SIZE_OF_TYPE: Final = len("content-type")
 
 
 class Framing(NamedTuple):
-    """What the headers of a response say of its body.
+    """What the headers of a response state about its body.
 
     Args:
-        length: Its Content-Length in bytes; None without a plausible one.
+        length: Its Content-Length in bytes; None if it is missing or invalid.
         is_event_stream: Whether it is a `text/event-stream`.
     """
 
@@ -38,9 +38,9 @@ class Framing(NamedTuple):
 
 
 def framing_of(response: httpx.Response) -> Framing:
-    """Return what the headers of `response` say of its body."""
+    """Return what the headers of `response` state about its body."""
     length, is_event_stream = None, False
-    for name, value in response.headers.raw:  # one pass: a look-up by name takes one for each
+    for name, value in response.headers.raw:  # one pass: a look-up by name takes one for each name
         size = len(name)
         if size == _SIZE_OF_LENGTH and name.lower() == b"content-length":
             length = _parsed(value)
@@ -50,20 +50,20 @@ def framing_of(response: httpx.Response) -> Framing:
 
 
 def content_length(response: httpx.Response) -> int | None:
-    """Return the announced length of the body in bytes; None without a plausible one."""
+    """Return the announced length of the body in bytes; None if it is missing or invalid."""
     return framing_of(response).length
 
 
 def _parsed(length: bytes) -> int | None:
     if not length.isdigit():
         return None
-    if len(length) > _PLAUSIBLE_DIGITS:  # Python refuses to read thousands of digits
+    if len(length) > _PLAUSIBLE_DIGITS:  # Python cannot parse thousands of digits
         length = length.lstrip(b"0")[:_PLAUSIBLE_DIGITS] or b"0"
     return int(length)
 
 
 def is_part_of_attempt(request: httpx.Request, length: int | None) -> bool:
-    """Return whether a body of that length is read inside the attempt by default."""
+    """Return whether a body of this length is read within the attempt by default."""
     if request.extensions.get(RETRY) is False:
         return False
     whole = request.extensions.get(WHOLE_BODY)
@@ -74,7 +74,7 @@ def is_part_of_attempt(request: httpx.Request, length: int | None) -> bool:
 async def take_body(
     request: httpx.Request, response: httpx.Response, mode: ReadAhead, max_bytes: int
 ) -> None:
-    """Read the body inside the attempt, if it is open and belongs there: see `reading_ahead`."""
+    """Read an open body within the attempt, if `reading_ahead` decides so."""
     if not response.is_closed and (reading := reading_ahead(request, response, mode, max_bytes)):
         await reading
 
@@ -82,18 +82,18 @@ async def take_body(
 def reading_ahead(
     request: httpx.Request, response: httpx.Response, mode: ReadAhead, max_bytes: int
 ) -> Coroutine[None, None, object] | None:
-    """Return what reads an open body inside the attempt, to be awaited; None to let it stream.
+    """Return an awaitable that reads an open body within the attempt; None to let it stream.
 
-    A body that is read inside the attempt is repeated with it when it breaks off. It is read again
-    from memory; nothing else of the response changes.
+    If a body that is read within the attempt breaks off, the attempt can be retried. The caller
+    then reads the body from memory; nothing else in the response changes.
 
-    1. `walltrack.whole_body` of the request decides first: True is "whole", False is "stream".
-    2. In mode "small", a body is read if its Content-Length is at most 64 KiB. One that turns out
-       to be longer than announced streams on.
-    3. In mode "whole", every body is read, and must not be longer than `max_bytes`: awaiting raises
-       ResponseTooLargeError otherwise.
-    4. Streams of events, switched protocols and requests that are not retried are never read: the
-       caller gets each part when it comes. Where the whole was wanted, `max_bytes` still holds.
+    1. `walltrack.whole_body` of the request decides first: True means "whole", False "stream".
+    2. In mode "small", a body is read if its Content-Length is at most 64 KiB. If it turns out to
+       be longer than announced, the rest streams.
+    3. In mode "whole", every body is read. If it is longer than `max_bytes`, awaiting raises
+       ResponseTooLargeError.
+    4. Event streams, switched protocols and requests that are not retried are never read: the
+       caller gets each part when it comes. In mode "whole", `max_bytes` applies to them as well.
     """
     whole = request.extensions.get(WHOLE_BODY)
     if whole is None and mode != "small":
@@ -118,7 +118,7 @@ async def _read_whole(request: httpx.Request, body: WatchedBody, max_bytes: int)
 
 
 class _CappedBody(family.AsyncByteStream):
-    """Pass a body through, and end it when it is longer than allowed."""
+    """Pass a body through, and raise an exception if it is longer than allowed."""
 
     def __init__(self, body: WatchedBody, request: httpx.Request, max_bytes: int) -> None:
         self._body = body

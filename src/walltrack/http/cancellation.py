@@ -1,9 +1,9 @@
-"""Tell a cancellation that a layer caused from one by its caller.
+"""Distinguish a cancellation that a layer caused from one by its caller.
 
 Awaits: a cancellation is delivered here.
 
-Some transports raise a CancelledError of their own when the scope around them is cancelled. anyio
-recognises only the exceptions that it raised itself, and would let such a one cancel the caller.
+Some transports raise their own CancelledError when the scope around them is cancelled. anyio
+recognises only the exceptions that it raised itself, and would let this one cancel the caller.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ class OwnCancellation:
                     raise
         await own.check()
 
-    On trio an exception of a cancellation can be raised by trio alone, so nothing is needed there.
+    On trio, only trio itself can raise a cancellation, so nothing is needed there.
     """
 
     __slots__ = ("_before", "_swallowed", "_task")
@@ -38,14 +38,14 @@ class OwnCancellation:
         self._swallowed = False
 
     def explains(self, error: BaseException, scope: anyio.CancelScope) -> bool:
-        """Return whether `error` is a cancellation that may be due to `scope`."""
+        """Return whether `error` is a cancellation that `scope` may have caused."""
         if self._task is None or not isinstance(error, asyncio.CancelledError):
             return False
         self._swallowed = scope.cancel_called
         return self._swallowed
 
     async def check(self) -> None:
-        """Go on, unless the caller cancelled the task as well; call it outside of the scope."""
+        """Raise if the caller cancelled the task as well; call this outside of the scope."""
         if self._swallowed and self._task is not None and self._task.cancelling() > self._before:
-            await anyio.lowlevel.checkpoint()  # raises where it is a scope of the caller's
+            await anyio.lowlevel.checkpoint()  # raises if it is a scope of the caller
             raise asyncio.CancelledError

@@ -18,13 +18,13 @@ _ERRORS = 400
 async def classified(
     classifier: Classifier, request: httpx.Request, response: httpx.Response
 ) -> Classification:
-    """Return what a response means; layers that share a classifier ask it once.
+    """Return what a response means; layers that share a classifier call it only once.
 
-    The body is read first if it has up to 64 KiB, and is that of an error response or a part of the
-    attempt anyway. Whatever is raised, the response is closed.
+    The body is read first if it has up to 64 KiB, and belongs to an error response or is read
+    within the attempt anyway. If anything raises, the response is closed.
 
     Raises:
-        httpx.TransportError: The body broke off: this is how the attempt ended.
+        httpx.TransportError: The body broke off, which is the end of the attempt.
     """
     known = response.extensions.get(_CLASSIFIED)
     if known is not None and known[0] is classifier:
@@ -44,12 +44,12 @@ async def classified(
 def classified_error(
     classifier: Classifier, request: httpx.Request, error: Exception
 ) -> Classification:
-    """Return what an exception means that ended an attempt."""
+    """Return what the exception that ended an attempt means."""
     return classifier(Outcome(request, error=error, attempt=attempt_of(request)))
 
 
 def attempt_of(request: httpx.Request) -> int:
-    """Return the number of the attempt that `request` is, from 1."""
+    """Return the number of the attempt that `request` belongs to, from 1."""
     attempt: int = request.extensions.get(ATTEMPT, 1)
     return attempt
 

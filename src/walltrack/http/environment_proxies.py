@@ -1,4 +1,4 @@
-"""The proxies that the environment names; nothing else here reads the environment."""
+"""The proxies of the environment; no other module of this package reads the environment."""
 
 from urllib.request import getproxies
 
@@ -6,12 +6,13 @@ from walltrack.http.proxy_rules import ProxyRules
 
 
 def rules_by_environment() -> ProxyRules:
-    """Return which proxies requests take, by what the environment says now.
+    """Return the proxy rules of the current environment.
 
-    HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are read, in lower case too, and what the system
-    says on macOS and Windows.
+    These are the variables HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in upper or lower case,
+    and on macOS and Windows the settings of the system.
 
     Raises:
-        ValueError: The URL of a proxy is none, or of a scheme that is not spoken to proxies.
+        ValueError: The URL of a proxy is invalid, or has a scheme that is not supported for
+            proxies.
     """
     return ProxyRules(getproxies())

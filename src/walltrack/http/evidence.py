@@ -1,4 +1,4 @@
-"""What can be known of how far an attempt came, beyond the class of its exception."""
+"""Evidence of whether an attempt was sent, beyond the class of its exception."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -13,11 +13,11 @@ Trace = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 
 
 class SendTrace:
-    """A trace of httpcore's steps that notes whether the request itself began to be sent.
+    """A trace of httpcore's steps that records whether sending the request has begun.
 
     Args:
-        method: The request's method. What a proxy is asked first is traced, too: its method is
-            CONNECT.
+        method: The request's method. The CONNECT request to a proxy is traced as well, and must not
+            be taken for this one.
         chained: The caller's own trace, which is called as well.
     """
 
@@ -30,7 +30,7 @@ class SendTrace:
         """The HTTP/2 stream of the request, once it has one."""
 
     async def __call__(self, name: str, info: Mapping[str, Any]) -> None:
-        """Note a step."""
+        """Record a step."""
         self._seen = True
         if name.endswith("send_request_headers.started"):
             own = info["request"].method != b"CONNECT" or self._asks_proxy_itself
@@ -41,24 +41,25 @@ class SendTrace:
 
     @property
     def began_to_send(self) -> bool | None:
-        """Whether the request began to be sent; None when nothing was traced at all."""
+        """Whether sending the request has begun; None if nothing was traced."""
         return self._sending if self._seen else None
 
     def forget(self) -> None:
-        """Begin the next attempt."""
+        """Reset the trace for the next attempt."""
         self._seen = self._sending = False
         self.stream_id = None
 
 
 def delivery_after(request: httpx.Request, error: Exception) -> Delivery:
-    """Whether the server can have acted on an attempt that ended with `error`.
+    """Return whether the server can have acted on an attempt that ended with `error`.
 
-    "Not sent" is claimed only on evidence, in this order:
+    The result is "not sent" only if there is evidence. The first of these decides:
 
-    1. The inner transport stated it: `request.extensions["walltrack.delivery"]`, a `Delivery`. That
-       is how a mock, or a transport that is not httpcore's, tells what it knows.
-    2. The request was traced, and the trace shows whether it began to be sent.
-    3. The exception comes from httpcore, whose classes tell; or from this library.
+    1. The inner transport stated it: `request.extensions["walltrack.delivery"]`, a `Delivery`. A
+       mock, or a transport that does not use httpcore, can use this to state what it knows.
+    2. The request was traced, and the trace shows whether sending it has begun.
+    3. The exception comes from httpcore, whose exception classes are reliable, or from this
+       library.
     """
     stated = request.extensions.pop(DELIVERY, None)
     if isinstance(stated, Delivery):

@@ -1,4 +1,4 @@
-"""Which proxy a request takes, by what the environment says; decides, and sends nothing."""
+"""Decide which proxy a request uses, by the settings of the environment."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -13,14 +13,15 @@ PROXY_SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 
 
 class ProxyRules:
-    """The proxies of an environment, and the hosts that need none.
+    """The proxies of an environment, and the hosts that are reached without a proxy.
 
     Args:
         environment: What `urllib.request.getproxies()` returns: the URL of the proxy for each of
             "http", "https" and "all", and under "no" the exemptions, separated by commas.
 
     Raises:
-        ValueError: The URL of a proxy is none, or of a scheme that httpx cannot speak to a proxy.
+        ValueError: The URL of a proxy is invalid, or has a scheme that httpx does not support for
+            proxies.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -37,7 +38,7 @@ class ProxyRules:
 
     @property
     def proxies(self) -> dict[str, str]:
-        """The URL of the proxy for each scheme, "all" among them; its userinfo is in it."""
+        """The URL of the proxy for each scheme, including "all"; each URL contains its userinfo."""
         return {scheme: url for scheme, url in self._proxies.items() if url}
 
     def __repr__(self) -> str:
@@ -45,11 +46,11 @@ class ProxyRules:
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def proxy_for(self, url: httpx.URL) -> str | None:
-        """The URL of the proxy that a request of `url` takes; None when it needs none.
+        """Return the URL of the proxy for a request to `url`; None if it uses no proxy.
 
-        1. An exemption that names a host or a port goes before everything else.
-        2. Then what is said of the scheme, if it is only that it needs none.
-        3. Then what is said of all schemes.
+        1. An exemption with a host or a port decides first.
+        2. Then the entry for the scheme, which is a proxy or an exemption.
+        3. Then the entry for all schemes.
         """
         if any(exemption.covers(url) for exemption in self._exemptions):
             return None
@@ -59,7 +60,7 @@ class ProxyRules:
     def _exempt(self, entry: str) -> None:
         try:
             exemption = _Exemption.of(entry)
-        except httpx.InvalidURL:  # passed over, as by curl, Go and httpx2; httpx would refuse
+        except httpx.InvalidURL:  # ignored, as by curl, Go and httpx2; httpx would raise
             return
         if exemption.host or exemption.port is not None:
             self._exemptions.append(exemption)
@@ -73,12 +74,12 @@ class ProxyRules:
 class _Exemption:
     """One entry of NO_PROXY.
 
-    1. `example.com` covers the host and all below it, `.example.com` and `*.example.com` only those
-       below it.
-    2. `localhost`, an address, and whatever is written with a scheme cover that very host.
-    3. `10.0.0.0/8` and `fd00::/8` cover the addresses of a network. A netmask is not understood, as
-       by no other client: `10.0.0.0/255.0.0.0` covers the host `10.0.0.0`.
-    4. `scheme://` and `:port` narrow any of these.
+    1. `example.com` covers the host and its subdomains; `.example.com` and `*.example.com` cover
+       only its subdomains.
+    2. `localhost`, an IP address, and every entry with a scheme cover exactly that host.
+    3. `10.0.0.0/8` and `fd00::/8` cover the addresses of a network. A netmask is not supported, as
+       in other clients: `10.0.0.0/255.0.0.0` covers the host `10.0.0.0`.
+    4. `scheme://` and `:port` restrict any of these.
     """
 
     scheme: str
@@ -145,7 +146,7 @@ def _network(host: str, path: str) -> ipaddress.IPv4Network | ipaddress.IPv6Netw
 
 
 def _valid(scheme: str, url: str) -> str:
-    # In words of our own, and outside of `except`: httpx's may show a part of a password.
+    # With a text of our own, and outside of `except`: that of httpx can show a part of a password.
     url = url if "://" in url else f"http://{url}"
     kind = url.partition("://")[0].lower()
     try:

@@ -1,4 +1,4 @@
-"""Discard a response that is not handed on, so that its connection serves again.
+"""Release a response that is not returned to the caller, so that its connection can be reused.
 
 Awaits: bodies are drained and closed here.
 """
@@ -14,14 +14,14 @@ from walltrack.http.body import content_length
 from walltrack.http.watched_body import WatchedBody, watched
 
 MAX_DRAIN_BYTES: Final = 64 * 1024
-"""A body longer than this costs more to read than a new connection does."""
+"""To read a longer body would cost more than a new connection."""
 
 MAX_DRAIN_SECONDS: Final = 0.25
-"""A body that has not ended by then is not worth waiting for."""
+"""To wait longer for the end of a body would cost more than a new connection."""
 
 
 async def discard(response: httpx.Response) -> None:
-    """Close a response that is not handed on, whatever that raises, also when cancelled."""
+    """Close a response that is not returned to the caller, even if cancelled; ignore exceptions."""
     if not response.is_closed:
         with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
             await response.aclose()
@@ -30,10 +30,10 @@ async def discard(response: httpx.Response) -> None:
 async def guarded(
     response: httpx.Response, function: Callable[..., object], *arguments: object
 ) -> None:
-    """Call a function once a response has arrived; if it raises, close the response.
+    """Call a function after a response has arrived; if it raises, close the response.
 
-    Whatever a layer calls then may raise: the caller's key, clock or listener, an interrupt. The
-    exception propagates, and no connection is left open.
+    The functions that a layer calls then can raise: the caller's key, clock or listener, or an
+    interrupt. The exception propagates, and no connection stays open.
     """
     try:
         function(*arguments)
@@ -47,13 +47,13 @@ async def release(
 ) -> None:
     """Read what is left of the body if it is short and quick, then close the response.
 
-    A connection whose body was read to its end is reused; one that is closed before is lost.
-    Exceptions are of no interest any more. Cancelling stops the reading, never the closing.
+    A connection can be reused only if the body was read to its end. Exceptions are ignored. A
+    cancellation stops the reading, but not the closing.
 
     Args:
         request: The request that `response` answers.
         response: The response to discard.
-        max_seconds: How long to go on reading, in seconds.
+        max_seconds: How long to read, in seconds.
     """
     if response.is_closed:
         return

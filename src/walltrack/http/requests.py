@@ -1,4 +1,4 @@
-"""Whether a request can be sent again, and how to change one without touching the caller's."""
+"""Whether a request can be sent again, and copies of requests that can be changed."""
 
 import copy
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from walltrack.core import family
 
 
 class OneShotStream(family.AsyncByteStream):
-    """A request body that can be read only once, and knows whether its reading began."""
+    """A request body that can be read only once, and records whether reading has begun."""
 
     def __init__(self, stream: httpx.AsyncByteStream) -> None:
         self._stream = stream
@@ -27,10 +27,10 @@ class OneShotStream(family.AsyncByteStream):
 def can_replay(request: httpx.Request) -> bool:
     """Return whether the body can be sent, or sent again, from its beginning.
 
-    httpx holds bytes, JSON, forms and multipart in memory, in classes of its own that are
-    synchronous and asynchronous streams at once. Any other class may be readable once only,
-    whatever it derives from. A multipart body is only as good as its files: a pipe cannot be read
-    twice.
+    httpx keeps bytes, JSON, forms and multipart bodies in memory, in its own classes, which are
+    both synchronous and asynchronous streams. A body of any other class may be readable only once,
+    whatever its base class is. A multipart body can be replayed only if all its files can be: a
+    pipe cannot be read twice.
     """
     stream = request.stream
     if type(stream) in family.BYTES_IN_MEMORY:
@@ -52,15 +52,15 @@ def _can_rewind(field: object) -> bool:
     if callable(seekable) and not seekable():
         return False
     try:
-        file.seek(0)  # as httpx will; gzip's reader says that it can over a pipe, too
+        file.seek(0)  # as httpx will; a gzip reader over a pipe reports wrongly that it can seek
     except (AttributeError, OSError, ValueError):
         return False
     return True
 
 
 def copy_of(request: httpx.Request) -> httpx.Request:
-    """Return a copy to change: headers and extensions are its own, the body is shared."""
-    clone = copy.copy(request)  # keeps all but the stream and the extensions
+    """Return a copy with its own headers and extensions, and the same body."""
+    clone = copy.copy(request)  # copies all but the stream and the extensions
     clone.stream = request.stream
     clone.extensions = dict(request.extensions)
     clone.headers = request.headers.copy()

@@ -1,4 +1,4 @@
-"""The waits of calls inside one transport, which its closing ends.
+"""The waits of calls in one transport, which end when it is closed.
 
 Awaits: callers wait inside the scopes that are opened here.
 """
@@ -14,10 +14,10 @@ from walltrack.core.exceptions import TransportClosedError
 
 
 class Waits:
-    """The waits of calls inside one transport, from its opening to its closing.
+    """The waits of calls in one transport, from its opening to its closing.
 
-    Every closing ends its `Waits`, and the transport goes on with new ones: a call that began
-    before is over, also when the transport is used again.
+    Closing a transport ends its `Waits`, and it gets a new object: calls that began before end,
+    even if the transport is used again.
     """
 
     __slots__ = ("_scopes", "over")
@@ -35,7 +35,7 @@ class Waits:
         """Run a block that waits, and end it when the transport is closed.
 
         Raises:
-            TransportClosedError: The transport was closed, meanwhile or before.
+            TransportClosedError: The transport was closed before or during the wait.
         """
         with anyio.CancelScope() as scope:
             self._scopes[scope] = threading.get_ident()
@@ -53,6 +53,6 @@ class Waits:
         self.over = True
         here = threading.get_ident()
         for scope, thread in tuple(self._scopes.items()):
-            if thread == here:  # a wait in another thread finds out when it is over
-                with suppress(RuntimeError):  # of an event loop that was closed meanwhile
+            if thread == here:  # a wait in another thread notices it only when it ends by itself
+                with suppress(RuntimeError):  # its event loop was closed in the meantime
                     scope.cancel()

@@ -1,4 +1,4 @@
-"""The one owner of a response body: it reads the stream below once, for every layer and the caller.
+"""The only reader of a response's stream, which all layers and the caller share.
 
 Awaits: bodies are read, closed and discarded here.
 """
@@ -15,27 +15,27 @@ import httpx
 from walltrack.core import family
 
 _MAX_BUFFERED_BYTES: Final = 64 * 1024
-"""As much as httpcore reads from its socket at once: it hands this out without waiting."""
+"""How much httpcore reads from its socket at once: up to this much, it returns without waiting."""
 
 
 class WatchedBody(family.AsyncByteStream):
-    """Pass a body through untouched, report once how it ended, and read ahead of the reader.
+    """Pass a body through unchanged, report once how it ended, and read ahead if asked to.
 
-    The stream below is iterated once, by this class alone, and never again after it was closed: a
-    connection that went back to its pool belongs to another request. What was read ahead is kept,
-    and reading goes on behind it. A body that is whole in memory can be read any number of times.
-    All layers around a response share one: see `watched`.
+    Only this class iterates over the stream, once, and never after it was closed: a connection that
+    was returned to its pool belongs to another request. Chunks that were read ahead are kept for
+    the reader. A body that is completely in memory can be read any number of times. All layers
+    around a response share one object: see `watched`.
 
     Args:
         stream: The body.
-        on_end: Called once, with `context` and then None when the body came to its end or was
-            closed before, or the exception when reading it raised one.
-        context: What `on_end` needs to know besides.
+        on_end: Called once with `context` and one more argument: None if the body was read to its
+            end or closed early, else the exception that reading it raised.
+        context: The first arguments of `on_end`.
     """
 
-    _chunks: Any = None  # the iterator over the stream below; None before the first read
-    _whole: list[bytes] | None = None  # all that is still to be read, when it is in memory
-    _kept: Iterator[bytes] = iter(())  # what was read ahead and not taken yet
+    _chunks: Any = None  # the iterator over the stream; None before the first read
+    _whole: list[bytes] | None = None  # the rest of the body, if it is in memory
+    _kept: Iterator[bytes] = iter(())  # chunks that were read ahead, and are not yet returned
     _on_close: Callable[[], None] | None = None
     _has_ended = False
     _is_closed = False
@@ -56,11 +56,11 @@ class WatchedBody(family.AsyncByteStream):
 
     @property
     def in_memory(self) -> bool:
-        """Whether nothing is left to be read from the stream below."""
+        """Whether the stream was read to its end, so that the rest of the body is in memory."""
         return self._whole is not None
 
     def when_ended(self, callback: Callable[..., None], *context: object) -> None:
-        """Have `callback` called as `on_end` is; at once if the body has ended already."""
+        """Add another `on_end` callback; call it at once if the body has already ended."""
         if self._has_ended:
             callback(*context, None)
         elif self._on_end is None:
@@ -70,7 +70,7 @@ class WatchedBody(family.AsyncByteStream):
             self._context = ()
 
     def when_closed(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called once, when the body is closed; at once if it is closed already."""
+        """Call `callback` once, when the body is closed; at once if it is already closed."""
         if self._is_closed:
             callback()
             return
@@ -78,7 +78,7 @@ class WatchedBody(family.AsyncByteStream):
         self._on_close = callback if on_close is None else _both(on_close, callback)
 
     def __aiter__(self) -> Self:
-        # Not a generator: one that is dropped half-way finishes only when it is collected.
+        # Not a generator: if it is not read to its end, it finishes only when garbage-collected.
         if self._whole is not None:
             self._kept = iter(self._whole)
         return self
@@ -97,7 +97,7 @@ class WatchedBody(family.AsyncByteStream):
             self._whole, self._chunks = [], None
             self._end(None)
             raise
-        except GeneratorExit:  # the reader went away; a cancellation or the closing will tell
+        except GeneratorExit:  # the reader has stopped; a cancellation or closing follows
             self._chunks = _CLOSED
             raise
         except BaseException as error:
@@ -106,13 +106,13 @@ class WatchedBody(family.AsyncByteStream):
         return more
 
     async def read_ahead(self, max_bytes: int) -> bool:
-        """Read the body to its end, or until it exceeds `max_bytes`; reading it gives it all.
+        """Read the body to its end, or until it exceeds `max_bytes`, and keep it for the reader.
 
-        Closing it stays the reader's business, who finds the connection as it was until then.
+        The reader still has to close it; until then, the connection stays open.
 
         Returns:
-            False when there is more than `max_bytes`. What was read is kept, and the rest is still
-            to come.
+            False if there is more than `max_bytes`. What was read is kept, and the rest still has
+            to be read.
         """
         if self._whole is not None:
             return _size(self._whole) <= max_bytes
@@ -125,7 +125,7 @@ class WatchedBody(family.AsyncByteStream):
             left -= _size(read)
         try:
             while left >= 0:
-                chunk = await chunks.__anext__()  # `async for` would ask it for an iterator again
+                chunk = await chunks.__anext__()  # `async for` would call `aiter` again
                 read.append(chunk)
                 left -= len(chunk)
         except StopAsyncIteration:
@@ -134,7 +134,7 @@ class WatchedBody(family.AsyncByteStream):
             return True
         except BaseException as error:
             self._fail(error)
-            # What goes wrong in closing must not take the place of a cancellation.
+            # An error in closing must not replace a cancellation.
             with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
                 await self.aclose()
             raise
@@ -142,7 +142,7 @@ class WatchedBody(family.AsyncByteStream):
         return False
 
     async def aclose(self) -> None:
-        """Close the body, once; a reader that closes it early has had what it wanted."""
+        """Close the body once; closing it early is not an error."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -156,8 +156,8 @@ class WatchedBody(family.AsyncByteStream):
                 await self._stream.aclose()
             finally:
                 try:
-                    # httpx2 ends the generators that it reads from, and sees none behind this
-                    # class. Another task may still be reading; it finds the body closed.
+                    # httpx2 closes the generators that it reads from, but cannot see one behind
+                    # this class. If another task is still reading, it will find the body closed.
                     if isinstance(chunks, AsyncGeneratorType) and not chunks.ag_running:
                         await chunks.aclose()
                 finally:
@@ -166,10 +166,10 @@ class WatchedBody(family.AsyncByteStream):
                         on_close()
 
     async def abandon(self) -> None:
-        """Close a body that was read in part, and end its iteration here and now.
+        """Close a body that was only partly read, and end its iterators at once.
 
-        An iterator that is dropped half-way ends only when it is collected, and closing a generator
-        does not end those that it reads from. A read that is cancelled ends them all.
+        An iterator that is not read to its end finishes only when it is garbage-collected, and
+        closing a generator does not end those that it reads from. A cancelled read ends them all.
         """
         chunks = self._chunks
         try:
@@ -184,7 +184,7 @@ class WatchedBody(family.AsyncByteStream):
                 await self.aclose()
 
     def _fail(self, error: BaseException) -> None:
-        self._chunks = _CLOSED  # an iterator that raised would now seem to have come to its end
+        self._chunks = _CLOSED  # after an exception, an iterator looks like a complete one
         self._end(error)
 
     def _end(self, error: BaseException | None) -> None:
@@ -196,7 +196,7 @@ class WatchedBody(family.AsyncByteStream):
 
 
 class _Closed:
-    """What a closed body is read from."""
+    """The iterator of a closed body."""
 
     async def __anext__(self) -> bytes:
         raise httpx.StreamClosed
@@ -206,7 +206,7 @@ _CLOSED: Final = _Closed()
 
 
 def _both(first: Callable[..., None], second: Callable[..., None]) -> Callable[..., None]:
-    """Return a function that calls both with what it is given, also when the first one raises."""
+    """Return a function that calls both functions, even if the first one raises."""
 
     def call(*arguments: object) -> None:
         try:
@@ -222,8 +222,8 @@ def _size(chunks: list[bytes]) -> int:
 
 
 def watched(response: httpx.Response) -> WatchedBody:
-    """Return the body of `response`, wrapped in a `WatchedBody` unless it is one already."""
-    body: Any = response.stream  # typed for clients of both kinds; this one is asynchronous
+    """Return the body of `response`; wrap it in a `WatchedBody` if it is not yet one."""
+    body: Any = response.stream  # the type also allows synchronous streams
     if isinstance(body, WatchedBody):
         return body
     response.stream = wrapped = WatchedBody(body)

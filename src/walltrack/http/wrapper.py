@@ -1,4 +1,4 @@
-"""What all layers have in common: the inner transport, and its opening and closing."""
+"""The base class of all layers, which opens and closes the inner transport."""
 
 from types import TracebackType
 from typing import Self
@@ -11,8 +11,8 @@ from walltrack.http.waits import Waits
 class WrappingTransport(family.AsyncBaseTransport):
     """Hold the inner transport, and forward its opening and closing exactly once.
 
-    Closing ends the calls that wait inside: they send nothing more, and raise a
-    TransportClosedError. The transport may be used again afterwards, if the inner one may.
+    Closing ends the calls that wait in this layer: they send nothing more, and raise
+    TransportClosedError. The layer can be used again afterwards, if the inner transport can.
 
     Args:
         transport: The inner transport, of any class; None makes an `HTTPTransport()`.
@@ -46,12 +46,12 @@ class WrappingTransport(family.AsyncBaseTransport):
         traceback: TracebackType | None = None,
     ) -> None:
         self._entered -= 1
-        if self._entered <= 0:  # the last of the clients that share it
+        if self._entered <= 0:  # the last client that shares it
             self._end_waits()
         await self._inner.__aexit__(exc_type, exc_value, traceback)
 
     async def aclose(self) -> None:
-        """End the calls that wait inside, and close the inner transport."""
+        """End the calls that wait in this layer, and close the inner transport."""
         self._end_waits()
         await self._inner.aclose()
 

@@ -1,29 +1,30 @@
-"""How many requests may go, and when: a bucket of tokens that can be shut for a while."""
+"""A token bucket, which decides when requests may be sent, and can be closed for some time."""
 
 import math
 from typing import Final
 
 from walltrack.core import validation
 
-_NEWS: Final = 1.0  # seconds; headers count in whole ones, so that less is the same moment again
-_ROUNDING: Final = 1e-6  # of a token; so much may be lost in adding up
+_NEWS: Final = 1.0  # seconds; headers have whole seconds, so a smaller change is no change
+_ROUNDING: Final = 1e-6  # of a token; additions can lose this much
 
 
 class TokenBucket:
-    """Holds tokens, each of which lets one request go; they come back at a steady rate.
+    """A bucket of tokens: each request takes one, and they are refilled at a constant rate.
 
-    In any stretch of time at most `burst + rate * seconds / per` requests go. A token that was
-    taken is not given back, whatever becomes of its request.
+    In any period, at most `burst + rate * seconds / per` requests are sent. A token that was taken
+    is never given back, whatever happens to its request.
 
-    Every method is told the time, in seconds by a clock that does not go back.
+    Every method takes the current time, in seconds of a monotonic clock.
 
     Args:
-        rate: How many tokens come back in `per` seconds; None: there are always enough.
-        per: Seconds in which they do.
-        burst: How many it holds, and so how many requests may go at once; it starts full.
+        rate: How many tokens are added in `per` seconds; None: there are always enough.
+        per: The period of `rate`, in seconds.
+        burst: How many tokens the bucket holds, and so how many requests can be sent at once; it
+            starts full.
 
     Raises:
-        TypeError: A number is not a number, or `burst` no whole one.
+        TypeError: A number has another type.
         ValueError: `rate` or `per` is not above 0, or not finite, or `burst` is below 1.
     """
 
@@ -32,7 +33,7 @@ class TokenBucket:
     def __init__(self, rate: float | None, per: float = 1.0, burst: int = 1) -> None:
         validation.positive("per", per)
         validation.integer("burst", burst, minimum=1)
-        validation.number("burst", burst)  # one that a float can count
+        validation.number("burst", burst)  # a float must represent it exactly
         self._burst = self._level = math.inf
         self._rate = self._interval = self._at = 0.0
         if rate is not None:
@@ -44,9 +45,9 @@ class TokenBucket:
         self._held_until = self._told_until = -math.inf
 
     def take(self, now: float) -> bool:
-        """Take a token; False, and nothing is taken, when there is none or the bucket is shut."""
-        level = self._level + (now - self._at) * self._rate  # as in _level_at, without its frame
-        if level > self._burst:  # noqa: PLR1730 - every request asks, and min() takes longer
+        """Take a token; return False and take nothing if there is none or the bucket is closed."""
+        level = self._level + (now - self._at) * self._rate  # as _level_at, but without a call
+        if level > self._burst:  # noqa: PLR1730 - runs for every request, and min() is slower
             level = self._burst
         if level < 1.0 - _ROUNDING or now < self._held_until:
             return False
@@ -55,33 +56,34 @@ class TokenBucket:
         return True
 
     def opens_in(self, now: float, ahead: int = 0) -> float:
-        """Seconds until there is a token, once `ahead` others have taken theirs before.
+        """Return the seconds until a caller can take a token, if `ahead` others take theirs first.
 
         Args:
-            now: The time.
-            ahead: How many others each take one as soon as they can.
+            now: The current time.
+            ahead: How many others each take a token first, as soon as possible.
         """
         begin = max(now, self._held_until)
         missing = 1 + ahead - self._level_at(begin)
         return begin - now + (missing * self._interval if missing > 0.0 else 0.0)
 
     def is_full(self, now: float) -> bool:
-        """Whether a new bucket would be no different: full, and not shut."""
+        """Return whether the bucket is like a new one: full, and not closed."""
         full = self._level_at(now) >= self._burst - _ROUNDING
         return full and now >= self._held_until
 
     def hold_back(self, now: float, seconds: float) -> float:
-        """Shut the bucket; one that is shut for longer already stays so.
+        """Close the bucket for `seconds`, unless it is already closed for longer.
 
         Args:
-            now: The time.
-            seconds: For how long; nothing happens unless that is above 0.
+            now: The current time.
+            seconds: How long to close it, in seconds; nothing happens unless this is above 0.
 
         Returns:
-            For how many seconds it is shut, when that is news: it was not shut, or a second or more
-            is added. 0.0 when it is none, as when a hundred answers tell of the same moment.
+            For how many seconds it is closed, if this is worth reporting: it was not closed, or the
+            time grows by a second or more. Otherwise 0.0, as when many responses name the same
+            time.
         """
-        if not seconds > 0.0:  # nor when it is NaN
+        if not seconds > 0.0:  # also if it is NaN
             return 0.0
         until = now + seconds
         news = now >= self._held_until or until >= self._told_until + _NEWS

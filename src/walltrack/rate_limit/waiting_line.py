@@ -1,6 +1,6 @@
-"""Callers that wait for a token, in the order in which they came.
+"""The queue of callers that wait for a token, in the order of their arrival.
 
-Awaits: each caller waits here for its turn.
+Awaits: each caller waits here for its token.
 """
 
 import math
@@ -15,17 +15,18 @@ from walltrack.core.loops import is_needed, is_over, running
 from walltrack.rate_limit.token_bucket import TokenBucket
 
 _SHORTEST: Final = 1e-6
-"""Seconds: no timer is finer, and a clock that is moved by less may stand still."""
+"""Seconds: no timer is more precise, and adding less may not change the time of a clock."""
 
 
 class _Waiter:
-    """One who waits.
+    """A caller in the queue.
 
     Args:
-        latest: The time after which there is no use in waiting.
-        wake: Has the waiter look again how things stand.
+        latest: The latest time at which the caller accepts a token.
+        wake: Wakes the caller, to look at the state again.
 
-    `late` tells, once it was sent away, in how many seconds its turn would have come.
+    `late` is None until the caller is rejected; then it has the seconds after which there would
+    have been a token.
     """
 
     __slots__ = ("late", "latest", "wake")
@@ -37,15 +38,15 @@ class _Waiter:
 
 
 class WaitingLine:
-    """A bucket, and those who wait for its tokens.
+    """A token bucket, and the queue of callers that wait for its tokens.
 
-    Only the first one sleeps, until there is a token; it takes it, leaves, and wakes the next. Who
-    is cancelled has taken nothing, so that nothing is lost with it.
+    Only the first waiter sleeps until there is a token. It takes the token, leaves the queue and
+    wakes the next one. A waiter that is cancelled has taken no token, so none is lost.
 
     Args:
-        bucket: Where the tokens are.
+        bucket: The token bucket.
         clock: Monotonic seconds.
-        sleep: Waits for so many seconds.
+        sleep: Waits for the given number of seconds.
     """
 
     __slots__ = ("_clock", "_sleep", "bucket", "loop", "waiting")
@@ -58,7 +59,7 @@ class WaitingLine:
     ) -> None:
         self.bucket = bucket
         self.loop = running()
-        self.waiting: OrderedDict[_Waiter, None] = OrderedDict()  # any of them may leave at once
+        self.waiting: OrderedDict[_Waiter, None] = OrderedDict()  # any of them can leave quickly
         self._clock = clock
         self._sleep = sleep
 
@@ -69,26 +70,26 @@ class WaitingLine:
 
     @property
     def idle(self) -> bool:
-        """Whether a new one would be no different; callers of a closed event loop do not count."""
+        """Whether this is like a new one; callers of a closed event loop do not count."""
         return not is_needed(self) and self.bucket.is_full(self._clock())
 
     def renewed(self) -> "WaitingLine":
-        """Return a line before the same bucket, without callers, for the loop that is running."""
+        """Return an empty queue for the same bucket, for the event loop that is running."""
         return WaitingLine(self.bucket, self._clock, self._sleep)
 
     async def take(self, patience: float) -> float | None:
-        """Wait for a token behind all who wait already, and take it.
+        """Wait at the end of the queue for a token, and take it.
 
         Args:
-            patience: The longest wait, in seconds. A longer one is given up at once: at the
-                beginning, or when the bucket is shut meanwhile.
+            patience: The longest wait, in seconds. If the wait would be longer, give up at once: at
+                the start, or when the bucket is closed in the meantime.
 
         Returns:
-            None when a token was taken; else in how many seconds there would be one.
+            None if a token was taken; else the seconds until there would be one.
         """
         now = self._clock()
         room = self.bucket.opens_in(now, ahead=len(self.waiting))
-        latest = now + patience + _SHORTEST  # two sums of the same figures may differ by a little
+        latest = now + patience + _SHORTEST  # rounding errors
         if now + room > latest:
             return room
         turn = anyio.Event()
@@ -103,15 +104,15 @@ class WaitingLine:
                 self._leave(waiter)
 
     def hold_back(self, seconds: float) -> float:
-        """Shut the bucket, and send away the callers that cannot wait so long.
+        """Close the bucket, and reject the waiters that cannot wait so long.
 
-        Those of another event loop cannot be woken from here; they find out when their turn comes.
+        Waiters in another event loop cannot be woken from here; they notice it at their turn.
 
         Args:
-            seconds: For how long.
+            seconds: How long to close it, in seconds.
 
         Returns:
-            What `TokenBucket.hold_back` does: for how many seconds it is shut, when that is news.
+            As `TokenBucket.hold_back`: for how many seconds it is closed, if worth reporting.
         """
         now = self._clock()
         held = self.bucket.hold_back(now, seconds)
@@ -131,7 +132,7 @@ class WaitingLine:
         return next(iter(self.waiting))
 
     def _leave(self, waiter: _Waiter) -> None:
-        if is_over(self.loop):  # its tasks are collected, and none of them can be woken
+        if is_over(self.loop):  # its tasks cannot be woken any more
             self.waiting.clear()
             return
         was_first = self._first() is waiter
@@ -143,7 +144,7 @@ class WaitingLine:
         now = self._clock()
         while waiter.late is None:
             if anyio.current_effective_deadline() == -math.inf:
-                # Cancelled in the moment in which its turn came; it would notice after it went.
+                # It was cancelled just as its turn came: raise here, before it takes a token.
                 await waiting.sleep(0.0)
             if self.bucket.take(now):
                 return None
@@ -157,7 +158,7 @@ class WaitingLine:
         with anyio.CancelScope() as scope:
             waiter.wake = scope.cancel
             await self._sleep(seconds)
-            # Whoever replaces `sleep` need not move the clock as well, and timers fire a little
-            # early: it is as late as it was to become.
+            # A replaced `sleep` may not move the clock, and timers can fire slightly early, so the
+            # time is at least what it should be after the sleep.
             return max(self._clock(), now + seconds)
         return self._clock()

@@ -1,4 +1,4 @@
-"""The state of one call across its attempts: what is sent, and how the last attempt ended."""
+"""The state of one call during its attempts: what is sent, and how the last attempt ended."""
 
 import math
 from collections.abc import Callable
@@ -22,13 +22,13 @@ from walltrack.retry.policy import Attempt, RetryPolicy, Wait
 
 
 class Call:
-    """A call that takes more than a look at its first response.
+    """The state of a call whose first attempt may need a retry or a report.
 
     Args:
-        request: What is sent, on every attempt.
-        policy: What the call is retried by.
+        request: The request that is sent on every attempt.
+        policy: The retry policy of the call.
         ended: How the first attempt ended.
-        waits: Those of the transport when the call began; the call waits among them.
+        waits: The waits of the transport when the call began; closing it ends them.
     """
 
     __slots__ = (
@@ -67,7 +67,7 @@ class Call:
         self.end(ended)
 
     def begin(self, backoff: float) -> None:
-        """Begin the next attempt, after `backoff` seconds of backoff."""
+        """Begin the next attempt, after a backoff of `backoff` seconds."""
         if self.delivery is Delivery.UNCERTAIN and KEY_HEADER in self.request.headers:
             self.may_be_in_progress = True
         self.ended: httpx.Response | Exception | None = None
@@ -75,13 +75,13 @@ class Call:
         self.attempts += 1
         self.request.extensions[ATTEMPT] = self.attempts
         if self._report is not None:
-            self._report.attempts = self.attempts  # also if it succeeds, and httpx fails after it
+            self._report.attempts = self.attempts  # httpx can fail after a good attempt
         trace = self.request.extensions.get(TRACE)
         if isinstance(trace, SendTrace):
             trace.forget()
 
     def end(self, ended: httpx.Response | Exception) -> None:
-        """Note how an attempt ended."""
+        """Record how an attempt ended."""
         self.ended = ended
         self.delivery = (
             delivery_after(self.request, ended)
@@ -91,35 +91,35 @@ class Call:
         self.said = UNCLASSIFIED
 
     def conclude(self, said: Classification) -> None:
-        """Note what the end of the attempt means."""
+        """Record what the end of the attempt means."""
         self.said = said
         self.delivery = said.delivery or self.delivery
         if self._report is not None:
             self._report.note(self.attempts, self.delivery)
 
     def cancel(self) -> None:
-        """Note that an attempt was cancelled: the server may have acted on it."""
+        """Record that an attempt was cancelled: the server may have acted on it."""
         if self._report is not None:
             self._report.note(self.attempts, Delivery.UNCERTAIN)
 
     def is_shut(self) -> bool:
-        """Return whether the way that the last attempt took is shut by now."""
+        """Return whether the circuit breaker of the last attempt now rejects requests."""
         return self.gate is not None and self.gate.shut_for() > 0.0
 
     @property
     def response(self) -> httpx.Response | None:
-        """The response that the last attempt ended with, if it was answered."""
+        """The response of the last attempt; None if there is none."""
         return None if isinstance(self.ended, Exception) else self.ended
 
     @property
     def error(self) -> Exception | None:
-        """The exception that the last attempt ended with, if it was not."""
+        """The exception that ended the last attempt; None if there is none."""
         return self.ended if isinstance(self.ended, Exception) else None
 
     @property
     def is_worth_retrying(self) -> bool:
         """Whether another attempt is likely to help."""
-        # What a classifier says goes before what the server says, and that before the table.
+        # A classifier decides first, then the server's headers, then the outcome table.
         if self.said.retry is not None:
             return self.said.retry
         if isinstance(self.ended, Exception):
@@ -143,7 +143,7 @@ class Call:
     def last_attempt(
         self, wall_clock: Callable[[], float], *, shut: bool, time_left: float
     ) -> Attempt:
-        """Return what a policy has to know of the last attempt."""
+        """Return what a policy needs to know about the last attempt."""
         response = self.response
         retry_after = self.said.retry_after
         if retry_after is None and response is not None:
@@ -162,11 +162,11 @@ class Call:
         )
 
     def scheduled(self, wait: Wait) -> RetryScheduled:
-        """Return the event of another attempt after `wait`."""
+        """Return the event for a retry after `wait`."""
         return RetryScheduled(**self._described(), delay=wait.delay)
 
     def stopped(self, reason: StopReason) -> RetryStopped:
-        """Return the event of no other attempt."""
+        """Return the event for a failed attempt without a retry."""
         return RetryStopped(**self._described(), stop_reason=reason)
 
     def _says_worth_retrying(self, response: httpx.Response) -> bool:

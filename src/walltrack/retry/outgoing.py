@@ -1,4 +1,4 @@
-"""What is sent for a call, and which of its responses need more than a look."""
+"""What is sent for a call, and which of its responses need a closer look."""
 
 from collections.abc import Callable, Container
 from typing import Final
@@ -20,13 +20,13 @@ _ERRORS: Final = frozenset(range(400, 600))
 
 
 class Outgoing:
-    """Prepare requests by the policy of their transport, or by their own.
+    """Prepare requests, by the policy of the transport or of the request itself.
 
     Args:
         policy: The policy of the transport.
-        is_classified: Whether a classifier looks at every response.
         new_key: Makes the value of an Idempotency-Key.
-        clock: Monotonic seconds, to measure a deadline given as a number by.
+        clock: Monotonic seconds, for deadlines that are given as a number.
+        is_classified: Whether there is a classifier, which needs every response.
     """
 
     __slots__ = ("_clock", "_is_classified", "_new_key", "policy", "suspects")
@@ -44,13 +44,13 @@ class Outgoing:
         self._clock = clock
         self._is_classified = is_classified
         self.suspects = self._suspects_under(policy)
-        """Statuses of responses that need more than a look."""
+        """Statuses of responses that need a closer look."""
 
     def prepare(self, request: httpx.Request) -> tuple[httpx.Request, Container[int]]:
-        """Return what is sent instead of `request`, and the suspect statuses of its responses.
+        """Return the request to send, and the statuses of responses that need a closer look.
 
-        A request that may act twice is copied and traced, and carries a key where the policy wants
-        one. One whose body can be read only once is copied, and the reading watched.
+        A request that is not idempotent is copied and traced, and gets a key if the policy wants
+        one. A request whose body can be read only once is copied, and notes when reading begins.
         """
         policy = self.policy_for(request)
         may_act_twice = request.method not in policy.idempotent_methods
@@ -63,21 +63,21 @@ class Outgoing:
                 clone.headers[KEY_HEADER] = self._new_key()
         if isinstance(request.stream, family.ASYNC_STREAMS) and not can_replay(request):
             clone.stream = OneShotStream(request.stream)
-        # The response of a call that has a key is to show it, whatever its status.
+        # The response of a call with a key has to show the key, whatever its status.
         has_key = KEY_HEADER in clone.headers
         return clone, EVERY_STATUS if has_key else self._suspects_under(policy)
 
     def prepare_by_extensions(self, request: httpx.Request) -> tuple[httpx.Request, Container[int]]:
-        """Read what the request says of its own call, then `prepare` it."""
-        request.extensions.pop(GATE, None)  # of another call: the same request was sent before
+        """Apply the extensions of the request, then `prepare` it."""
+        request.extensions.pop(GATE, None)  # of an earlier call with the same request
         deadline_of(request.extensions, self._clock)
         return self.prepare(request)
 
     def policy_for(self, request: httpx.Request) -> RetryPolicy:
-        """Return the policy of a request: its own, if it has one.
+        """Return the policy for a request: its own if it has one, else that of the transport.
 
         Raises:
-            TypeError: Its "walltrack.retry" is neither a RetryPolicy nor False.
+            TypeError: Its extension "walltrack.retry" is neither a RetryPolicy nor False.
         """
         given: object = request.extensions.get(RETRY)
         if given is None:
@@ -92,5 +92,5 @@ class Outgoing:
         if self._is_classified:
             return EVERY_STATUS
         if policy.statuses <= _ERRORS:
-            return _ERRORS  # any error may say by itself that it is worth another attempt
+            return _ERRORS  # the headers of any error may ask for a retry
         return _ERRORS | policy.statuses

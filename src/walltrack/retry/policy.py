@@ -1,4 +1,4 @@
-"""Shall this be asked again, and when."""
+"""Whether a failed attempt is retried, and after which delay."""
 
 import math
 from collections.abc import Set as AbstractSet
@@ -16,26 +16,26 @@ from walltrack.core.statuses import DEFAULT_RETRY_STATUSES, valid_statuses
 NonIdempotent = Literal["keyed", "proven", "always", "never"]
 
 _REFUSED_STATUSES: Final = frozenset({429, 503})
-"""Statuses by which a server says that it did not act."""
+"""Statuses by which a server states that it did not act."""
 
 CONFLICT: Final = 409
-"""What a server answers while the first request with the same Idempotency-Key is in progress."""
+"""The status while the first request with the same Idempotency-Key is still in progress."""
 
 
 class Attempt(NamedTuple):
-    """What is known of an attempt that failed in a way worth another one.
+    """What is known about an attempt that failed in a way worth another attempt.
 
     Args:
-        number: Which attempt of the call it was, from 1.
-        method: HTTP method, in capitals.
-        delivery: Whether the server can have acted on it.
-        status: Status of the response; None when there was none.
-        retry_after: Seconds the server asked to wait; None when it did not.
-        replayable: Whether the request's body can be sent once more.
+        number: The number of the attempt, from 1.
+        method: HTTP method, in upper case.
+        delivery: Whether the server can have acted on the attempt.
+        status: Status of the response; None if there was no response.
+        retry_after: Seconds that the server asked to wait; None if it did not ask.
+        replayable: Whether the request's body can be sent again.
         in_progress: Whether an earlier attempt with the same Idempotency-Key may be in progress.
-        shut: Whether the way to the server is shut.
+        shut: Whether an open circuit would reject the next attempt.
         time_left: Seconds until the call's deadline.
-        previous_delay: Seconds waited by backoff before this attempt; 0.0 before the first.
+        previous_delay: Seconds of backoff before this attempt; 0.0 for the first one.
     """
 
     number: int
@@ -51,11 +51,12 @@ class Attempt(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """Ask again after waiting.
+    """The decision to retry after a delay.
 
     Args:
         delay: Seconds to wait.
-        backoff: The share of the backoff in it, in seconds; the next one may grow from there.
+        backoff: The part of the delay that comes from the backoff, in seconds; the next backoff
+            can grow from it.
     """
 
     delay: float
@@ -64,30 +65,30 @@ class Wait(NamedTuple):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RetryPolicy:
-    """When a request is made again.
+    """When a request is retried.
 
     Args:
-        max_retries: How many attempts may follow the first one; 0 turns retries off.
-        backoff: How long to wait in between.
-        statuses: Responses with these are worth another attempt. Default: 429 and every 5xx.
-        exceptions: So are these. Default: timeouts, network and proxy errors, and breaches of the
-            protocol by the server. A rejection made in this library or a certificate that fails
-            verification is never retried, whatever stands here.
-        max_retry_after: The longest Retry-After that is waited for, in seconds; a longer one ends
-            the call with that response.
-        non_idempotent: What happens to POST, PATCH and any other method that may act twice.
-            "proven": retried only when the server cannot have acted, that is when nothing was sent,
-            the server said that it did not process the request, or it answered 429 or 503.
-            "keyed": retried like the others, with an Idempotency-Key header, the same on every
-            attempt, so that a server that honours it acts once. After an attempt that may have been
-            processed, 409 says that it is in progress, and is retried as well
-            (draft-ietf-httpapi-idempotency-key-header-07). "always": retried like the others,
+        max_retries: Maximum number of retries after the first attempt; 0 turns retries off.
+        backoff: How long to wait before each retry.
+        statuses: Responses with these statuses are retried. Default: 429 and every 5xx.
+        exceptions: These exceptions are retried. Default: timeouts, network and proxy errors, and
+            breaches of the protocol by the server. A rejection by this library, or a certificate
+            that fails verification, is never retried, even if it is listed here.
+        max_retry_after: The longest Retry-After to wait for, in seconds; a longer one ends the call
+            with that response.
+        non_idempotent: What happens to POST, PATCH and all other methods that are not idempotent.
+            "proven": retried only if the server cannot have acted: nothing was sent, the server
+            stated that it did not process the request, or the status is 429 or 503. "keyed":
+            retried like other methods, with the same Idempotency-Key header on every attempt, so
+            that a server that supports it acts only once. After an attempt that may have been
+            processed, 409 means that it is in progress, and is retried as well
+            (draft-ietf-httpapi-idempotency-key-header-07). "always": retried like other methods,
             without a key. "never": not retried.
-        idempotent_methods: Methods that may be repeated without acting twice. Default: the
+        idempotent_methods: Methods for which a repeated request has no further effect. Default: the
             idempotent ones of the IANA HTTP Method Registry.
 
     Raises:
-        TypeError: An argument is of another type.
+        TypeError: An argument has another type.
         ValueError: A number is negative or NaN, or a name or a status is unknown.
     """
 
@@ -115,7 +116,7 @@ class RetryPolicy:
         return f"{type(self).__name__}({', '.join(given)})"
 
     def is_worth_retrying(self, status: int, *, in_progress: bool) -> bool:
-        """Return whether a response of that status is worth another attempt.
+        """Return whether a response with this status is worth another attempt.
 
         Args:
             status: The status.
@@ -124,7 +125,7 @@ class RetryPolicy:
         return status in self.statuses or (in_progress and status == CONFLICT)
 
     def wants_key(self, method: str) -> bool:
-        """Whether requests of `method` carry an Idempotency-Key under this policy."""
+        """Return whether requests with `method` get an Idempotency-Key under this policy."""
         return (
             self.non_idempotent == "keyed"
             and method not in self.idempotent_methods
@@ -132,13 +133,13 @@ class RetryPolicy:
         )
 
     def decide(self, attempt: Attempt, rng: Random) -> Wait | StopReason:
-        """Whether to ask again after `attempt`, and when.
+        """Return the delay before a retry after `attempt`, or the reason why there is none.
 
         Args:
-            attempt: What is known of the attempt that failed.
+            attempt: What is known about the attempt that failed.
             rng: Source of randomness for the backoff's jitter.
         """
-        # A reason that would hold at any time goes before one that may pass.
+        # Permanent reasons come before temporary ones.
         if attempt.number > self.max_retries:
             return StopReason.RETRIES_EXHAUSTED
         if not self._may_repeat(attempt):
@@ -158,7 +159,7 @@ class RetryPolicy:
         backoff = self.backoff.delay(retry, attempt.previous_delay, rng)
         delay = max(backoff, asked_for)
         if asked_for and self.backoff.jitter != "none":
-            # Many callers were given the same moment: they are spread over one backoff after it.
+            # Many callers may have to wait until the same time: spread them over one backoff.
             delay = asked_for + rng.uniform(0.0, self.backoff.ceiling(retry))
         return Wait(delay, backoff)
 

@@ -1,17 +1,17 @@
-"""Where an API lives, and how paths are joined to it without ever leading elsewhere."""
+"""The base URL of an API, and how paths are joined to it without leaving it."""
 
 import httpx
 
 
 class BaseURL:
-    """The root of one API, from which only its own origin can be reached.
+    """The base URL of one API; only URLs of the same origin can be reached from it.
 
     Args:
         url: Scheme `http` or `https`, host, and optionally a port, userinfo and a path.
 
     Raises:
-        ValueError: It is empty, unreadable, of another scheme, without a host, or has a query or a
-            fragment, to which no path could be joined.
+        ValueError: `url` is empty or invalid, has another scheme or no host, or has a query or a
+            fragment, to which no path can be joined.
     """
 
     def __init__(self, url: str | httpx.URL) -> None:
@@ -21,7 +21,7 @@ class BaseURL:
                 "base_url must be an absolute http or https URL, such as 'https://api.example.com'"
             )
         if b"?" in parsed.raw_path or parsed.fragment:
-            raise ValueError("base_url must have no query and no fragment; give a query by params=")
+            raise ValueError("base_url must have no query and no fragment; use params= for a query")
         self._url = parsed
         self._directory = (
             parsed.raw_path if parsed.raw_path.endswith(b"/") else parsed.raw_path + b"/"
@@ -33,24 +33,24 @@ class BaseURL:
         return self._url.netloc.decode("ascii")
 
     def is_home_of(self, url: httpx.URL) -> bool:
-        """Whether `url` has the same origin: scheme, host and port."""
+        """Return whether `url` has the same origin: scheme, host and port."""
         return _origin(url) == _origin(self._url)
 
     def join(self, path: str | httpx.URL) -> httpx.URL:
-        """The URL of `path` below this one; an empty path is this URL itself.
+        """Return the URL of `path` below this URL; for an empty path, this URL itself.
 
-        An absolute URL is taken as it is when it has the same origin, as links to a next page do.
+        An absolute URL of the same origin, such as the link to a next page, is used as it is.
 
         Raises:
-            ValueError: `path` is unreadable, leads out of this URL's path, or is a URL of another
-                origin or with userinfo of its own.
+            ValueError: `path` is invalid, leads out of this URL's path, or is a URL of another
+                origin or with its own userinfo.
         """
         parsed = _parse("path", path)
         if parsed.is_absolute_url or parsed.host:
             return self._same_origin(parsed)
         if parsed.scheme:
             raise ValueError(
-                "path must not begin with what reads as a URL's scheme; put a '/' before it"
+                "path must not begin with what looks like the scheme of a URL; put a '/' before it"
             )
         if not str(path):
             return self._url
@@ -70,8 +70,8 @@ class BaseURL:
 def _parse(name: str, url: str | httpx.URL) -> httpx.URL:
     try:
         return httpx.URL(url)
-    except httpx.InvalidURL:  # its text may quote a part of a password
-        raise ValueError(f"{name} is no valid URL") from None
+    except httpx.InvalidURL:  # its text may contain a part of a password
+        raise ValueError(f"{name} is not a valid URL") from None
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

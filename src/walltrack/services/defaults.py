@@ -1,4 +1,4 @@
-"""What a client takes from the settings where it is given nothing."""
+"""The defaults of a client, made from the settings."""
 
 from walltrack.circuit_breaker.breaker import CircuitBreaker
 from walltrack.config.settings import Settings
@@ -7,7 +7,7 @@ from walltrack.retry.policy import RetryPolicy
 
 
 def policy_by(settings: Settings) -> RetryPolicy:
-    """The retry policy that the settings describe."""
+    """Return the retry policy of the settings."""
     backoff = Backoff(base=settings.retry_backoff_base, cap=settings.retry_backoff_cap)
     return RetryPolicy(
         max_retries=settings.retry_max_retries,
@@ -17,7 +17,7 @@ def policy_by(settings: Settings) -> RetryPolicy:
 
 
 def breaker_by(settings: Settings, service: str) -> CircuitBreaker:
-    """A circuit breaker for `service` as the settings describe it."""
+    """Return a circuit breaker for `service`, made from the settings."""
     return CircuitBreaker(
         settings.circuit_breaker_threshold, settings.circuit_breaker_cooldown, service=service
     )

@@ -1,4 +1,4 @@
-"""What a call that failed for good raises; every text is free of secrets."""
+"""The error of a call that finally failed; its text contains no secrets."""
 
 import ssl
 from typing import Final
@@ -25,7 +25,7 @@ def of_response(service: str, report: CallReport, response: httpx.Response) -> E
     attempts = attempts_of(response)
     answer = f"{response.status_code} {httpx.codes.get_reason_phrase(response.status_code)}".strip()
     message = f"{_asked(response.request)} was answered {answer} after {_counted(attempts)}"
-    # A conflict is with an earlier attempt of this very call, which may have been processed.
+    # The conflict may be with an earlier attempt of the same call.
     is_open = response.status_code == _CONFLICT and report.delivery is Delivery.UNCERTAIN
     if is_open:
         message += " (an earlier attempt may have been processed)"
@@ -37,7 +37,7 @@ def of_response(service: str, report: CallReport, response: httpx.Response) -> E
         delivery=Delivery.UNCERTAIN if is_open else Delivery.ANSWERED,
         idempotency_key=response.extensions.get(IDEMPOTENCY_KEY),
     )
-    # The text is ours because httpx's shows the whole URL.
+    # With a text of our own, because that of httpx shows the whole URL.
     error.__cause__ = httpx.HTTPStatusError(message, request=response.request, response=response)
     return error
 
@@ -49,7 +49,7 @@ def of_error(
     cause: httpx.RequestError | ssl.SSLError,
 ) -> ExternalServiceError:
     """Return the error for a call that ended without a response; its cause is an httpx error."""
-    if isinstance(cause, ssl.SSLError):  # of a damaged record; asyncio lets it through as it is
+    if isinstance(cause, ssl.SSLError):  # from a damaged record; asyncio raises it unchanged
         cause = httpx.ReadError("the TLS connection broke", request=request)
     delivery = report.delivery or delivery_of(cause)
     error = ExternalServiceError(
@@ -65,16 +65,16 @@ def of_error(
 
 
 def attempts_of(response: httpx.Response) -> int:
-    """How many attempts it took to get `response`."""
+    """Return how many attempts were made until `response` came."""
     attempts: int = response.extensions.get(ATTEMPTS, 1)
     return attempts
 
 
 def request_of(error: httpx.RequestError) -> httpx.Request | None:
-    """The request that `error` is about, if it knows."""
+    """Return the request of `error`; None if it has none."""
     try:
         return error.request
-    except RuntimeError:  # httpx's way of saying that it does not
+    except RuntimeError:  # raised by httpx if there is none
         return None
 
 
@@ -102,12 +102,12 @@ def _counted(attempts: int) -> str:
 
 
 def _without_secrets(request: httpx.Request, error: httpx.RequestError) -> httpx.RequestError:
-    # 1. A breach of the protocol is told by quoting it: header values, or lines of the answer.
-    # 2. A transport of somebody else's may put the URL into its text.
-    # 3. What failed may be a redirect, with a query of its own.
+    # 1. The text of a protocol error quotes header values or lines of the response.
+    # 2. A third-party transport may put the URL into its text.
+    # 3. The request that failed may be a redirect, with its own query.
     urls = {request.url, (request_of(error) or request).url}
-    told = "".join(map(repr, chain_of(error)))
-    shown = any(secret in told for url in urls for secret in _secrets_in(url) if secret)
+    text = "".join(map(repr, chain_of(error)))
+    shown = any(secret in text for url in urls for secret in _secrets_in(url) if secret)
     if not shown and not isinstance(error, httpx.ProtocolError):
         return error
     httpx_class: type[httpx.RequestError] = next(

@@ -1,4 +1,4 @@
-"""The requests of one API: its base URL, headers and parameters, with secrets unwrapped last."""
+"""The requests of one API: base URL, headers and parameters; secrets are unwrapped last."""
 
 import contextlib
 from collections.abc import AsyncIterable, Iterable, Mapping
@@ -11,7 +11,7 @@ from walltrack.services.base_url import BaseURL
 
 
 class RequestOptions(TypedDict, total=False):
-    """What every request takes; the names and meanings are httpx's."""
+    """The options of every request; names and meanings are those of httpx."""
 
     params: Mapping[str, Any]
     headers: Mapping[str, str | SecretStr]
@@ -22,7 +22,7 @@ class RequestOptions(TypedDict, total=False):
 
 
 class BodyOptions(RequestOptions, total=False):
-    """What a request with a body takes besides; the names and meanings are httpx's."""
+    """The further options of a request with a body; names and meanings are those of httpx."""
 
     content: str | bytes | Iterable[bytes] | AsyncIterable[bytes]
     data: Mapping[str, Any]
@@ -53,12 +53,12 @@ _NO_CREDENTIALS: Final = frozenset(
 
 
 class RequestBuilder:
-    """Builds the requests of one API.
+    """Build the requests of one API.
 
     Args:
-        base_url: What paths are joined to.
-        headers: Sent with every request; a `SecretStr` is unwrapped only when one is built.
-        params: Query parameters of every request; a `SecretStr` likewise.
+        base_url: The URL to which paths are joined.
+        headers: Headers of every request; a `SecretStr` is unwrapped only when a request is built.
+        params: Query parameters of every request; a `SecretStr` is unwrapped at the same time.
     """
 
     def __init__(
@@ -74,25 +74,25 @@ class RequestBuilder:
     def build(
         self, client: httpx.AsyncClient, method: str, path: str, options: BodyOptions
     ) -> httpx.Request:
-        """A request for `client` to send.
+        """Return a request for `client` to send.
 
         Raises:
-            ValueError: `path` leads to another origin, or a header is not of ASCII characters.
-            TypeError: An option has another name.
+            ValueError: `path` leads to another origin, or a header has a character outside ASCII.
+            TypeError: There is no option of this name.
         """
         if unknown := options.keys() - _OPTIONS:
             raise TypeError(f"no option of a request: {', '.join(sorted(unknown))}")
         url = self._base_url.join(path)
         if params := {**self._params, **options.get("params", {})}:
-            url = url.copy_merge_params(_unwrapped(params))  # keeps the query that `path` has
+            url = url.copy_merge_params(_unwrapped(params))  # keeps the query of `path`
         headers = _encoded(_unwrapped(self._headers))
         headers.update(_encoded(_unwrapped(options.get("headers", {}))))
         return client.build_request(method, url, headers=headers, **_chosen(options, _BUILDING))
 
     async def keep_credentials_home(self, request: httpx.Request) -> None:
-        """Take off a request that a redirect leads to another origin whatever may be a secret.
+        """Remove headers that may be secret from a request that is redirected to another origin.
 
-        httpx takes off Authorization by itself, but not an API key in a header of its own.
+        httpx itself removes Authorization, but not a custom header with an API key.
         """
         if not self._base_url.is_home_of(request.url):
             for name in request.headers.keys() - _NO_CREDENTIALS:
@@ -100,13 +100,13 @@ class RequestBuilder:
 
 
 def _encoded(headers: dict[str, Any]) -> httpx.Headers:
-    with contextlib.suppress(UnicodeEncodeError):  # it carries the whole value
+    with contextlib.suppress(UnicodeEncodeError):  # it contains the whole value
         return httpx.Headers(headers)
     raise ValueError("headers must consist of ASCII characters")
 
 
 def sending(options: BodyOptions) -> dict[str, Any]:
-    """Those of `options` that belong to the sending of a request."""
+    """Return the options that are used to send a request, not to build it."""
     return _chosen(options, _SENDING)
 
 

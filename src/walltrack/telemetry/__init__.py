@@ -1,1 +1,5 @@
-"""Tells: what becomes of the events that `resilience` defines and `transports` raise."""
+"""Pass events to listeners, log them, and keep secrets out of logs.
+
+`emit` calls listeners and classifiers safely, `log` writes events as log entries, and `redaction`
+removes secrets from the log lines of httpx.
+"""

@@ -1,4 +1,4 @@
-"""Call functions of the caller's that must not break the call: listeners and classifiers."""
+"""Call listeners and classifiers, whose exceptions must not break the request."""
 
 import logging
 import sys
@@ -8,12 +8,12 @@ from walltrack.core import validation
 from walltrack.core.classification import Classifier, Classify
 from walltrack.core.events import Event, Listener
 
-# Not structlog: it may be what failed, and the standard library's logging never raises.
+# Not structlog: it may have caused the failure, and the standard library's logging never raises.
 _logger = logging.getLogger("walltrack")
 
 
 def emit(listener: Listener, event: Event) -> None:
-    """Tell `listener` of `event`. If it raises, that is logged, and the call goes on."""
+    """Call `listener` with `event`; log an exception that it raises, and go on."""
     handled = sys.exception()
     try:
         listener(event)
@@ -23,7 +23,7 @@ def emit(listener: Listener, event: Event) -> None:
 
 
 def classifier_of(classify: Classify | Sequence[Classify] | None) -> Classifier | None:
-    """Return what asks the functions that a layer was given; one that raises is logged once.
+    """Return a classifier that calls the given functions; it logs their first exception.
 
     Raises:
         TypeError: `classify` is neither a function nor a sequence of functions.
@@ -43,8 +43,8 @@ def _report(error: Exception) -> None:
 
 
 def _cut_off(error: BaseException, handled: BaseException | None) -> None:
-    # An event may be told while an attempt's exception is being handled. Python takes that for the
-    # context of whatever the listener raises, and the log would show its text, secrets and all.
+    # An event may be emitted while an attempt's exception is being handled. Python makes that one
+    # the context of what the listener raises, and the log would show its text with any secrets.
     while error.__context__ is not None and error.__context__ is not handled:
         error = error.__context__
     error.__context__ = None

@@ -30,7 +30,7 @@ LEVELS: Final[dict[type[Event], int]] = {
 }
 
 _NAME: Final = "walltrack"
-# Without a cache, every event follows the configuration of its moment, also a later one.
+# Without a cache, every event uses the configuration at its time, even if that changed later.
 _structured: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
     None, logger_factory_args=(_NAME,), cache_logger_on_first_use=False
 )
@@ -41,7 +41,7 @@ _render = structlog.processors.LogfmtRenderer()
 
 
 def log_event(event: Event, /) -> None:
-    """Log `event`: the default `Listener` of every transport.
+    """Log `event`; this is the default `Listener` of every transport.
 
     If the application has configured structlog, the entry goes through structlog as configured: the
     event's name, and its fields as keys. Otherwise it goes to the logger `walltrack` of the
@@ -64,7 +64,7 @@ def _configuration() -> dict[str, object]:
     return {**configuration, "processors": list(configuration["processors"])}
 
 
-# `capture_logs` puts structlog's own defaults back by configuring them: from then on they count as
+# `capture_logs` restores structlog's defaults by configuring them. After that, structlog counts as
 # configured, and would print to stdout.
 _DEFAULTS: Final = None if structlog.is_configured() else _configuration()
 

@@ -1,4 +1,4 @@
-"""Keep secrets out of log lines that are not ours."""
+"""Keep secrets out of the log lines of httpx."""
 
 import logging
 
@@ -6,11 +6,11 @@ from walltrack.core import family
 
 
 def redact_httpx_logs() -> None:
-    """Have httpx's own log lines, and httpx2's, show URLs without userinfo and query.
+    """Remove userinfo and query string from the URLs in the log lines of httpx and httpx2.
 
     httpx logs every request at level INFO with its whole URL. Call this once, where the
-    application sets up its logging; calling it again changes nothing. What httpcore logs at level
-    DEBUG shows response headers: leave the loggers "httpcore" and "httpcore2" above that.
+    application sets up its logging; a second call has no effect. The log lines of httpcore at level
+    DEBUG show response headers: keep the loggers "httpcore" and "httpcore2" above that level.
     """
     for name in family.LOGGERS:
         logging.getLogger(name).addFilter(_redact)

@@ -1,6 +1,6 @@
-"""What it takes to test code that calls other people's APIs: answers, faults and time at will.
+"""Tools to test code that calls APIs: scripted responses, injected faults and virtual time.
 
-Nothing here belongs to one test framework, and nothing of the library itself depends on it.
+They work with any test framework, and the library itself does not depend on them.
 """
 
 from walltrack.testing.fault_plan import FaultCounts

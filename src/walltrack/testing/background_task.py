@@ -9,14 +9,14 @@ import anyio.lowlevel
 
 
 class BackgroundTask:
-    """Runs `function` in a task that belongs to no task group.
+    """Run `function` in a task that belongs to no task group.
 
-    A task group has to be left by the task that entered it. Plugins of pytest that run the two
-    halves of a fixture in different tasks cannot do that; they can start and stop this.
+    A task group must be left by the task that entered it. Some pytest plugins run the two halves of
+    a fixture in different tasks, so they cannot use a task group; they can start and stop this.
 
     Args:
         function: What the task runs. An exception that it raises ends the task, and is kept.
-        on_failure: Called at that moment.
+        on_failure: Called when `function` raises an exception.
         name: Name of the task.
     """
 
@@ -36,10 +36,10 @@ class BackgroundTask:
         self._ended = anyio.Event()
         self._loop = _running_loop()
         if isinstance(self._loop, asyncio.AbstractEventLoop):
-            # Kept, since asyncio itself does not.
+            # Keep a reference, since asyncio itself keeps only a weak one.
             self._task = self._loop.create_task(self._run(), name=name)
         else:
-            # No import at the top: trio is installed where it runs, and only there needed.
+            # Not imported at the top: trio may not be installed, and is needed only here.
             import_module("trio.lowlevel").spawn_system_task(self._run, name=name)
 
     def is_in_this_loop(self) -> bool:

@@ -10,16 +10,16 @@ import httpx
 from walltrack.core import family
 
 _MAX_BUFFERED_CHUNKS: Final = 64 * 1024
-"""What httpcore reads at once holds fewer."""
+"""More chunks than httpcore can have in its buffer."""
 
 
 class CutBody(family.AsyncByteStream):
-    """Passes on the beginning of a body, and breaks off; also if the body is no longer than that.
+    """Pass on the beginning of a body, then raise an exception, even if the body is shorter.
 
     Args:
-        stream: The body; it is iterated as often as this is.
-        max_bytes: How much of it is passed on.
-        broken: Called when it breaks off, once `stream` is closed; makes what is raised.
+        stream: The body; it is iterated as often as this one.
+        max_bytes: How many bytes are passed on.
+        broken: Called after `stream` is closed; returns the exception to raise.
     """
 
     def __init__(
@@ -41,7 +41,10 @@ class CutBody(family.AsyncByteStream):
 
 
 class _Beginning:
-    """The part before the cut. No generator, which would say at a second look that it has ended."""
+    """Iterate over the part before the cut.
+
+    It is not a generator: after its exception, a generator would look like a complete body.
+    """
 
     def __init__(
         self,
@@ -71,8 +74,8 @@ class _Beginning:
 
     async def _break_off(self) -> None:
         try:
-            # An iterator that is dropped half-way finishes only when it is collected; one that is
-            # cancelled finishes here. It must not be read once it is closed.
+            # An iterator that is not read to its end finishes only when it is garbage-collected;
+            # one that is cancelled finishes here. It must not be read after it was closed.
             with anyio.CancelScope() as scope, contextlib.suppress(Exception):
                 scope.cancel()
                 for _ in range(_MAX_BUFFERED_CHUNKS):  # one that never waits cannot be cancelled

@@ -1,4 +1,4 @@
-"""Which fault befalls which request: by chance, but by the same chance for the same seed."""
+"""Which fault is injected into which request: at random, but reproducible by a seed."""
 
 import math
 import random
@@ -14,24 +14,24 @@ NO_CUT: Final = -1.0
 
 
 class Fault(NamedTuple):
-    """What befalls one request; by default nothing does."""
+    """The fault of one request; by default there is none."""
 
     latency: float = 0.0
-    """How many seconds it is held up."""
+    """Seconds by which the request is delayed."""
 
     error: type[Exception] | None = None
-    """What is raised for it."""
+    """The exception that is raised."""
 
     status: int | None = None
-    """What it is answered with."""
+    """The status of the response."""
 
     cut: float = NO_CUT
-    """After which share of it the response's body breaks off, from 0 to below 1."""
+    """The share of the body after which it breaks off, from 0 to below 1."""
 
 
 @dataclass(slots=True)
 class FaultCounts:
-    """How many faults there were of each kind."""
+    """The number of faults of each kind."""
 
     latencies: int = 0
     errors: int = 0
@@ -40,14 +40,14 @@ class FaultCounts:
 
     @property
     def total(self) -> int:
-        """How many there were in all; a request that was late and then failed had two."""
+        """The number of all faults; a request that was delayed and then failed had two."""
         return self.latencies + self.errors + self.statuses + self.cuts
 
 
 class FaultPlan:
-    """Decides request by request; the same seed gives the same faults in the same order.
+    """Choose the fault of each request; the same seed gives the same faults in the same order.
 
-    The arguments are those of `FaultTransport`, which says what they mean and what is refused.
+    The arguments are those of `FaultTransport`, and are described there.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class FaultPlan:
             raise ValueError(f"{'statuses' if self._errors else 'errors'} must not be empty")
         self._low, self._high = _span(latency)
         validation.instance("seed", seed, int | None)
-        self._rng = random.Random(seed)  # noqa: S311 - faults that can be repeated, no secrets
+        self._rng = random.Random(seed)  # noqa: S311 - reproducible faults, no secrets
         shown = [f"{name}={rate}" for name, rate in rates.items() if rate]
         self._shown = ", ".join(shown if seed is None else [*shown, f"seed={seed}"])
 
@@ -90,8 +90,8 @@ class FaultPlan:
         return self._shown
 
     def next(self) -> Fault:
-        """What befalls the next request."""
-        # Always as many draws, so that one request's fate does not change that of the next.
+        """Return the fault of the next request."""
+        # Draw the same number of times for each request, so that requests do not affect each other.
         late, how_late, end, which = (self._rng.random() for _ in range(4))
         latency = 0.0
         if late < self._latency_rate:

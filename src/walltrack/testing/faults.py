@@ -1,4 +1,4 @@
-"""A transport that makes the network worse than it is, at a rate and by a seed."""
+"""A transport that injects faults, at given rates and reproducible by a seed."""
 
 import contextlib
 from collections.abc import Awaitable, Callable, Collection
@@ -17,57 +17,57 @@ from walltrack.testing.messages import bare_response, check_class, error_for, fr
 
 _ANSWER_LOST = family.each("ReadTimeout", "ReadError", "CloseError", "RemoteProtocolError")
 _ASSUMED_LENGTH: Final = 8 * 1024
-"""Where a body whose length is not known breaks off: somewhere before this."""
+"""A body of unknown length breaks off before this many bytes."""
 
-_SWITCHING: Final = 101  # protocols: what follows is no body
+_SWITCHING: Final = 101  # switching protocols: what follows is not a body
 
 
 class FaultTransport(WrappingTransport):
-    """Injects latency, errors, bad statuses and bodies that break off, for chaos tests.
+    """Inject latency, errors, error statuses and bodies that break off, for chaos tests.
 
         flaky = FaultTransport(error_rate=0.1, status_rate=0.1, latency_rate=0.5, seed=7)
         async with httpx.AsyncClient(transport=RetryTransport(flaky)) as client:
             await client.get("https://api.example.com/")
         print(flaky.injected)
 
-    Each rate is a share of all requests, from 0 to 1. At most one of error, status and cut befalls
-    a request, and latency befalls it independently. The same seed gives the same faults to the same
-    order of requests, whatever their timing.
+    Each rate is a share of all requests, from 0 to 1. A request has at most one error, status or
+    cut; latency is independent of these. The same seed gives the same faults for the same order of
+    requests, whatever their timing.
 
-    - An error after which a server may have acted (ReadTimeout, ReadError, CloseError,
-      RemoteProtocolError) is raised when the server did act: the request is sent, and its answer is
-      lost. Any other error is raised instead of sending. A ConnectError, as from a network, proves
-      to retry layers that nothing was sent.
-    - A status is answered instead of sending, without content.
-    - A body that is cut breaks off with a RemoteProtocolError somewhere in its middle, and the
-      connection is closed; a response without a body is left as it is.
+    - An error after which the server may have acted (ReadTimeout, ReadError, CloseError,
+      RemoteProtocolError) is raised after the server did act: the request is sent, and its response
+      is lost. Any other error is raised instead of sending. As on a real network, a ConnectError
+      proves to retry layers that nothing was sent.
+    - A status is returned instead of sending, without content.
+    - A body that is cut breaks off in its middle with a RemoteProtocolError, and the connection is
+      closed. A response without a body is not changed.
 
-    Set `enabled` to False to have everything pass, and back to True to go on.
+    Set `enabled` to False to stop injecting faults, and back to True to go on.
 
     Args:
         transport: What sends the requests; None makes an `AsyncHTTPTransport()`.
-        error_rate: How often an exception is raised.
-        errors: Classes of which one is chosen each time; a client of httpx2 gets its own.
-        status_rate: How often a status is answered.
-        statuses: Statuses of which one is chosen each time.
-        latency_rate: How often a request is held up.
-        latency: For how many seconds, or between how many and how many.
-        cut_rate: How often a body is cut.
-        only: Whether a request may be harmed at all; None: every one may.
-        seed: Of the chances; None: other faults in each run.
-        sleep: Waits for so many seconds; replace it to test without waiting.
+        error_rate: The share of requests for which an exception is raised.
+        errors: Exception classes to choose from; a client of httpx2 gets those of httpx2.
+        status_rate: The share of requests that get an injected status.
+        statuses: Statuses to choose from.
+        latency_rate: The share of requests that are delayed.
+        latency: The delay in seconds, or its lower and upper bound.
+        cut_rate: The share of requests whose response body is cut.
+        only: Returns whether faults may be injected into a request; None: into every request.
+        seed: Seed of the random choices; None: different faults in each run.
+        sleep: Waits for the given number of seconds; replace it to test without waiting.
 
     Raises:
-        TypeError: An argument is of another type.
-        ValueError: A rate is not from 0 to 1, those of error, status and cut are above 1 together,
-            `errors` or `statuses` is empty, a status is none, or a latency is negative.
+        TypeError: An argument has another type.
+        ValueError: A rate is not from 0 to 1, the rates of error, status and cut add up to more
+            than 1, `errors` or `statuses` is empty, a status is unknown, or a latency is negative.
     """
 
     enabled: bool
-    """Whether faults are injected at this time."""
+    """Whether faults are injected now."""
 
     injected: FaultCounts
-    """How many faults were injected so far."""
+    """The number of faults that were injected so far."""
 
     @shows_defaults_by_name
     def __init__(
@@ -111,10 +111,10 @@ class FaultTransport(WrappingTransport):
         return self._shown_with(*options)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send `request`, unless a fault befalls it."""
+        """Send `request`, and inject its fault if it has one."""
         if not self.enabled or (self._only is not None and not self._only(request)):
             return await self._inner.handle_async_request(request)
-        fault = self._plan.next()  # before any wait: the order of requests decides
+        fault = self._plan.next()  # before any wait, so that only the order of requests counts
         if fault.latency > 0.0:
             self.injected.latencies += 1
             await self._sleep(fault.latency)
@@ -137,7 +137,7 @@ class FaultTransport(WrappingTransport):
     def _cut(
         self, request: httpx.Request, response: httpx.Response, share: float
     ) -> httpx.Response:
-        if response.is_closed and response.content:  # a mock's: held in memory
+        if response.is_closed and response.content:  # from a mock: held in memory
             response = fresh_response(request, response)
         length = content_length(response)
         if (
@@ -152,7 +152,7 @@ class FaultTransport(WrappingTransport):
             self.injected.cuts += 1
             return error_for(request, httpx.RemoteProtocolError, "injected")
 
-        body: Any = response.stream  # typed for clients of both kinds; this one is asynchronous
+        body: Any = response.stream  # the type also allows synchronous streams
         max_bytes = int(share * (_ASSUMED_LENGTH if length is None else length))
         response.stream = CutBody(body, max_bytes, broken)
         return response

@@ -1,4 +1,4 @@
-"""Responses and errors as the network would give them, of the request's own family of httpx."""
+"""Responses and errors as from a network, of the family of httpx that the request belongs to."""
 
 from types import ModuleType
 from typing import Any
@@ -21,7 +21,7 @@ _WITHOUT_CONTENT = frozenset({204, 304})
 
 
 def bare_response(request: httpx.Request, status: int) -> httpx.Response:
-    """Return an answer of `status` with an empty body that is still to be read, once."""
+    """Return a response with `status` and an empty body, which can be read once."""
     home = home_of(request)
     bodiless = status < _INFORMATIONAL_BELOW or status in _WITHOUT_CONTENT
     headers = {} if bodiless else {"content-length": "0"}
@@ -32,9 +32,9 @@ def bare_response(request: httpx.Request, status: int) -> httpx.Response:
 
 
 def fresh_response(request: httpx.Request, response: httpx.Response) -> httpx.Response:
-    """Return `response` as if it had come over a connection just now: its body can be read once.
+    """Return a copy of `response` as if it had just come over a connection: readable once.
 
-    A body in memory can be given any number of times, one that is a stream only once.
+    If its body is in memory, this works any number of times; if it is a stream, only once.
     """
     home = home_of(request)
     body: Any = response.stream
@@ -51,25 +51,25 @@ def fresh_response(request: httpx.Request, response: httpx.Response) -> httpx.Re
 
 
 def is_used_up(response: httpx.Response) -> bool:
-    """Whether the body of `response` was read from a stream, and so is not there any more."""
+    """Return whether the body of `response` was a stream that has already been read."""
     return response.is_closed and not isinstance(response.stream, family.SYNC_STREAMS)
 
 
 def error_for(request: httpx.Request, error: Exception | type[Exception], origin: str) -> Exception:
-    """What to raise for `error`, and state to retry layers what it proves about the sending.
+    """Return the exception to raise for `error`, and note on the request what it proves.
 
-    1. An exception of httpx's is raised as one of the request's family, and knows the request.
-    2. What comes of a class says in its text where it comes from: `origin`.
-    3. One that httpcore raises only when it sent nothing says so here, too.
+    1. An exception of httpx is converted to the request's family, and gets the request.
+    2. The text of an exception made from a class begins with `origin`.
+    3. An exception that httpcore raises only if nothing was sent proves the same here.
 
     Raises:
-        TypeError: `error` is a class whose instances need to be told more than a text.
+        TypeError: `error` is a class that needs other arguments than a text.
     """
     kind = _kin(home_of(request), error if isinstance(error, type) else type(error))
     if isinstance(error, type):
         made = _made(kind, request, f"{origin} {kind.__name__}")
     elif isinstance(error, kind):
-        made = error.with_traceback(None)  # or it would grow each time it is raised
+        made = error.with_traceback(None)  # else it would grow each time it is raised
     else:
         made = kind(str(error))
         made.__cause__ = error.__cause__
@@ -82,10 +82,10 @@ def error_for(request: httpx.Request, error: Exception | type[Exception], origin
 
 
 def check_class(name: str, kind: type[Exception]) -> None:
-    """Refuse a class of exceptions that `error_for` could not make one of.
+    """Reject an exception class of which `error_for` cannot make an instance.
 
     Raises:
-        TypeError: An instance of `kind` needs to be told more than a text.
+        TypeError: `kind` needs other arguments than a text.
     """
     try:
         error_for(httpx.Request("GET", "http://sample.test"), kind, "sample")
@@ -96,7 +96,7 @@ def check_class(name: str, kind: type[Exception]) -> None:
 
 
 def _made(kind: type[Exception], request: httpx.Request, text: str) -> Exception:
-    if issubclass(kind, WallTrackError):  # those make their texts themselves
+    if issubclass(kind, WallTrackError):  # these make their own texts
         options: dict[str, Any] = {"request": request}
         return kind(**options)
     return kind(text)

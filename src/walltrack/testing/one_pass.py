@@ -1,4 +1,4 @@
-"""A response body that can be read once, as one on a connection can."""
+"""A response body that can be read only once, like one on a connection."""
 
 from collections.abc import AsyncIterator
 from types import AsyncGeneratorType, ModuleType
@@ -11,11 +11,11 @@ from walltrack.core import family
 
 
 class OnePass(family.AsyncByteStream):
-    """Passes a body on to clients of any family, and refuses what a connection cannot bear.
+    """Pass a body on to clients of any family, and reject what a connection cannot do.
 
-    A second iteration raises StreamConsumed, a read after it was closed StreamClosed, and a read
-    while another one is under way anyio's BusyResourceError. Closing it closes the body, and ends
-    its iteration unless another task is reading.
+    A second iteration raises StreamConsumed, a read after closing raises StreamClosed, and a read
+    during another read raises anyio's BusyResourceError. Closing it closes the body, and ends its
+    iteration unless another task is reading.
 
     Args:
         stream: The body.
@@ -43,7 +43,7 @@ class OnePass(family.AsyncByteStream):
 
 
 class _Iteration:
-    """The only one. Not the stream itself: whoever iterates an iterator asks it for one, too."""
+    """The only iteration. Not the stream itself, since `aiter` is called on iterators as well."""
 
     def __init__(self, chunks: AsyncIterator[bytes], closed: type[Exception]) -> None:
         self._chunks = chunks

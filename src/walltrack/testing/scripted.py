@@ -1,4 +1,4 @@
-"""A transport that answers by a script, and keeps what it was asked."""
+"""A transport that responds according to a script, and records the requests."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,12 +27,12 @@ _A_STEP = "a status, a response, an exception, a class of exceptions or a functi
 
 
 class UnexpectedRequestError(AssertionError):
-    """More requests came than the script has steps. No layer takes it for a fault to retry.
+    """More requests came than the script has steps. No layer retries it.
 
     Args:
-        number: Which request was one too many, counted from 1.
+        number: The number of the unexpected request, from 1.
         steps: How many steps the script has.
-        request: Its method, service and path.
+        request: Method, service and path of the request.
     """
 
     def __init__(self, number: int, steps: int, request: str) -> None:
@@ -50,36 +50,36 @@ class UnexpectedRequestError(AssertionError):
 
 
 class ScriptedTransport(family.AsyncBaseTransport):
-    """Answers each request with the next step of a script, and keeps the requests.
+    """Respond to each request with the next step of a script, and record the requests.
 
         transport = ScriptedTransport([503, httpx.ConnectTimeout, httpx.Response(200, json=[])])
         async with httpx.AsyncClient(transport=RetryTransport(transport)) as client:
             assert (await client.get("https://api.example.com/")).json() == []
         assert transport.calls == 3
 
-    It behaves as a network does. A response comes with its body still to be read. An exception of
-    httpx's knows its request, and proves what it would if httpcore raised it: a ConnectError that
-    nothing was sent. A client of httpx and one of httpx2 each get their own family's.
+    It behaves like a network. The body of a response still has to be read. An exception of httpx
+    has its request, and proves the same as if httpcore had raised it: for example, a ConnectError
+    proves that nothing was sent. Clients of httpx and of httpx2 get objects of their own family.
 
     Args:
-        steps: What each request is answered with, in the order in which they come:
+        steps: The responses, one for each request in the order of their arrival:
 
             - a status: a response without content;
-            - a response: one that says the same, each time anew;
-            - an exception, or a class of exceptions: it is raised;
+            - a response: a fresh copy of it each time;
+            - an exception, or an exception class: it is raised;
             - a function of the request that returns any of these, or an awaitable of one.
 
-            None at all: no request is expected.
-        repeat_last: Whether the last step answers everything that comes after it, too.
+            An empty list: no request is expected.
+        repeat_last: Whether the last step is repeated for all further requests.
 
     Raises:
-        TypeError: `steps` is no list or tuple, or one of them is none of the above.
-        ValueError: A status is not one from 100 to 599, the body of a response was read from a
-            stream before, or there is no last step to repeat.
+        TypeError: `steps` is not a list or tuple, or a step is none of the above.
+        ValueError: A status is not from 100 to 599, the body of a response was a stream that has
+            already been read, or there is no last step to repeat.
     """
 
     requests: list[httpx.Request]
-    """What came, in order: copies as it came, with the content read."""
+    """The requests in order: copies made when they came, with their content read."""
 
     def __init__(self, steps: Sequence[Step], *, repeat_last: bool = False) -> None:
         if isinstance(steps, str | bytes) or not isinstance(steps, Sequence):
@@ -88,7 +88,7 @@ class ScriptedTransport(family.AsyncBaseTransport):
             if isinstance(step, type) or not callable(step):
                 _check(f"steps[{position}]", step, _A_STEP)
         if repeat_last and not steps:
-            raise ValueError("steps must not be empty when repeat_last is asked for")
+            raise ValueError("steps must not be empty if repeat_last is True")
         self._steps = tuple(steps)
         self._repeat_last = repeat_last
         self.requests = []
@@ -98,27 +98,27 @@ class ScriptedTransport(family.AsyncBaseTransport):
 
     @property
     def calls(self) -> int:
-        """How many requests came, the ones that were too many included."""
+        """How many requests came, including unexpected ones."""
         return len(self.requests)
 
     @property
     def left(self) -> int:
-        """How many steps were not needed so far."""
+        """How many steps have not been used."""
         return max(0, len(self._steps) - self.calls)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer `request` with the next step.
+        """Respond to `request` with the next step.
 
         Raises:
             UnexpectedRequestError: There is no step left.
-            TypeError: A function returned something else than a step.
-            ValueError: A function returned what cannot be answered with.
+            TypeError: A function returned something that is not a step.
+            ValueError: A function returned a step that cannot be used.
         """
         seen = copy_of(request)
         self.requests.append(seen)
         step = self._step(self.calls, seen)
         await anyio.lowlevel.checkpoint()
-        await seen.aread()  # into the copy: a body that can be read once is used up all the same
+        await seen.aread()  # the copy shares the body, so a body that can be read once is consumed
         if not isinstance(step, type) and callable(step):
             step = await _result_of(step, request)
         if isinstance(step, int):
@@ -127,7 +127,7 @@ class ScriptedTransport(family.AsyncBaseTransport):
             return fresh_response(request, step)
         raise error_for(request, step, "scripted")
 
-    def _step(self, number: int, request: httpx.Request) -> Any:  # noqa: ANN401 - was checked
+    def _step(self, number: int, request: httpx.Request) -> Any:  # noqa: ANN401 - already checked
         steps = self._steps
         if number <= len(steps):
             return steps[number - 1]

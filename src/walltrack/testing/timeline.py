@@ -1,4 +1,4 @@
-"""Moments that somebody waits for, in their order."""
+"""The current virtual time, and timers in the order of their times."""
 
 from bisect import bisect_left, insort
 from collections.abc import Callable
@@ -7,23 +7,23 @@ Timer = tuple[float, int, Callable[[], object]]
 
 
 class Timeline:
-    """A moment called now, and timers for those to come.
+    """The current time, and timers for later times.
 
     Args:
-        on_begin: Called whenever a timer begins.
+        on_begin: Called whenever a timer is added.
     """
 
     def __init__(self, on_begin: Callable[[], object]) -> None:
         self.now = 0.0
         self._on_begin = on_begin
         self._begun = 0
-        self._timers: list[Timer] = []  # sorted; few enough that nothing cleverer pays
+        self._timers: list[Timer] = []  # sorted; a list is fast enough for a few timers
 
     def __len__(self) -> int:
         return len(self._timers)
 
     def begin(self, at: float, ring: Callable[[], object]) -> Timer:
-        """Have `ring` called when it is `at`, after those that began before for the same moment."""
+        """Add a timer that calls `ring` at the time `at`, after earlier timers for that time."""
         self._begun += 1
         timer = at, self._begun, ring
         insort(self._timers, timer)
@@ -31,24 +31,24 @@ class Timeline:
         return timer
 
     def forget(self, timer: Timer) -> None:
-        """Have a timer not ring any more; nothing happens if it has."""
+        """Remove a timer; do nothing if it has already rung."""
         index = bisect_left(self._timers, timer)
         if self._timers[index : index + 1] == [timer]:
             del self._timers[index]
 
     def ring_next(self) -> None:
-        """Move on to the earliest moment that is waited for, and ring one timer."""
+        """Move on to the time of the earliest timer, and ring this one timer."""
         at, _, ring = self._timers.pop(0)
         self.now = max(self.now, at)
         ring()
 
     def ring_all(self) -> None:
-        """Ring all timers, without moving on."""
+        """Ring all timers without moving the time."""
         while self._timers:
             self._timers.pop(0)[-1]()
 
     def advance_to(self, moment: float) -> None:
-        """Move on to `moment`, if it is to come, and ring all timers up to it."""
+        """Move on to `moment`, unless it has passed, and ring all timers up to it."""
         while self._timers and self._timers[0][0] <= moment:
             self.ring_next()
         self.now = max(self.now, moment)

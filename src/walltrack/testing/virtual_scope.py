@@ -1,4 +1,4 @@
-"""A cancel scope whose deadline is a moment of virtual time."""
+"""A cancel scope whose deadline is in virtual time."""
 
 import math
 from types import TracebackType
@@ -10,18 +10,18 @@ from walltrack.testing.timeline import Timeline, Timer
 
 
 class VirtualCancelScope(anyio.CancelScope):
-    """Used as any scope of anyio's. Its timer is forgotten when it is left.
+    """A cancel scope like those of anyio, with a deadline in virtual time.
 
     Args:
-        timeline: Whose moments are meant.
-        deadline: When the scope is cancelled; infinite: never.
-        shield: Whether cancellation from outside is kept out.
+        timeline: The virtual time.
+        deadline: When the scope is cancelled, in seconds of virtual time; infinite: never.
+        shield: Whether the scope is protected from cancellation from outside.
     """
 
     __slots__ = ("_deadline", "_entered", "_scope", "_timeline", "_timer")
 
     def __new__(cls, *_: object, **__: object) -> Self:
-        """Make one of this class: anyio's own gives one of the event loop's."""
+        """Make an object of this class; that of anyio would make one of the event loop's class."""
         return object.__new__(cls)
 
     def __init__(self, timeline: Timeline, deadline: float, *, shield: bool = False) -> None:
@@ -49,7 +49,7 @@ class VirtualCancelScope(anyio.CancelScope):
 
     def cancel(self, reason: str | None = None) -> None:
         """Cancel the scope at once."""
-        if reason is None:  # older releases of anyio take none
+        if reason is None:  # older releases of anyio have no reason
             self._scope.cancel()
         else:
             self._scope.cancel(reason)
@@ -73,12 +73,12 @@ class VirtualCancelScope(anyio.CancelScope):
 
     @property
     def cancelled_caught(self) -> bool:
-        """Whether the block was ended by that."""
+        """Whether the cancellation ended the block."""
         return self._scope.cancelled_caught
 
     @property
     def shield(self) -> bool:
-        """Whether cancellation from outside is kept out."""
+        """Whether the scope is protected from cancellation from outside."""
         return self._scope.shield
 
     @shield.setter

@@ -1,4 +1,4 @@
-"""Time that passes only when everybody waits for it."""
+"""Virtual time, which passes only when all tasks wait."""
 
 import math
 from datetime import UTC, datetime
@@ -14,13 +14,13 @@ from walltrack.testing.timeline import Timeline
 from walltrack.testing.virtual_scope import VirtualCancelScope
 
 _START: Final = datetime(2030, 1, 1, tzinfo=UTC)
-_TURNS: Final = 8  # of the event loop; what a task does between two waits hardly ever takes more
-_LOOKS: Final = 3  # in turns on end: a task may learn of the end of another one a turn later
-_PATIENCE: Final = 0.001  # real seconds; anyio itself would look again after a hundred times that
+_TURNS: Final = 8  # of the event loop; a task rarely needs more between two waits
+_LOOKS: Final = 3  # in consecutive turns, since a task can be woken one turn after another one ends
+_PATIENCE: Final = 0.001  # real seconds; anyio itself looks again only after 0.1 s
 
 
 class VirtualTime:
-    """A clock, a sleep and a timer in which hours pass in no time, on asyncio and trio.
+    """A virtual clock, with a sleep and a timer: hours pass in no real time, on asyncio and trio.
 
         async with VirtualTime() as time:
             script = ScriptedTransport([503, 503, 200])
@@ -29,36 +29,37 @@ class VirtualTime:
                 await client.get("https://api.example.com/")
             assert time.monotonic() == 1 + 2
 
-    Inside `async with`, time stands still while any task has something to do. When all of them
-    wait, it jumps to the earliest moment that a `sleep` or a `move_on_after` of it waits for. Those
-    for the same moment have their turns one after the other, in the order in which they began.
-    A fixture may hold the `async with`, also one that is entered in one task and left in another,
-    as those of pytest-asyncio and pytest-trio are; it has to share the event loop of its test.
+    Inside `async with`, the time stands still while any task has something to do. When all tasks
+    wait, it jumps to the earliest time at which a `sleep` or `move_on_after` ends. Those that end
+    at the same time run one after the other, in the order in which they began. A fixture can hold
+    the `async with`, even if it is entered in one task and left in another, as with pytest-asyncio
+    and pytest-trio; it must use the same event loop as its test.
 
-    Without `async with`, `advance` moves it by hand, and each `sleep` moves it by itself: enough
-    where only one task sleeps, or none.
+    Without `async with`, `advance` moves the time manually, and each `sleep` moves it as well: this
+    is enough if at most one task sleeps.
 
-    Give its methods to whatever takes a clock: `clock=time.monotonic`, `wall_clock=time.time`,
-    `sleep=time.sleep`, `timer=time.move_on_after`. Keep to mocks: who waits for a socket, a thread
-    or real seconds waits as well, and this time would run away from them.
+    Pass its methods to everything that takes a clock: `clock=time.monotonic`,
+    `wall_clock=time.time`, `sleep=time.sleep`, `timer=time.move_on_after`. Use it with mocks only:
+    a task that waits for a socket, a thread or real seconds counts as waiting, so the virtual time
+    would move on too early.
 
     Args:
-        start: What the date is at first. Default: 2030-01-01 in UTC.
+        start: The date and time at the start. Default: 2030-01-01 in UTC.
 
     Raises:
-        TypeError: `start` is no datetime.
+        TypeError: `start` is not a datetime.
         ValueError: `start` has no time zone.
     """
 
     slept: list[float]
-    """For how many seconds `sleep` was asked to wait, call by call."""
+    """The argument of each call of `sleep`, in seconds."""
 
     def __init__(self, start: datetime = _START) -> None:
         validation.instance("start", start, datetime)
         if start.utcoffset() is None:
             raise ValueError(f"start must have a time zone, got {start!r}")
         self._epoch = start.timestamp()
-        self._timeline = Timeline(self._tell_driver)
+        self._timeline = Timeline(self._wake_driver)
         self._sleepers: set[anyio.Event] = set()
         self._driver: BackgroundTask | None = None
         self._news: anyio.Event | None = None
@@ -68,31 +69,31 @@ class VirtualTime:
         return f"{type(self).__name__}({self._timeline.now:g} s, {len(self._timeline)} waiting)"
 
     def monotonic(self) -> float:
-        """Seconds since this time began."""
+        """Return the seconds since this virtual time began."""
         return self._timeline.now
 
     def time(self) -> float:
-        """Seconds since the epoch, as the standard library's `time.time` has them."""
+        """Return the seconds since the epoch, like `time.time` of the standard library."""
         return self._epoch + self._timeline.now
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` pass at once, and wake those who waited for a moment among them.
+        """Move the time forward by `seconds`, and wake the tasks whose waits end by then.
 
         Raises:
-            TypeError: `seconds` is no number.
+            TypeError: `seconds` is not a number.
             ValueError: `seconds` is negative, infinite or NaN.
         """
         validation.number("seconds", seconds)
         self._timeline.advance_to(self._timeline.now + seconds)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until `seconds` have passed; zero or less merely lets others have their turn.
+        """Wait until `seconds` have passed; zero or less only lets other tasks run.
 
         Raises:
-            TypeError: `seconds` is no number.
+            TypeError: `seconds` is not a number.
             ValueError: `seconds` is NaN.
-            RuntimeError: The `async with` ended meanwhile, so that time moves no more; or it began
-                in another event loop.
+            RuntimeError: The `async with` ended in the meantime, so that the time stands still; or
+                it began in another event loop.
         """
         validation.number("seconds", seconds, minimum=-math.inf, finite=False)
         self._check_driver()
@@ -107,10 +108,10 @@ class VirtualTime:
             self._timeline.advance_to(until)
 
     def move_on_after(self, delay: float | None, shield: bool = False) -> anyio.CancelScope:  # noqa: FBT001, FBT002 - as anyio's
-        """A scope that is cancelled when `delay` seconds have passed; None: never.
+        """Return a scope that is cancelled when `delay` seconds have passed; None: never.
 
         Raises:
-            TypeError: `delay` is no number.
+            TypeError: `delay` is not a number.
             ValueError: `delay` is NaN.
             RuntimeError: The `async with` began in another event loop.
         """
@@ -161,8 +162,8 @@ class VirtualTime:
         _raise_failure_of(self._driver)
         if not self._driver.is_in_this_loop():
             raise RuntimeError(
-                "VirtualTime was entered in another event loop: give its fixture and the test the "
-                "same one"
+                "VirtualTime was entered in another event loop: let its fixture and the test use "
+                "the same one"
             )
 
     async def _drive(self) -> None:
@@ -170,11 +171,11 @@ class VirtualTime:
             if not self._timeline:
                 self._news = anyio.Event()
                 await self._news.wait()
-            await _everybody_else_waits()
-            if self._timeline:  # whoever waited may have been cancelled meanwhile
+            await _all_other_tasks_wait()
+            if self._timeline:  # the waiter may have been cancelled in the meantime
                 self._timeline.ring_next()
 
-    def _tell_driver(self) -> None:
+    def _wake_driver(self) -> None:
         if self._news is not None:
             self._news.set()
 
@@ -184,7 +185,7 @@ def _raise_failure_of(driver: BackgroundTask) -> None:
         raise RuntimeError("VirtualTime cannot move on") from driver.failure
 
 
-async def _everybody_else_waits() -> None:
+async def _all_other_tasks_wait() -> None:
     while True:
         for _ in range(_TURNS):
             await anyio.lowlevel.checkpoint()

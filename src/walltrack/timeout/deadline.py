@@ -1,4 +1,4 @@
-"""How long a call or an attempt may still take."""
+"""The remaining time of a call or an attempt."""
 
 from collections.abc import Callable
 
@@ -6,13 +6,13 @@ from walltrack.core.extensions import Deadline
 
 
 class TimeLimit:
-    """A `Deadline` that began just now: how much is left of it, and of those around it.
+    """A `Deadline` that starts now, within the deadlines around it.
 
     Args:
-        seconds: How long it lasts.
-        name: What it is called in errors.
+        seconds: The time limit, in seconds.
+        name: Its name in errors.
         clock: Monotonic seconds.
-        outer: The deadline of a call that this is a part of, if there is one.
+        outer: The deadline of the surrounding call, if there is one.
     """
 
     __slots__ = ("_clock", "_outer", "_until", "name", "seconds")
@@ -24,9 +24,9 @@ class TimeLimit:
         clock: Callable[[], float],
         outer: Deadline | None = None,
     ) -> None:
-        # 1. A limit of ours is enforced by the layer that set it, from outside: it strikes in its
-        #    own name, however much longer this one is.
-        # 2. Nobody is known to enforce any other deadline: this limit is no longer than that.
+        # 1. An outer `TimeLimit` is enforced by the outer layer that set it, and is named in the
+        #    error, even if this one is longer.
+        # 2. No layer enforces any other outer deadline, so this limit must not be longer.
         if outer is not None and not isinstance(outer, TimeLimit):
             seconds = min(seconds, max(outer.remaining(), 0.0))
         self.seconds = seconds
@@ -39,16 +39,16 @@ class TimeLimit:
         return f"{type(self).__name__}({self.seconds!r}, {self.name!r})"
 
     def remaining(self) -> float:
-        """How many seconds are left, of this limit and those around it; 0.0 when one has passed."""
+        """Return the remaining seconds of this and all outer limits; 0.0 if one has passed."""
         left = self.own_remaining()
         return left if self._outer is None else max(min(left, self._outer.remaining()), 0.0)
 
     def own_remaining(self) -> float:
-        """How many seconds are left of this limit alone; 0.0 when it has passed."""
+        """Return the remaining seconds of this limit alone; 0.0 if it has passed."""
         return max(self._until - self._clock(), 0.0)
 
     def passed(self) -> "TimeLimit | None":
-        """The limit that has passed, this one or one around it, the outermost first; or None."""
+        """Return the outermost limit that has passed, of this and all outer ones; None if none."""
         outer = self._outer
         if isinstance(outer, TimeLimit) and (passed := outer.passed()) is not None:
             return passed

@@ -222,7 +222,7 @@ def test_another_one_has_the_same_settings_and_no_memory() -> None:
     """Each key gets one of its own."""
     server = measured(20, minimum=2, maximum=50, tolerance=2.0)
     server.window(0.1)
-    other = server.limit.anew()
+    other = server.limit.fresh()
     assert repr(other) == "AdaptiveLimit(20, minimum=2, maximum=50, limit=5)"
     assert Server(other).window(0.1) == 20
     for name in ("_tolerance", "_window", "_memory"):

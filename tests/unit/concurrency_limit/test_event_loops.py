@@ -91,9 +91,9 @@ def test_what_was_learnt_moves_along(first: str, second: str) -> None:
             await use(transport)
 
     anyio.run(main, backend=first)
-    assert "<0 of 8 under way" in repr(transport)
+    assert "<0 of 8 in flight" in repr(transport)
     anyio.run(use, transport, backend=second)
-    assert "<0 of 8 under way" in repr(transport)
+    assert "<0 of 8 in flight" in repr(transport)
 
 
 @pytest.mark.parametrize("limit", [1, AdaptiveLimit(1)])
@@ -201,7 +201,7 @@ def test_a_queue_of_a_closed_loop_does_not_count(
         if collected == "while":
             abandoned.tasks.clear()
             gc.collect()
-        assert "<0 of 1 under way, 0 waiting>" in repr(stuck)
+        assert "<0 of 1 in flight, 0 waiting>" in repr(stuck)
         assert await use(stuck) == 200
 
     anyio.run(main, backend=second)

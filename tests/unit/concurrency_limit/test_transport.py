@@ -300,7 +300,7 @@ async def test_a_response_that_nobody_reads_gives_its_permit_back_when_it_is_clo
     await one.aclose()
     await one.aclose()
     await one.stream.aclose()  # type: ignore[union-attr]  # this one is asynchronous
-    assert "<1 of 2 under way" in repr(transport)
+    assert "<1 of 2 in flight" in repr(transport)
     await two.aclose()
     assert at_rest(transport)
 
@@ -346,7 +346,7 @@ async def test_a_reader_who_is_cancelled_gives_the_permit_back() -> None:
     async with httpx.AsyncClient(transport=transport) as client, anyio.create_task_group() as tasks:
         tasks.start_soon(client.get, URL)
         await anyio.wait_all_tasks_blocked()
-        assert "<1 of 1 under way" in repr(transport)
+        assert "<1 of 1 in flight" in repr(transport)
         tasks.cancel_scope.cancel()
     assert at_rest(transport)
 
@@ -406,7 +406,7 @@ async def test_beneath_retries_a_small_body_holds_its_permit_until_it_is_closed(
     with anyio.fail_after(10):
         response = await top.handle_async_request(get())
     assert response.extensions["walltrack.attempts"] == 3
-    assert "<1 of 1 under way" in repr(transport)
+    assert "<1 of 1 in flight" in repr(transport)
     await response.aread()
     assert at_rest(transport)
 
@@ -1016,7 +1016,7 @@ def test_the_repr_tells_how_things_stand() -> None:
     """A developer sees what is inside, and how many are under way; with keys, the limit of each."""
     inner = httpx.MockTransport(lambda _: httpx.Response(200))
     assert repr(ConcurrencyLimitTransport(inner)) == (
-        "ConcurrencyLimitTransport(MockTransport(), <0 of 20 under way, 0 waiting>)"
+        "ConcurrencyLimitTransport(MockTransport(), <0 of 20 in flight, 0 waiting>)"
     )
     assert repr(ConcurrencyLimitTransport(inner, 5, key=origin_of)) == (
         "ConcurrencyLimitTransport(MockTransport(), limit=5)"

@@ -143,7 +143,7 @@ def learned(*, answers: int, seconds: float, dropped: bool = False) -> tuple[Tur
 def test_a_limit_that_grows_calls_as_many_as_it_grew_by() -> None:
     """They need not wait for anybody to finish."""
     turns, called = learned(answers=10, seconds=1.0)
-    assert turns.limit == turns.under_way == 10
+    assert turns.limit == turns.in_flight == 10
     assert called == ["a", "b"]
 
 
@@ -157,7 +157,7 @@ def test_a_limit_that_shrinks_takes_back_what_is_given_back() -> None:
     assert called == []
     turns.give_back()
     assert called == ["a"]
-    assert turns.under_way == 6
+    assert turns.in_flight == 6
 
 
 def test_a_window_that_has_not_ended_changes_nothing() -> None:
@@ -181,7 +181,7 @@ def test_the_repr_tells_how_things_stand(called: list[str]) -> None:
     take(turns)
     take(turns)
     in_line(turns, called, "abc")
-    assert repr(turns) == "<2 of 2 under way, 3 waiting>"
+    assert repr(turns) == "<2 of 2 in flight, 3 waiting>"
 
 
 LIMIT = 3
@@ -237,7 +237,7 @@ class Queue(RuleBasedStateMachine):
     def agree(self) -> None:
         assert self.called == self.expected
         assert self.turns.waiting == len(self.waiting)
-        assert self.turns.under_way == len(self.at_work) <= LIMIT
+        assert self.turns.in_flight == len(self.at_work) <= LIMIT
         assert self.turns.idle == (not self.at_work)
         assert self.turns.free == 0 or not self.waiting
 

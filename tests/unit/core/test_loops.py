@@ -119,7 +119,7 @@ def test_state_in_use_moves_when_its_loop_is_over_and_not_before(backend: str) -
         assert is_needed(state)
         with pytest.raises(RuntimeError, match=r"^this list is in use in another event loop") as no:
             moved(state, [])
-        assert "a transport and a client of its own" in str(no.value)
+        assert "needs its own transport and client" in str(no.value)
     assert not is_needed(state)
     assert moved(state, []) == Desk(None, in_use=False)
 

@@ -51,7 +51,7 @@ def test_a_base_url_has_no_query_and_no_fragment(url: str) -> None:
 @pytest.mark.parametrize("url", ["https://api.test:port", "https://api.test/\n", "https://[::1"])
 def test_a_base_url_has_to_be_readable(url: str) -> None:
     """The error that httpx has for it is no ValueError, so it becomes one."""
-    with pytest.raises(ValueError, match="base_url is no valid URL"):
+    with pytest.raises(ValueError, match="base_url is not a valid URL"):
         BaseURL(url)
 
 
@@ -226,5 +226,5 @@ def test_no_trick_leads_to_another_host(path: str) -> None:
 @pytest.mark.parametrize("path", ["/a\n", "/a\x00", "https://api.test:port/a"])
 def test_a_path_has_to_be_readable(path: str) -> None:
     """The error that httpx has for it is no ValueError, so it becomes one."""
-    with pytest.raises(ValueError, match="path is no valid URL"):
+    with pytest.raises(ValueError, match="path is not a valid URL"):
         BaseURL("https://api.test").join(path)
