@@ -41,7 +41,8 @@ class BreakersByKey(Ledger):
         self._make = make
         self._max_breakers = max_breakers
         self._breakers: dict[Hashable, CircuitBreaker] = {}
-        self.find = self._breakers.get  # the breaker for a key, if there was a need for one
+        self.find: Callable[[Hashable], CircuitBreaker | None] = self._breakers.get
+        """The breaker for a key, if there was a need for one."""
         # Each breaker is in one of these. The first key of a plain dict is found only by passing
         # over all that were deleted before it.
         self._clean = _Keys()  # in the order in which they became so
@@ -100,6 +101,6 @@ class BreakersByKey(Ledger):
         oldest, key = group.popitem(last=False)
         del self._breakers[key]
         # A new breaker for the same key must not believe what this one would have called late.
-        self.floor = max(self.floor, oldest.generation)
+        self.floor: int = max(self.floor, oldest.generation)
         oldest.disown_results_in_flight()
         return oldest

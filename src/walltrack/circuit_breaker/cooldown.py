@@ -43,7 +43,7 @@ class Cooldown:
         self._growth = growth
         self._rng = rng
         self._reopened = 0
-        self.seconds = growth.base
+        self.seconds: float = growth.base
         """The newest one as it really is, jitter included; before the first, where they begin."""
 
     def begin(self) -> float:

@@ -17,8 +17,8 @@ class Place:
     __slots__ = ("call", "given")
 
     def __init__(self, call: Callable[[], object]) -> None:
-        self.call = call
-        self.given = False
+        self.call: Callable[[], object] = call
+        self.given: bool = False
 
 
 class Turns:
@@ -37,10 +37,10 @@ class Turns:
     __slots__ = ("_limit", "_queue", "adaptive", "free", "loop")
 
     def __init__(self, limit: int | AdaptiveLimit) -> None:
-        self.loop = running()
-        self.adaptive = limit if isinstance(limit, AdaptiveLimit) else None
+        self.loop: object = running()
+        self.adaptive: AdaptiveLimit | None = limit if isinstance(limit, AdaptiveLimit) else None
         self._limit = limit.limit if isinstance(limit, AdaptiveLimit) else limit
-        self.free = self._limit
+        self.free: int = self._limit
         # Not a deque: one that leaves from the middle would stay in it until its turn came.
         self._queue: OrderedDict[Place, None] = OrderedDict()
 

@@ -56,8 +56,8 @@ class WaitingLine:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
-        self.bucket = bucket
-        self.loop = running()
+        self.bucket: TokenBucket = bucket
+        self.loop: object = running()
         self.waiting: OrderedDict[_Waiter, None] = OrderedDict()  # any of them may leave at once
         self._clock = clock
         self._sleep = sleep

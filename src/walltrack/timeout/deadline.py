@@ -29,8 +29,8 @@ class TimeLimit:
         # 2. Nobody is known to enforce any other deadline: this limit is no longer than that.
         if outer is not None and not isinstance(outer, TimeLimit):
             seconds = min(seconds, max(outer.remaining(), 0.0))
-        self.seconds = seconds
-        self.name = name
+        self.seconds: float = seconds
+        self.name: str = name
         self._clock = clock
         self._until = clock() + seconds
         self._outer = outer
