@@ -89,7 +89,7 @@ class CircuitBreaker(Circuit):
             rng=rng,
             ledger=Ledger() if ledger is None else ledger,
         )
-        self.service = service
+        self.service: str = service
 
     def __repr__(self) -> str:
         shown = [str(self.state), f"failures {self.failure_count}"]

@@ -41,7 +41,8 @@ class BreakersByKey(Ledger):
         self._make = make
         self._max_breakers = max_breakers
         self._breakers: dict[Hashable, CircuitBreaker] = {}
-        self.find = self._breakers.get  # the breaker for a key, if there was a need for one
+        self.find: Callable[[Hashable], CircuitBreaker | None] = self._breakers.get
+        """The breaker for a key, if there was a need for one."""
         # Each breaker is in one of these. They are not plain dicts: to find its first key, a plain
         # dict skips all keys that were deleted before it.
         self._clean = _Keys()  # in the order in which they became clean
@@ -100,6 +101,6 @@ class BreakersByKey(Ledger):
         oldest, key = group.popitem(last=False)
         del self._breakers[key]
         # A new breaker for the same key must ignore the results that this one would have ignored.
-        self.floor = max(self.floor, oldest.generation)
+        self.floor: int = max(self.floor, oldest.generation)
         oldest.disown_results_in_flight()
         return oldest

@@ -53,8 +53,8 @@ class Circuit(Standing):
         ledger: Ledger,
     ) -> None:
         super().__init__(ledger, clock, cooldown.base)
-        self.failure_threshold = failure_threshold
-        self.probes = probes
+        self.failure_threshold: int = failure_threshold
+        self.probes: int = probes
         self._enough = needed(probes, probe_success_rate)
         self._cooldown = Cooldown(cooldown, rng)
         self._wall_clock = wall_clock

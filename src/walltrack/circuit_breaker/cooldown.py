@@ -43,7 +43,7 @@ class Cooldown:
         self._growth = growth
         self._rng = rng
         self._reopened = 0
-        self.seconds = growth.base
+        self.seconds: float = growth.base
         """The last cooldown in seconds, including jitter; before the first one, the first delay."""
 
     def begin(self) -> float:

@@ -36,9 +36,9 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self.epoch = 0
+        self.epoch: int = 0
         self.floor = 0
-        self.alert = 0
+        self.alert: int = 0
         self._sees_all = False
 
     def see_all(self) -> None:

@@ -36,8 +36,8 @@ class Standing:
     )
 
     def __init__(self, ledger: Ledger, clock: Callable[[], float], cooldown_seconds: float) -> None:
-        self.ledger = ledger
-        self.cooldown_seconds = cooldown_seconds
+        self.ledger: Ledger = ledger
+        self.cooldown_seconds: float = cooldown_seconds
         self._clock = clock
         self._mode = _AUTOMATIC
         self._state = _CLOSED

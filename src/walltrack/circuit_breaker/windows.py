@@ -128,10 +128,10 @@ class Tally(ABC):
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self.calls = 0
-        self.failures = 0
-        self.slow = 0
-        self.bad = 0  # failed or slow or both
+        self.calls: int = 0
+        self.failures: int = 0
+        self.slow: int = 0
+        self.bad: int = 0  # failed or slow or both
 
     def __repr__(self) -> str:
         return f"failures {self.failures} and slow {self.slow} of {self.calls} calls"
@@ -153,6 +153,12 @@ class Tally(ABC):
         """Remove all calls."""
         self.calls = self.failures = self.slow = self.bad = 0
 
+    def _add(self, calls: int, failures: int, slow: int, bad: int) -> None:
+        self.calls += calls
+        self.failures += failures
+        self.slow += slow
+        self.bad += bad
+
     def _is_too_much(self) -> bool:
         return self._limits.exceeded(self.calls, self.failures, self.slow)
 
@@ -171,25 +177,21 @@ class CountTally(Tally):
         """Count one call, and return whether the breaker has to open."""
         ring, place = self._ring, self._next
         if self.calls < len(ring):
-            self.calls += 1
+            self._add(1, 0, 0, 0)
         elif ring[place]:
             self._remove(ring[place])
         self._next = place + 1 if place + 1 < len(ring) else 0
         ring[place] = 0
         if failed or slow:
             ring[place] = failed * _FAILED | slow * _SLOW
-            self.bad += 1
-            self.failures += failed
-            self.slow += slow
+            self._add(0, failed, slow, 1)
         return self.bad > 0 and self._is_too_much()
 
     def refresh(self) -> None:
         """Do nothing: calls leave this window only when new ones come."""
 
     def _remove(self, kind: int) -> None:
-        self.bad -= 1
-        self.failures -= kind & _FAILED
-        self.slow -= kind // _SLOW
+        self._add(0, -(kind & _FAILED), -(kind // _SLOW), -1)
 
 
 class TimeTally(Tally):
@@ -209,14 +211,11 @@ class TimeTally(Tally):
         self.refresh()
         bucket = self._buckets[self._now % len(self._buckets)]
         bucket[0] += 1
-        self.calls += 1
         if failed or slow:
             bucket[1] += failed
             bucket[2] += slow
             bucket[3] += 1
-            self.failures += failed
-            self.slow += slow
-            self.bad += 1
+        self._add(1, failed, slow, failed or slow)
         return self.bad > 0 and self._is_too_much()
 
     def refresh(self) -> None:
@@ -234,8 +233,5 @@ class TimeTally(Tally):
             self._empty(bucket)
 
     def _empty(self, bucket: list[int]) -> None:
-        self.calls -= bucket[0]
-        self.failures -= bucket[1]
-        self.slow -= bucket[2]
-        self.bad -= bucket[3]
+        self._add(-bucket[0], -bucket[1], -bucket[2], -bucket[3])
         bucket[:] = 0, 0, 0, 0

@@ -17,8 +17,8 @@ class Place:
     __slots__ = ("call", "given")
 
     def __init__(self, call: Callable[[], object]) -> None:
-        self.call = call
-        self.given = False
+        self.call: Callable[[], object] = call
+        self.given: bool = False
 
 
 class Turns:
@@ -38,10 +38,10 @@ class Turns:
     __slots__ = ("_limit", "_queue", "adaptive", "free", "loop")
 
     def __init__(self, limit: int | AdaptiveLimit) -> None:
-        self.loop = running()
-        self.adaptive = limit if isinstance(limit, AdaptiveLimit) else None
+        self.loop: object = running()
+        self.adaptive: AdaptiveLimit | None = limit if isinstance(limit, AdaptiveLimit) else None
         self._limit = limit.limit if isinstance(limit, AdaptiveLimit) else limit
-        self.free = self._limit
+        self.free: int = self._limit
         # Not a deque, because a waiter can leave from the middle of the queue.
         self._queue: OrderedDict[Place, None] = OrderedDict()
 

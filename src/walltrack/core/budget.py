@@ -56,7 +56,7 @@ class RetryBudget:
         self._capacity = capacity
         self._deposit = deposit
         self._refill = refill
-        self.shared = shared
+        self.shared: bool = shared
         self._clock = clock
         self._balance = capacity
         self._at = -math.inf

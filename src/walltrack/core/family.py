@@ -32,10 +32,18 @@ def _of_all(name: str) -> type[Any]:
 
 if TYPE_CHECKING:
     Transport = httpx.AsyncBaseTransport | httpx2.AsyncBaseTransport
-    _OfHttpx2: Any = httpx2.AsyncBaseTransport
+    # A layer is a transport of both families, and its methods are typed by httpx alone. mypy would
+    # say so in each layer; to mypy, for which this name is always true, httpx2's is anything.
+    MYPY = False
+    if MYPY:
+        _OfHttpx2: Any = httpx2.AsyncBaseTransport
 
-    class AsyncBaseTransport(httpx.AsyncBaseTransport, _OfHttpx2):  # type: ignore[misc]
-        """Typed by httpx, and taken for httpx2's, whose methods speak of its own requests."""
+        class AsyncBaseTransport(httpx.AsyncBaseTransport, _OfHttpx2):  # type: ignore[misc]
+            """Typed by httpx, and taken for httpx2's."""
+    else:
+
+        class AsyncBaseTransport(httpx.AsyncBaseTransport, httpx2.AsyncBaseTransport):
+            """A transport of both families."""
 
     AsyncByteStream = httpx.AsyncByteStream
     PoolTimeout = httpx.PoolTimeout

@@ -37,9 +37,9 @@ class Attempt:
     __slots__ = ("_let_go", "ended", "good", "request")
 
     def __init__(self, request: httpx.Request) -> None:
-        self.request = copy_of(request)
+        self.request: httpx.Request = copy_of(request)
         self.ended: httpx.Response | Exception | None = None
-        self.good = False
+        self.good: bool = False
         self._let_go = False
 
     async def make(self, send: Send, both: anyio.CancelScope, own: OwnCancellation) -> None:
@@ -115,9 +115,9 @@ class Pair:
     __slots__ = ("began", "first", "request", "second")
 
     def __init__(self, request: httpx.Request, began: float) -> None:
-        self.request = request
-        self.began = began
-        self.first = Attempt(request)
+        self.request: httpx.Request = request
+        self.began: float = began
+        self.first: Attempt = Attempt(request)
         self.second: Attempt | None = None
 
     def add_second(self) -> Attempt:

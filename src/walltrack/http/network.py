@@ -55,9 +55,9 @@ class Network(httpcore2.AsyncNetworkBackend):
         self.multiplexes = multiplexes
         self._connecting: set[anyio.CancelScope] = set()
         self._streams: set[Stream] = set()
-        self.closed = False
-        self.connected = 0
-        self.spoiled = False
+        self.closed: bool = False
+        self.connected: int = 0
+        self.spoiled: bool = False
         """Whether httpcore2 counts a connection that is of no use, or would use it."""
 
     async def connect_tcp(

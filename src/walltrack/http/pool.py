@@ -43,13 +43,13 @@ class Pool:
     ) -> None:
         negotiates = proxy is not None and proxy.url.scheme.startswith("socks")
         self.home = home
-        self.network = Network(
+        self.network: Network = Network(
             options.local_address,
             options.socket_options,
             negotiates=negotiates,
             multiplexes=not options.http1,
         )
-        self.core = httpcore2.AsyncConnectionPool(
+        self.core: httpcore2.AsyncConnectionPool = httpcore2.AsyncConnectionPool(
             ssl_context=options.contexts.of(home),
             proxy=None if proxy is None else _as_core(proxy, options, home),
             max_connections=options.limits.max_connections,
@@ -63,9 +63,9 @@ class Pool:
         )
         self._http2 = options.http2
         self._replace = replace
-        self.calls = 0
-        self.closed = False
-        self.replaced = False
+        self.calls: int = 0
+        self.closed: bool = False
+        self.replaced: bool = False
         self._bodies: set[CoreBody] = set()
 
     def body_of(self, request: httpx.Request, response: httpcore2.Response) -> CoreBody:

@@ -30,7 +30,7 @@ class Pools:
         self._open: dict[tuple[ModuleType, str | None], Pool] = {}
         self._replaced: WeakSet[Pool] = WeakSet()  # their calls keep them
         self._own: dict[tuple[ModuleType, str | None], httpx.AsyncBaseTransport] = {}
-        self.closed = False
+        self.closed: bool = False
 
     def __iter__(self) -> Iterator[Pool]:
         return iter((*self._open.values(), *self._replaced))

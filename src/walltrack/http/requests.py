@@ -13,7 +13,7 @@ class OneShotStream(family.AsyncByteStream):
 
     def __init__(self, stream: httpx.AsyncByteStream) -> None:
         self._stream = stream
-        self.touched = False
+        self.touched: bool = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         self.touched = True

@@ -23,7 +23,7 @@ class Waits:
     __slots__ = ("_scopes", "over")
 
     def __init__(self) -> None:
-        self.over = False
+        self.over: bool = False
         """Whether the transport was closed."""
         self._scopes: dict[anyio.CancelScope, int] = {}
 

@@ -57,8 +57,8 @@ class WaitingLine:
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
-        self.bucket = bucket
-        self.loop = running()
+        self.bucket: TokenBucket = bucket
+        self.loop: object = running()
         self.waiting: OrderedDict[_Waiter, None] = OrderedDict()  # any of them can leave quickly
         self._clock = clock
         self._sleep = sleep

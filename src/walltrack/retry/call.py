@@ -57,13 +57,13 @@ class Call:
         if self._report is not None:
             self._report.delivery = None  # a redirect is a request of its own
             self._report.idempotency_key = request.headers.get(KEY_HEADER)
-        self.request = request
-        self.policy = policy
-        self.waits = waits
-        self.attempts = 1
-        self.backoff = 0.0
+        self.request: httpx.Request = request
+        self.policy: RetryPolicy = policy
+        self.waits: Waits = waits
+        self.attempts: int = 1
+        self.backoff: float = 0.0
         self.gate: Gate | None = None
-        self.may_be_in_progress = False
+        self.may_be_in_progress: bool = False
         self.end(ended)
 
     def begin(self, backoff: float) -> None:
@@ -83,12 +83,12 @@ class Call:
     def end(self, ended: httpx.Response | Exception) -> None:
         """Record how an attempt ended."""
         self.ended = ended
-        self.delivery = (
+        self.delivery: Delivery = (
             delivery_after(self.request, ended)
             if isinstance(ended, Exception)
             else Delivery.ANSWERED
         )
-        self.said = UNCLASSIFIED
+        self.said: Classification = UNCLASSIFIED
 
     def conclude(self, said: Classification) -> None:
         """Record what the end of the attempt means."""

@@ -39,11 +39,11 @@ class Outgoing:
         *,
         is_classified: bool,
     ) -> None:
-        self.policy = policy
+        self.policy: RetryPolicy = policy
         self._new_key = new_key
         self._clock = clock
         self._is_classified = is_classified
-        self.suspects = self._suspects_under(policy)
+        self.suspects: Container[int] = self._suspects_under(policy)
         """Statuses of responses that need a closer look."""
 
     def prepare(self, request: httpx.Request) -> tuple[httpx.Request, Container[int]]:

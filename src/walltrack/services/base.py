@@ -105,7 +105,7 @@ class BaseAPIClient:
         sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
     ) -> None:
         root = BaseURL(base_url)
-        self.service = service or root.netloc
+        self.service: str = service or root.netloc
         settings = settings or get_settings()
         if not isinstance(timeout, httpx.Timeout | None):
             validation.positive("timeout", timeout)

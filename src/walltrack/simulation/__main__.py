@@ -6,6 +6,6 @@ import sys
 if __name__ == "__main__":
     try:
         from walltrack.simulation.command import main
-    except ImportError as error:
-        sys.exit(str(error))
+    except ImportError as _error:
+        sys.exit(str(_error))
     main()

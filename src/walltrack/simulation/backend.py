@@ -21,10 +21,10 @@ class Job:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, latest: float, late: float = 0.0) -> None:
         self.answered: asyncio.Future[bool] = loop.create_future()
-        self.latest = latest
-        self.late = late
-        self.abandoned = False
-        self.skipped = False
+        self.latest: float = latest
+        self.late: float = late
+        self.abandoned: bool = False
+        self.skipped: bool = False
 
     def answer(self) -> None:
         """Answer the client, if it still waits."""
@@ -62,8 +62,8 @@ class Backend:
         self._room = service.queue
         self._slowdown = slowdown
         self._queue: deque[Job] = deque()
-        self.done = 0
-        self.wasted = 0
+        self.done: int = 0
+        self.wasted: int = 0
         """Jobs done whose client was gone."""
 
     def submit(self, job: Job) -> bool:

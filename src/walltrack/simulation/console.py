@@ -14,10 +14,10 @@ try:
     from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "rich, which shows the results, is not installed: pip install 'walltrack[simulation]'"
-    ) from error
+    ) from _error
 
 _COLUMNS: Final = (
     "success %",

@@ -10,10 +10,10 @@ try:
     import matplotlib as mpl
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "matplotlib, which draws, is not installed: pip install 'walltrack[simulation]'"
-    ) from error
+    ) from _error
 
 _INCHES: Final = (8.4, 5.4)
 _COLOURS: Final = ("0.55", "tab:red", "tab:blue", "tab:orange", "tab:purple", "tab:brown")

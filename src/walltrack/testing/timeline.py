@@ -14,7 +14,7 @@ class Timeline:
     """
 
     def __init__(self, on_begin: Callable[[], object]) -> None:
-        self.now = 0.0
+        self.now: float = 0.0
         self._on_begin = on_begin
         self._begun = 0
         self._timers: list[Timer] = []  # sorted; a list is fast enough for a few timers

@@ -29,8 +29,8 @@ class TimeLimit:
         # 2. No layer enforces any other outer deadline, so this limit must not be longer.
         if outer is not None and not isinstance(outer, TimeLimit):
             seconds = min(seconds, max(outer.remaining(), 0.0))
-        self.seconds = seconds
-        self.name = name
+        self.seconds: float = seconds
+        self.name: str = name
         self._clock = clock
         self._until = clock() + seconds
         self._outer = outer

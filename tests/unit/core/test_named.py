@@ -1,63 +1,100 @@
 import copy
+import functools
 import inspect
+import math
 import random
 import time
 
+import anyio
+import pytest
+
 from walltrack.core.named import NamedFunction, shown_as, shows_defaults_by_name
-
-
-def ours() -> float:
-    """A function of this test's own."""
-    return 1.0
+from walltrack.core.naming import origin_of
 
 
 @shows_defaults_by_name
-def example(
-    clock: object = time.monotonic, *, rng: object = random, own: object = ours, size: int = 3
+def configure(
+    first: object = origin_of,
+    second: object = 5,
+    *,
+    clock: object = time.monotonic,
+    timer: object = anyio.move_on_after,
+    rng: random.Random = random,  # type: ignore[assignment]  # as the layers have it
+    limit: object = None,
 ) -> tuple[object, ...]:
-    """Return what it was given."""
-    return clock, rng, own, size
+    """Return the options."""
+    return first, second, clock, timer, rng, limit
 
 
 def test_a_signature_shows_functions_and_modules_by_name() -> None:
-    """No address in memory, and no path."""
-    shown = str(inspect.signature(example))
-    assert "clock: object = time.monotonic" in shown
-    assert "rng: object = random," in shown
-    assert "0x" not in shown
-    assert "size: int = 3" in shown
+    """Ours by the bare name, all others with their package; other values as they are."""
+    shown = inspect.signature(configure).replace(return_annotation=inspect.Signature.empty)
+    parameters = [str(parameter).partition(" = ")[2] for parameter in shown.parameters.values()]
+    assert parameters == [
+        "origin_of",
+        "5",
+        "time.monotonic",
+        "anyio.move_on_after",
+        "random",
+        "None",
+    ]
 
 
-def test_what_is_shown_by_name_works_as_before() -> None:
-    """A function is called, a module has its functions, and each equals what it stands for."""
-    clock, rng, own, _ = example()
-    assert callable(clock)
-    assert clock == time.monotonic
-    assert hash(clock) == hash(time.monotonic)
-    assert callable(own)
-    assert own() == 1.0
-    assert rng.uniform(1.0, 1.0) == 1.0  # type: ignore[attr-defined]
-
-
-def test_a_function_of_this_library_is_shown_by_its_bare_name() -> None:
-    """As it is imported from it."""
-    assert repr(NamedFunction(shown_as)) == "shown_as"
-    assert repr(NamedFunction(time.time)) == "time.time"
-
-
-def test_a_module_that_is_shown_by_name_can_be_copied() -> None:
-    """As the default of an object that is."""
-    _, rng, *_ = example()
-    assert repr(copy.copy(rng)) == "random"
-
-
-def test_a_large_constant_is_shown_by_its_name() -> None:
-    """And equals the plain one."""
-    shown = shown_as("MANY", frozenset(range(100)))
-    assert repr(shown) == "MANY"
-    assert shown == frozenset(range(100))
-
-
-def test_a_function_without_defaults_is_left_as_it_is() -> None:
+def test_a_function_without_defaults_stays_as_it_is() -> None:
     """There is nothing to show."""
-    assert shows_defaults_by_name(ours) is ours
+
+    @shows_defaults_by_name
+    def plain(value: int) -> int:
+        return value
+
+    assert plain(3) == 3
+    assert str(inspect.signature(plain)) == "(value: int) -> int"
+
+
+def test_a_named_function_is_called_like_its_own() -> None:
+    """With the same arguments and the same result."""
+    assert NamedFunction(math.hypot)(3, 4) == 5.0
+
+
+def test_a_named_function_is_equal_to_its_own() -> None:
+    """Code that compares an option with the default still finds it."""
+    named = NamedFunction(origin_of)
+    assert named == origin_of
+    assert origin_of == named
+    assert named == NamedFunction(origin_of)
+    assert hash(named) == hash(origin_of)
+    assert named != time.time
+    assert named != "origin_of"
+
+
+def test_a_named_function_can_be_copied() -> None:
+    """An object that holds one is copied with it."""
+    named = NamedFunction(origin_of)
+    assert repr(copy.deepcopy(named)) == repr(copy.copy(named)) == "origin_of"
+
+
+def test_a_named_function_is_still_known_to_be_async() -> None:
+    """Who asks whether its result has to be awaited gets the right answer."""
+    assert inspect.iscoroutinefunction(NamedFunction(anyio.sleep))
+
+
+def test_a_named_module_has_what_the_module_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what was put into it later, such as the state of its random numbers."""
+    *_, rng, _ = configure()
+    monkeypatch.setattr(random, "uniform", lambda a, _b: a)
+    assert isinstance(rng, object)
+    assert rng.uniform(2.0, 3.0) == 2.0  # type: ignore[attr-defined]
+    assert copy.copy(rng).uniform(2.0, 3.0) == 2.0  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = rng.nothing  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("constant", [(1, 2), frozenset({1, 2})])
+def test_a_constant_is_shown_by_its_name(constant: tuple[int, ...] | frozenset[int]) -> None:
+    """And is the same in all else, with its kind."""
+    named = shown_as("ONE_AND_TWO", constant)
+    assert repr(named) == "ONE_AND_TWO"
+    assert named == constant
+    assert isinstance(named, type(constant))
+    assert functools.reduce(int.__add__, named) == 3
+    assert copy.copy(named) == constant
