@@ -9,6 +9,7 @@ import anyio
 import anyio.lowlevel
 import httpcore
 import httpx
+import httpx2  # noqa: F401 - so that tests know of both families when they are collected
 
 from walltrack import Event
 

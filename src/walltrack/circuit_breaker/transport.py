@@ -18,6 +18,7 @@ from walltrack.core import family, validation
 from walltrack.core.backoff import Backoff, Random
 from walltrack.core.classification import Classify
 from walltrack.core.events import Listener
+from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import origin_of
 from walltrack.core.outcome import TRANSIENT_ERRORS, Verdict, valid_errors
@@ -164,6 +165,7 @@ class CircuitBreakerTransport(WrappingTransport):
             response = await self._inner.handle_async_request(request)
         except BaseException as error:
             self._settle_error(request, ticket, breaker, error)
+            refuse_mismatch(request, error)
             raise
         if response.status_code in self._suspects and (
             await self._is_failure(request, response, ticket, breaker)

@@ -17,6 +17,7 @@ from walltrack.core.exceptions import ConcurrencyLimitError, PoolTimeoutExceeded
 from walltrack.core.extensions import pool_timeout, time_left
 from walltrack.core.keyed import Keyed
 from walltrack.core.loops import moved, running
+from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import origin_of, path_of, service_of
 from walltrack.core.outcome import NOT_SENT_ERRORS, Verdict, verdict_on
@@ -152,6 +153,7 @@ class ConcurrencyLimitTransport(WrappingTransport):
                     turns.note(began, self._clock(), dropped=True)
             finally:
                 turns.give_back()
+            refuse_mismatch(request, error)
             raise
         return response
 

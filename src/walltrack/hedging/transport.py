@@ -17,6 +17,7 @@ from walltrack.core.extensions import time_left
 from walltrack.core.family import BYTES_IN_MEMORY
 from walltrack.core.keyed import Keyed
 from walltrack.core.methods import valid_methods
+from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import origin_of, path_of, service_of
 from walltrack.core.statuses import DEFAULT_RETRY_STATUSES, valid_statuses
@@ -125,7 +126,11 @@ class HedgingTransport(WrappingTransport):
             or type(request.stream) not in BYTES_IN_MEMORY
             or "upgrade" in request.headers
         ):
-            return await self._inner.handle_async_request(request)
+            try:
+                return await self._inner.handle_async_request(request)
+            except AssertionError as error:
+                refuse_mismatch(request, error)
+                raise
         key = self._key(request)
         delay, latencies = self._delay, None
         if delay is None:
@@ -142,8 +147,9 @@ class HedgingTransport(WrappingTransport):
                 response, good = await self._send(request)
             else:
                 response, good = await self._race(request, delay, began)
-        except BaseException:
+        except BaseException as error:
             self._note(key, latencies, delay, began, good=False)
+            refuse_mismatch(request, error)
             raise
         await guarded(response, partial(self._note, key, latencies, delay, began, good=good))
         return response

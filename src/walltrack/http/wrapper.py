@@ -21,6 +21,11 @@ class WrappingTransport(family.AsyncBaseTransport):
         TypeError: `transport` is not an asynchronous transport.
     """
 
+    def __new__(cls, transport: object = None, *_: object, **__: object) -> Self:
+        """Make one that belongs to the families that the inner transport serves."""
+        made: Self = object.__new__(family.serving(cls, transport))
+        return made
+
     def __init__(self, transport: family.Transport | None = None) -> None:
         self._inner = http_transport() if transport is None else family.typed(transport)
         self._waits = Waits()
@@ -35,6 +40,7 @@ class WrappingTransport(family.AsyncBaseTransport):
         return f"{type(self).__name__}({', '.join((inner, *options))})"
 
     async def __aenter__(self) -> Self:
+        family.notice()  # the client is open, so its family is imported
         await self._inner.__aenter__()
         self._entered += 1
         return self

@@ -15,6 +15,7 @@ from walltrack.core.exceptions import RateLimitError
 from walltrack.core.extensions import time_left
 from walltrack.core.keyed import Keyed
 from walltrack.core.loops import moved, running
+from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import origin_of, path_of, service_of
 from walltrack.core.statuses import valid_statuses
@@ -145,7 +146,11 @@ class RateLimitTransport(WrappingTransport):
                 await self._wait(request, line)
             elif not self._paces:
                 self._relax()
-        response = await self._inner.handle_async_request(request)
+        try:
+            response = await self._inner.handle_async_request(request)
+        except AssertionError as error:
+            refuse_mismatch(request, error)
+            raise
         if self._classifier is not None:
             said = await classified(self._classifier, request, response)
             if said.retry_after is not None:

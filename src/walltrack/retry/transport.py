@@ -24,6 +24,7 @@ from walltrack.core.extensions import (
     time_left,
 )
 from walltrack.core.family import BYTES_IN_MEMORY
+from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import origin_of
 from walltrack.core.waiting import time_left_to_caller
@@ -177,6 +178,7 @@ class RetryTransport(WrappingTransport):
                 await discard(response)
             if not isinstance(error, Exception):
                 raise
+            refuse_mismatch(request, error)
             call = Call(request, self._outgoing.policy_for(request), error, waits)
         return await self._retry(call)
 

@@ -11,6 +11,7 @@ import httpx
 from walltrack.core import family, validation
 from walltrack.core.delivery import Delivery
 from walltrack.core.extensions import DEADLINE, DELIVERY, Deadline, deadline_of
+from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
 from walltrack.http.cancellation import OwnCancellation
 from walltrack.http.watched_body import watched
@@ -124,6 +125,7 @@ class TimeoutTransport(WrappingTransport):
                     response = await self._inner.handle_async_request(below)
                 except BaseException as error:
                     if not own.explains(error, scope):
+                        refuse_mismatch(request, error)
                         raise
             await own.check()
         finally:

@@ -22,6 +22,7 @@ from walltrack.core.exceptions import (
     RequestRejectedError,
     ResponseTooLargeError,
     TimeLimitExceededError,
+    TransportClosedError,
     WallTrackError,
 )
 
@@ -76,6 +77,7 @@ ERRORS = [
     ConcurrencyLimitError("api", 1.5, waited=2.5),
     PoolTimeoutExceededError("api", waited=2.5),
     RateLimitError("api", 1.5),
+    TransportClosedError("api", delivery=Delivery.UNCERTAIN),
     TimeLimitExceededError("api", 2.5, "deadline"),
     ResponseTooLargeError("api", 1000),
 ]
@@ -86,6 +88,7 @@ REJECTIONS = [
     CircuitBreakerOpenError,
     ConcurrencyLimitError,
     RateLimitError,
+    TransportClosedError,
 ]
 FAMILIES = [pytest.param(httpx, id="httpx"), pytest.param(httpx2, id="httpx2")]
 
@@ -298,6 +301,16 @@ def test_an_external_service_error_is_none_of_httpx() -> None:
             CircuitBreakerOpenError("api", float("inf")),
             "api: circuit breaker is open, request not sent; it was forced open",
             "CircuitBreakerOpenError('api', retry_after=inf)",
+        ),
+        (
+            TransportClosedError("api"),
+            "api: the transport was closed while the request waited; it was not sent",
+            "TransportClosedError('api', retry_after=0.0)",
+        ),
+        (
+            TransportClosedError("api", delivery=Delivery.UNCERTAIN),
+            "api: the transport was closed before the response was complete",
+            "TransportClosedError('api', retry_after=0.0)",
         ),
         (
             ConcurrencyLimitError("api", 1.5),

@@ -1,7 +1,10 @@
 import importlib.util
 import subprocess
 import sys
+from abc import ABC
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import httpcore
 import httpcore2
@@ -9,9 +12,15 @@ import httpx
 import httpx2
 import pytest
 
-from walltrack import RetryTransport
+from walltrack import (
+    CircuitBreakerTransport,
+    HTTPTransport,
+    RetryTransport,
+    resilient_transport,
+)
 from walltrack.core import family
 from walltrack.core.family import each, home_of
+from walltrack.testing import ScriptedTransport
 
 BOTH = pytest.mark.parametrize("home", [httpx, httpx2], ids=lambda home: home.__name__)
 
@@ -23,15 +32,33 @@ def run(script: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_both_families_are_known() -> None:
-    """Where httpx2 is installed it stands beside httpx, which comes first."""
-    assert family.FAMILIES[:1] == (httpx,)
-    assert family.FAMILIES[1:] == (httpx2,)
+    """Once httpx2 is imported it stands beside httpx, which comes first."""
+    assert [httpx, httpx2] == family.FAMILIES
     assert family.LOGGERS == ("httpx", "httpx2")
 
 
-def test_each_name_stands_for_its_class_in_every_family() -> None:
-    """Family by family, in the order of the names: for `isinstance` and `except`."""
-    assert each("ReadError", "URL") == (httpx.ReadError, httpx.URL, httpx2.ReadError, httpx2.URL)
+@BOTH
+@pytest.mark.parametrize("name", ["ReadError", "URL", "Request", "AsyncByteStream"])
+def test_each_name_stands_for_its_class_in_every_family(home: ModuleType, name: str) -> None:
+    """For `isinstance` and `issubclass`, and for classes that are derived from it."""
+    kind = getattr(home, name)
+    derived = type("Derived", (kind,), {})
+    made = kind.__new__(kind)
+    for names in ((name,), (name, "Response")):
+        assert isinstance(made, each(*names))
+        assert issubclass(kind, each(*names))
+        assert issubclass(derived, each(*names))
+    assert not isinstance(made, each("Response", "Cookies"))
+    assert not issubclass(kind, each("Response"))
+
+
+def test_the_classes_of_httpx_come_first() -> None:
+    """One at a time, in the order of the names; one class stands for all of httpx2's."""
+    *first, last = each("ReadError", "WriteError")
+    assert first == [httpx.ReadError, httpx.WriteError]
+    assert repr(last) == "<class 'walltrack.core.family.ReadError, WriteError of httpx2'>"
+    assert issubclass(last, last)
+    assert issubclass(last, Exception)  # where exceptions are asked for, it is one
 
 
 def test_a_name_that_a_family_does_not_have_is_refused() -> None:
@@ -42,7 +69,7 @@ def test_a_name_that_a_family_does_not_have_is_refused() -> None:
 
 @BOTH
 @pytest.mark.parametrize(
-    "name", ["AsyncBaseTransport", "AsyncByteStream", "TimeoutException", "TransportError"]
+    "name", ["AsyncByteStream", "PoolTimeout", "TimeoutException", "TransportError"]
 )
 def test_what_is_built_on_a_family_s_class_belongs_to_it(home: ModuleType, name: str) -> None:
     """The classes to derive from are subclasses of both families' classes."""
@@ -72,16 +99,181 @@ def test_a_request_of_neither_family_is_refused() -> None:
         home_of(stranger)
 
 
-def test_without_httpx2_there_is_one_family(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it derives its classes from is httpx's alone."""
-    monkeypatch.setitem(sys.modules, "httpx2", None)
-    spec = importlib.util.spec_from_file_location(family.__name__, family.__file__)
-    assert spec is not None
-    assert spec.loader is not None
-    alone = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(alone)
+class Late:
+    """A copy of the module in a program that has not imported httpx2, or not whole."""
 
-    assert alone.each("Request") == (httpx.Request,)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self.imported(None)
+        spec = importlib.util.spec_from_file_location(family.__name__, family.__file__)
+        assert spec is not None
+        assert spec.loader is not None
+        self.family: Any = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(self.family)
+
+    def imported(self, module: object) -> None:
+        """Have the program import something by the name of httpx2."""
+        self._monkeypatch.setitem(sys.modules, "httpx2", module)
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> Late:
+    """A program that imports httpx2 later."""
+    return Late(monkeypatch)
+
+
+def test_httpx2_is_noticed_when_it_is_there(late: Late) -> None:
+    """Classes that exist by then, and their instances, belong to it as well."""
+    alone = late.family
+
+    ours = type("Ours", (alone.TransportError,), {})
+    made = ours("why")
+    assert not alone.notice()
+    assert [httpx] == alone.FAMILIES
+    assert not isinstance(httpx2.URL("http://api.test"), alone.URLS)
+    late.imported(httpx2)
+    assert alone.notice()
+    assert [httpx, httpx2] == alone.FAMILIES
+    assert isinstance(made, httpx2.TransportError)
+    assert {httpx.ByteStream, httpx2.ByteStream} == alone.BYTES_IN_MEMORY
+    with pytest.raises(httpx2.TransportError):
+        raise made
+
+
+def test_httpx2_is_noticed_once(late: Late) -> None:
+    """However often it is looked for."""
+    late.imported(httpx2)
+    assert late.family.notice()
+    assert late.family.notice()
+    assert late.family.TransportError.__bases__ == (httpx.TransportError, httpx2.TransportError)
+
+
+@pytest.mark.parametrize("missing", ["TransportError", "ByteStream"])
+def test_httpx2_is_not_noticed_while_it_is_being_imported(late: Late, missing: str) -> None:
+    """Another thread may be at it; nothing is done by halves."""
+    partial = ModuleType("httpx2")
+    vars(partial).update({name: getattr(httpx2, name) for name in httpx2.__all__})
+    delattr(partial, missing)
+    late.imported(partial)
+    assert not late.family.notice()
+    assert late.family.TimeoutException.__bases__ == (httpx.TimeoutException,)
+    late.imported(httpx2)
+    assert late.family.notice()
+
+
+@pytest.mark.parametrize(
+    "meet",
+    [
+        lambda late: late.home_of(httpx2.Request("GET", "http://api.test")),
+        lambda late: isinstance(httpx2.URL("http://api.test"), late.URLS),
+        lambda late: late.AsyncBaseTransport(),
+    ],
+    ids=["a request", "a URL", "a transport of ours"],
+)
+def test_httpx2_is_noticed_by_what_is_met(late: Late, meet: Callable[[Any], object]) -> None:
+    """Its first object, or the first transport that is made after its import."""
+    late.imported(httpx2)
+    assert [httpx] == late.family.FAMILIES
+    meet(late.family)
+    assert [httpx, httpx2] == late.family.FAMILIES
+
+
+# Transports
+
+
+class Of1(httpx.AsyncBaseTransport):
+    """A transport of httpx."""
+
+
+class Of2(httpx2.AsyncBaseTransport):
+    """A transport of httpx2."""
+
+
+class Of12(httpx.AsyncBaseTransport, httpx2.AsyncBaseTransport):  # type: ignore[misc]  # as they are
+    """A transport of both."""
+
+
+class Of21(httpx2.AsyncBaseTransport, httpx.AsyncBaseTransport):  # type: ignore[misc]  # as they are
+    """A transport of both, in the other order."""
+
+
+class OfNone:
+    """A transport that derives from nothing."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        raise NotImplementedError
+
+
+def families_of(transport: object) -> list[str]:
+    """The families in the MRO of a transport, in order."""
+    bases = {httpx.AsyncBaseTransport: "httpx", httpx2.AsyncBaseTransport: "httpx2"}
+    return [bases[kind] for kind in type(transport).__mro__ if kind in bases]
+
+
+@pytest.mark.parametrize(
+    ("inner", "expected"),
+    [
+        (Of1(), ["httpx"]),
+        (Of2(), ["httpx2", "httpx"]),
+        (Of12(), ["httpx", "httpx2"]),
+        (Of21(), ["httpx2", "httpx"]),
+        (OfNone(), ["httpx", "httpx2"]),
+        (httpx.AsyncHTTPTransport(), ["httpx"]),
+        (httpx2.AsyncHTTPTransport(), ["httpx2", "httpx"]),
+        (HTTPTransport(), ["httpx", "httpx2"]),
+        (None, ["httpx", "httpx2"]),
+    ],
+)
+def test_a_layer_begins_with_the_family_of_its_inner_transport(
+    inner: Any,  # noqa: ANN401 - of any class
+    expected: list[str],
+) -> None:
+    """Through any number of layers; an SDK takes from it which client to make."""
+    layer = CircuitBreakerTransport(inner)
+    assert families_of(layer) == expected
+    assert families_of(RetryTransport(layer)) == expected
+    assert families_of(resilient_transport(inner)) == expected
+
+
+def test_a_layer_keeps_its_name_and_its_class() -> None:
+    """Whichever family it belongs to."""
+    for inner in (Of1(), Of2(), Of12()):
+        transport: Any = inner
+        layer = RetryTransport(transport)
+        assert isinstance(layer, RetryTransport)
+        assert type(layer).__name__ == type(layer).__qualname__ == "RetryTransport"
+        assert type(layer).__module__ == RetryTransport.__module__
+        assert type(layer).__doc__ == RetryTransport.__doc__
+    assert type(RetryTransport(Of1())) is RetryTransport
+    both: Any = Of12()
+    assert type(RetryTransport(both)) is type(RetryTransport(both))
+
+
+def test_a_class_that_is_derived_from_a_layer_works_alike() -> None:
+    """Also one with a metaclass of its own, and one that names its families itself."""
+
+    class Derived(RetryTransport, ABC):
+        """Somebody's own layer."""
+
+    class Both(RetryTransport, httpx2.AsyncBaseTransport):  # type: ignore[misc]  # as it is
+        """One that belongs to both in any case."""
+
+    inner: Any = Of2()
+    assert families_of(Derived(inner)) == ["httpx2", "httpx"]
+    assert isinstance(Derived(inner), Derived)
+    assert type(Both(inner)) is Both
+
+
+def test_what_sends_or_mocks_serves_both() -> None:
+    """They belong to every family that is imported."""
+    for transport in (HTTPTransport(), ScriptedTransport([200])):
+        assert families_of(transport) == ["httpx", "httpx2"]
+
+
+# Programs of their own
 
 
 ONE_CALL = """
@@ -113,6 +305,51 @@ assert issubclass(walltrack.CircuitBreakerOpenError, httpx.TransportError)
 asyncio.run(main())
 print(*(f.__name__ for f in family.FAMILIES))
 """
+
+
+def test_httpx2_is_not_imported_for_nothing() -> None:
+    """It is often installed for another package's sake; a client of httpx does not wait for it."""
+    ran = run(ONE_CALL + "import sys; assert 'httpx2' not in sys.modules\n")
+    assert ran.stderr == ""
+    assert ran.stdout == "refused\nhttpx\n"
+
+
+LATE_CALL = """
+import asyncio
+from walltrack import CircuitBreakerOpenError, CircuitBreakerTransport, HTTPTransport
+from walltrack import RetryTransport, TimeLimitExceededError
+
+async def sleep(seconds):
+    pass
+
+breaker = CircuitBreakerTransport(HTTPTransport(), failure_threshold=2, listener=None)
+transport = RetryTransport(breaker, listener=None, sleep=sleep)
+
+import httpx2
+
+async def main():
+    async with httpx2.AsyncClient(transport=transport) as client:
+        for expected in EXPECTED:
+            try:
+                await client.get("http://127.0.0.1:1/")
+            except httpx2.TransportError as error:
+                assert type(error).__name__ == expected, error
+                assert isinstance(error.request, httpx2.Request)
+
+asyncio.run(main())
+assert issubclass(CircuitBreakerOpenError, httpx2.TransportError)
+assert issubclass(TimeLimitExceededError, httpx2.TimeoutException)
+"""
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_httpx2_may_be_imported_after_the_transport_was_made(opened: bool) -> None:  # noqa: FBT001 - a case
+    """What comes out is caught by its users as if it had been imported before."""
+    expected = ["CircuitBreakerOpenError" if opened else "ConnectError", "CircuitBreakerOpenError"]
+    open_first = "breaker.breaker_for('http://127.0.0.1:1/').force_open()\n" if opened else ""
+    script = LATE_CALL.replace("import httpx2\n", open_first + "import httpx2\n", 1)
+    ran = run(f"EXPECTED = {expected}\n{script}")
+    assert ran.stderr == ""
 
 
 def test_without_httpx2_everything_is_there() -> None:

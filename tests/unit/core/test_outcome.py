@@ -14,6 +14,7 @@ from walltrack.core.exceptions import (
     PoolTimeoutExceededError,
     RequestRejectedError,
     ResponseTooLargeError,
+    TransportClosedError,
 )
 from walltrack.core.outcome import (
     Verdict,
@@ -43,6 +44,8 @@ TABLE: list[tuple[BaseException, bool, Verdict, Delivery]] = [
     (CircuitBreakerOpenError("api"), False, NONE, NOT_SENT),
     (RequestRejectedError("api"), False, NONE, NOT_SENT),
     (PoolTimeoutExceededError("api"), False, NONE, NOT_SENT),
+    (TransportClosedError("api"), False, NONE, NOT_SENT),
+    (TransportClosedError("api", delivery=UNCERTAIN), False, NONE, UNCERTAIN),
     (asyncio.CancelledError(), False, NONE, UNCERTAIN),
     (trio.Cancelled.__new__(trio.Cancelled), False, NONE, UNCERTAIN),
     (KeyboardInterrupt(), False, NONE, UNCERTAIN),
@@ -87,7 +90,9 @@ def test_whether_the_server_can_have_acted(error: BaseException, delivery: Deliv
 @pytest.mark.parametrize("error", [row[0] for row in TABLE], ids=name)
 def test_a_strangers_error_proves_nothing(error: BaseException) -> None:
     """An inner transport that is not httpcore's may call a broken connection what it likes."""
-    expected = NOT_SENT if isinstance(error, RequestRejectedError) else UNCERTAIN
+    expected = UNCERTAIN
+    if isinstance(error, RequestRejectedError):
+        expected = getattr(error, "delivery", NOT_SENT)
     assert delivery_of(error) is expected
 
 
@@ -119,6 +124,9 @@ def test_an_error_is_httpcores_wherever_in_httpcore_it_stands(
         (httpx.ConnectError("e"), True, UNCERTAIN),
         (ValueError("e"), False, NOT_SENT),
         (CircuitBreakerOpenError("api"), True, NOT_SENT),
+        (TransportClosedError("api"), True, NOT_SENT),
+        (TransportClosedError("api", delivery=UNCERTAIN), True, UNCERTAIN),
+        (TransportClosedError("api", delivery=UNCERTAIN), False, NOT_SENT),
         (ResponseTooLargeError("api", 1), True, Delivery.ANSWERED),
     ],
     ids=str,

@@ -78,6 +78,7 @@ def test_without_an_inner_transport_it_makes_one_for_either_family() -> None:
 
 
 @pytest.mark.parametrize("home", [httpx, httpx2], ids=["httpx", "httpx2"])
-def test_it_is_a_transport_of_either_family(home: ModuleType) -> None:
-    """Whoever checks before he takes a transport takes this one."""
-    assert isinstance(WrappingTransport(Scripted(200)), home.AsyncBaseTransport)
+def test_it_belongs_to_the_family_of_the_inner_transport(home: ModuleType) -> None:
+    """Code that checks before it takes a transport takes this one for what it can be used for."""
+    inner = home.MockTransport(lambda _: home.Response(200))
+    assert isinstance(WrappingTransport(inner), home.AsyncBaseTransport)
