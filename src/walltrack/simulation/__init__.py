@@ -1,12 +1,17 @@
 """Outages in virtual time: how a stack of transports, or any httpx client, would fare in them.
 
-Read `scenario` first: a service, those that call it, and what goes wrong when. `standard` has the
-standard scenarios, and `run` simulates them. Below it, `arrivals` says when calls begin; `clients`
-makes them through the stack, on the event loop of `clock` and `substitution`; `service` answers,
-with its `backend`s and `bodies`; `oracle` tells what was possible; `measure` makes a `report`.
+Read `scenario` and `faults` first: a service, those that call it, and what goes wrong when.
+`standard` has the standard scenarios, and `run` simulates them. Below it:
 
-`python -m walltrack.simulation` is `command`, which compares a stack with those of `stacks`, and
-shows the results by `console`. `scenario_file` reads scenarios.
+- `arrivals` says when calls begin, and `clients` makes them through the stack.
+- `clock` is the event loop on which it all runs; `substitution` and `virtual_datetime` have code
+  that reads a clock read that loop's.
+- `service` answers, with its `backend`s, by the responses in `messages`.
+- `oracle` tells what was possible, and `measure` makes a `report` of it all.
+
+`incident` reads a record (`observation`) of a real service, and `replay` answers as that did;
+`scenario_file` reads a scenario. `python -m walltrack.simulation` is `command`: it compares a stack
+with those in `stacks`, shows that by `console`, draws it by `plot`, and keeps logs `quiet`.
 """
 
 from walltrack.simulation.faults import Fault

@@ -1,6 +1,7 @@
 """Run stacks through outages: `simulate` one, `compare` several, `sweep` many scenarios."""
 
 import asyncio
+import itertools
 import multiprocessing
 import pickle
 import random
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from random import Random
+from typing import Final
 
 import httpx
 
@@ -22,6 +24,9 @@ from walltrack.simulation.report import Report, Run
 from walltrack.simulation.scenario import Scenario
 from walltrack.simulation.service import SimulatedService
 from walltrack.simulation.standard import scenario_named
+
+_SHARES: Final = 16
+"""In how many shares each process gets its work."""
 
 MakeTransport = Callable[[httpx.AsyncBaseTransport], Target]
 """Builds what one client sends by, around the transport that leads to the simulated service."""
@@ -138,7 +143,7 @@ def sweep(
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """All runs of a scenario by one seed."""
+    """All runs of a scenario by one seed; the clocks have to be virtual."""
 
     stacks: dict[str, MakeTransport]
     scenario: Scenario
@@ -149,11 +154,10 @@ class _Job:
         expected = list(arrivals(self.scenario, rng))
         rng = Random(f"{self.seed}-oracle")  # noqa: S311 - a model, no secret
         oracle = most_successes(self.scenario, expected, rng) / len(expected)
-        with virtual_clock_functions():
-            return {
-                name: self._run(make_transport, expected, oracle)
-                for name, make_transport in self.stacks.items()
-            }
+        return {
+            name: self._run(make_transport, expected, oracle)
+            for name, make_transport in self.stacks.items()
+        }
 
     def _run(
         self, make_transport: MakeTransport, expected: Sequence[Arrival], oracle: float
@@ -179,8 +183,11 @@ class _Job:
 
 
 def _runs_of(jobs: Sequence[_Job], processes: int) -> Iterator[dict[str, Run]]:
+    # Few enough that replacing the clocks for each costs little, and enough to share them out.
+    size = max(len(jobs) // (processes * _SHARES), 1)
+    batches = [jobs[first : first + size] for first in range(0, len(jobs), size)]
     if processes == 1:
-        yield from (job() for job in jobs)
+        yield from itertools.chain.from_iterable(map(_done, batches))
         return
     try:
         pickle.dumps(jobs)
@@ -192,7 +199,12 @@ def _runs_of(jobs: Sequence[_Job], processes: int) -> Iterator[dict[str, Run]]:
     # A fork would copy the state of libraries that have threads.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawn, initializer=silence) as pool:
-        yield from pool.map(_Job.__call__, jobs)
+        yield from itertools.chain.from_iterable(pool.map(_done, batches))
+
+
+def _done(jobs: Sequence[_Job]) -> list[dict[str, Run]]:
+    with virtual_clock_functions():
+        return [job() for job in jobs]
 
 
 def _seeds(seeds: int | Iterable[int]) -> list[int]:
