@@ -11,6 +11,17 @@ import pytest
 from walltrack import Event
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+RECIPES = {
+    "any_client.py": "hello from api.example.com - after 3 attempts",
+    "game_day.py": "The layers held what they promise.",
+    "testing.py": "All three tests passed, with no second waited.",
+    "metrics.py": 'event="retry_scheduled",service="prices",detail="503"} 3',
+    "per_tenant.py": "globex: refused at once\nacme: 200",
+    "beneath_an_sdk.py": "both: 12 requests\nmax_retries=0 in the SDK: 4 requests",
+    "migrate_from_httpx_retries.py": "200 after 3 attempts",
+    "migrate_from_tenacity.py": "the price is 71.25",
+}
+"""What each example prints, besides the two that have tests of their own."""
 
 
 def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -40,14 +51,7 @@ def test_the_quickstart_fails_when_its_story_is_untrue(tmp_path: Path) -> None:
     assert "That did not happen" in ran.stderr
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("any_client.py", "hello from api.example.com - after 3 attempts"),
-        ("game_day.py", "The layers held what they promise."),
-        ("testing.py", "All three tests passed, with no second waited."),
-    ],
-)
+@pytest.mark.parametrize(("name", "said"), RECIPES.items())
 def test_an_example_runs(name: str, said: str) -> None:
     """The example prints what it promises, and on stderr nothing but the events of its layers."""
     ran = run(name)
@@ -72,4 +76,11 @@ def test_the_outage_is_reported_and_drawn(outage: str, tmp_path: Path) -> None:
 def test_every_example_is_run_here() -> None:
     """No example is left without a test that runs it."""
     names = {path.name for path in EXAMPLES.glob("*.py")}
-    assert names == {"quickstart.py", "any_client.py", "game_day.py", "outage.py", "testing.py"}
+    assert names == {"quickstart.py", "outage.py", *RECIPES}
+
+
+def test_the_index_names_every_example() -> None:
+    """A reader of the index finds all of them."""
+    index = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    for path in EXAMPLES.glob("*.py"):
+        assert f"[{path.name}]({path.name})" in index

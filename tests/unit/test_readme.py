@@ -1,17 +1,59 @@
-"""Every Python block of the README runs as it stands."""
+"""What the README promises: blocks that run, links that lead somewhere, defaults of the code."""
 
+import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import httpx
 import pytest
 import respx
 
-from walltrack import Settings
-
-README = Path(__file__).parents[2] / "README.md"
-BLOCKS = re.findall(
-    r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+import walltrack
+from walltrack import (
+    Backoff,
+    BaseAPIClient,
+    CircuitBreakerTransport,
+    RetryBudget,
+    RetryPolicy,
+    RetryTransport,
+    Settings,
+    resilient_transport,
 )
+from walltrack.services.defaults import breaker_by, policy_by
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+FAILURES = ROOT / "tests" / "README.md"
+PAGES = [
+    README,
+    ROOT / "CHANGELOG.md",
+    ROOT / ".github" / "CONTRIBUTING.md",
+    ROOT / ".github" / "SECURITY.md",
+    ROOT / "examples" / "README.md",
+    FAILURES,
+    ROOT / "tests" / "benchmarks" / "README.md",
+]
+WORDS = [
+    "installation",
+    "quickstart",
+    "retries",
+    "circuit breaker",
+    "timeouts",
+    "rate limiting",
+    "bulkhead",
+    "hedging",
+    "logging",
+    "metrics",
+    "testing",
+    "performance",
+    "comparison",
+    "faq",
+]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"line of {len(block)} characters")
@@ -27,22 +69,157 @@ def test_the_readme_has_blocks() -> None:
     assert len(BLOCKS) >= 5
 
 
-@pytest.mark.parametrize(
-    "link",
-    re.findall(r"\[(test_\w+)\]\((tests/[\w/]+\.py)\)", README.read_text("utf-8")),
-    ids=lambda link: link[0],
-)
-def test_a_test_that_the_readme_names_is_there(link: tuple[str, str]) -> None:
+def test_the_quickstart_prints_what_the_readme_shows() -> None:
+    """Its log and its output, on a program that configured no logging."""
+    shown = re.search(r"^```text\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    command = [sys.executable, "-W", "error", "-c", BLOCKS[0]]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)  # noqa: S603 - our own
+    assert shown is not None
+    assert ran.stderr + ran.stdout == shown[1]
+
+
+def test_the_readme_is_short() -> None:
+    """It stays readable in one sitting."""
+    assert len(TEXT.splitlines()) <= 300
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_heading_has_the_word_that_people_search_for(word: str) -> None:
+    """Headings use the terms of the field."""
+    headings = [line.lower() for line in TEXT.splitlines() if line.startswith("## ")]
+    assert any(word in heading for heading in headings)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_link_leads_somewhere(page: Path) -> None:
+    """A link is a public address, a heading of its page, or a file of this repository."""
+    text = page.read_text(encoding="utf-8")
+    headings = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
+    anchors = {"#" + re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in headings}
+    for link in LINK.findall(text):
+        assert link.startswith("https://") or link in anchors or (page.parent / link).exists(), link
+
+
+def test_a_test_that_is_named_is_there() -> None:
     """A promise that is linked to its test stays linked to it."""
-    name, path = link
-    source = (README.parent / path).read_text(encoding="utf-8")
-    assert f"def {name}(" in source
+    links = re.findall(r"\[(test_\w+)\]\(([\w/]+\.py)\)", FAILURES.read_text("utf-8"))
+    assert len(links) >= 30
+    for name, path in links:
+        source = (FAILURES.parent / path).read_text(encoding="utf-8")
+        assert f"def {name}(" in source, name
 
 
 def test_the_settings_of_the_readme_are_those_of_the_class() -> None:
     """With their names and defaults, in their order."""
-    rows = re.findall(
-        r"^\| `([A-Z_]+)` \| ([\d.]+|keyed) \|", README.read_text("utf-8"), re.MULTILINE
-    )
+    shown = re.findall(r"`([A-Z_]{8,})`\s\(([\w.]+)\)", TEXT)
     fields = Settings.model_fields.items()
-    assert rows == [(name.upper(), str(field.default)) for name, field in fields]
+    assert shown == [(name.upper(), str(field.default)) for name, field in fields]
+
+
+def test_every_stop_reason_and_event_is_named() -> None:
+    """A reader of the log finds each word of it in the README."""
+    events = [event.name for event in walltrack.Event.__args__]
+    for name in [*walltrack.StopReason, *events]:
+        assert f"`{name}`" in TEXT
+
+
+def default(owner: object, argument: str) -> object:
+    """The default of an argument."""
+    signature = inspect.signature(owner)  # type: ignore[arg-type]
+    return signature.parameters[argument].default
+
+
+def waits(backoff: Backoff, retries: int) -> str:
+    """The waits before each retry, as the table shows them."""
+    jitter = "" if backoff.jitter == "none" else f"; {backoff.jitter} jitter"
+    return ", ".join(f"{backoff.ceiling(retry):g}" for retry in range(retries)) + jitter
+
+
+def retry_cells(policy: RetryPolicy) -> list[str]:
+    """What the table shows of a policy."""
+    return [
+        str(policy.max_retries),
+        waits(policy.backoff, policy.max_retries),
+        f"{policy.max_retry_after:g}",
+        policy.non_idempotent,
+    ]
+
+
+def cells(policy: object, budget: object, breaker: walltrack.CircuitBreaker) -> list[str]:
+    """The column of one way to use the library, but for what is off."""
+    assert isinstance(policy, RetryPolicy)
+    capacity = f"{budget.balance:g}" if isinstance(budget, RetryBudget) else "none"
+    cooldown = f"{breaker.current_cooldown:g}"
+    return [*retry_cells(policy), capacity, str(breaker.failure_threshold), cooldown]
+
+
+@pytest.fixture(scope="module")
+def columns() -> dict[str, list[str]]:
+    """The columns of the table of defaults by the code."""
+    inner = httpx.MockTransport(lambda _: httpx.Response(200))
+    alone = CircuitBreakerTransport(inner)
+    stack = resilient_transport(inner, retry=None)
+    assert isinstance(stack, CircuitBreakerTransport)
+    settings = Settings()
+    origin = "https://api.example.com"
+    return {
+        "layer class": cells(
+            default(RetryTransport, "policy"),
+            default(RetryTransport, "budget"),
+            alone.breaker_for(origin),
+        ),
+        "`resilient_transport()`": cells(
+            default(resilient_transport, "retry"),
+            default(resilient_transport, "budget"),
+            stack.breaker_for(origin),
+        ),
+        "`BaseAPIClient`": cells(policy_by(settings), RetryBudget(), breaker_by(settings, "s")),
+    }
+
+
+def table() -> dict[str, list[str]]:
+    """The columns of the table of defaults as the README shows them."""
+    section = TEXT.partition("## Defaults\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {name: [row[at] for row in rows] for at, name in enumerate(header)}
+
+
+@pytest.mark.parametrize("column", ["layer class", "`resilient_transport()`", "`BaseAPIClient`"])
+def test_a_default_of_the_table_is_that_of_the_code(
+    column: str, columns: dict[str, list[str]]
+) -> None:
+    """The rows of retries and the breaker show what each way to use the library does."""
+    shown = dict(zip(table()["setting"], table()[column], strict=True))
+    rows = [
+        "retries after the first attempt",
+        "wait before a retry (s)",
+        "longest `Retry-After` waited for (s)",
+        "POST and PATCH",
+        "retry budget of an origin",
+        "failures in a row that open a circuit",
+        "cooldown before a probe (s)",
+    ]
+    assert [shown[row] for row in rows] == columns[column]
+
+
+@pytest.mark.parametrize(
+    ("row", "option"),
+    [
+        ("*deadline*", "deadline"),
+        ("*attempt timeout* (s)", "attempt_timeout"),
+        ("*requests a second*", "rate_limit"),
+        ("*requests in flight*", "concurrency_limit"),
+        ("*hedge after*", "hedge"),
+        ("bodies read inside the attempt", "body"),
+    ],
+)
+def test_what_is_off_is_off_in_the_code(row: str, option: str) -> None:
+    """The other rows show the defaults of the options."""
+    shown = table()
+    at = next(at for at, setting in enumerate(shown["setting"]) if row in setting)
+    value = default(resilient_transport, option)
+    assert shown["`resilient_transport()`"][at] == ("none" if value is None else value)
+    if option in inspect.signature(BaseAPIClient).parameters:
+        assert default(BaseAPIClient, option) is None
+        assert shown["`BaseAPIClient`"][at] == "none"
