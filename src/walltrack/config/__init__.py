@@ -1,1 +1,1 @@
-"""What the environment may set."""
+"""Settings from the environment."""

@@ -1,1 +1,1 @@
-"""What every layer may use and what uses no layer: exceptions, shared names, checks of input."""
+"""Basics that all layers use and that use no layer: exceptions, shared names, validation."""

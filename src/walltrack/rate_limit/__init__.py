@@ -1,5 +1,5 @@
-"""Limit how many requests are sent per second, and honour the limits that a server announces.
+"""Limit how many requests are sent per second, and respect the limits that a server announces.
 
-`token_bucket` decides when a request may go, `waiting_line` keeps the callers in order; `transport`
-waits and sends. What a response asks for is read by `walltrack.http.wait_hints`.
+`token_bucket` decides when a request may be sent, `waiting_line` is the queue of callers;
+`transport` waits and sends. `walltrack.http.wait_hints` reads the limits in response headers.
 """

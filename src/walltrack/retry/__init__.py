@@ -1,5 +1,5 @@
-"""Repeat requests that failed, where a repetition is safe and likely to help.
+"""Retry failed requests if this is safe and likely to help.
 
-Read `policy` first: it decides whether and when. `outgoing` prepares what is sent, `call` holds the
-state of one call across its attempts; `transport` sends, waits and discards.
+Read `policy` first: it decides whether and when. `outgoing` prepares the request, `call` holds the
+state of one call during its attempts; `transport` sends, waits and discards responses.
 """

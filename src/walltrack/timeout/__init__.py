@@ -1,5 +1,5 @@
-"""Limit the time that a request may take: in all, to its headers, between two chunks.
+"""Limit the time of a request: in total, until its headers, and between two chunks of its body.
 
-`limits` decides which limit strikes first, `deadline` computes what is left of one; `transport`
-cancels what takes longer, and `body` reads a response within its limits.
+`limits` decides which limit ends first, `deadline` computes the remaining time; `transport` cancels
+requests that take longer, and `body` reads a response within its limits.
 """
