@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -55,11 +56,13 @@ FUNCTIONS = (ast.AsyncFunctionDef, ast.FunctionDef, ast.Lambda)
 IMPORTS = (ast.Import, ast.ImportFrom)
 
 
+@cache
 def tree_of(module: str) -> ast.Module:
     """The syntax of a module, with what it imports for type checkers alone."""
     return ast.parse(MODULES[module].read_text(encoding="utf-8"))
 
 
+@cache
 def imported_by(module: str) -> set[str]:
     """The full name of everything that a module imports, wherever the import stands."""
     names: set[str] = set()
