@@ -173,7 +173,8 @@ class CircuitBreakerTransport(WrappingTransport):
                 await guarded(response, breaker.answered, ticket)
             body: Any = response.stream  # typed for clients of both kinds; this is the one
             if isinstance(body, WatchedBody):
-                body.when_ended(self._body_ended, request, ticket, breaker)
+                # One that was read ahead has ended: this settles now, and may raise.
+                await guarded(response, body.when_ended, self._body_ended, request, ticket, breaker)
             else:
                 response.stream = WatchedBody(body, self._body_ended, request, ticket, breaker)
         elif breaker is not None or ledger.epoch != ticket:
