@@ -28,6 +28,7 @@ from walltrack import (
 EPSILON: Final = 1e-3
 """Seconds; sums of the same figures differ by a little, and waits are in hundredths and more."""
 
+HOSTS: Final = ("one.test", "two.test")
 HEDGED: Final = ("GET", "HEAD", "OPTIONS")
 
 Found = Iterator[str]
@@ -154,14 +155,14 @@ def _most_attempts(layer: Layer, call: Call) -> int:
 
 
 def budgets_are_kept(report: Report) -> Found:
-    """Retries and hedges cost what is there: what it began with, and the deposits of successes."""
+    """Retries and hedges to a host cost what is there: what it began with, and what came in."""
     for level, layer in enumerate(report.scenario.layers):
-        if layer["budget"] is None:
-            continue
-        below = [p for p in report.books.passages if p.level == level + 1]
-        extra = len(below) - len({passage.parent for passage in below})
-        if extra > layer["budget"] + 0.1 * len(below) + EPSILON:
-            yield f"{layer.kind} with a budget of {layer['budget']} sent {extra} more"
+        for host in HOSTS if layer["budget"] is not None else ():
+            below = [p for p in _passages(report, level + 1, host) if p.call != RECOVERY]
+            extra = len(below) - len({passage.parent for passage in below})
+            seconds = max((passage.began for passage in below), default=0.0)
+            if extra > layer["budget"] + 0.1 * len(below) + 0.1 * seconds + EPSILON:
+                yield f"{layer.kind} with a budget of {layer['budget']} sent {extra} more"
 
 
 def the_server_acts_once(report: Report) -> Found:
@@ -184,10 +185,14 @@ def _policies(report: Report, call: Call) -> Iterator[str]:
 
 
 def a_call_has_one_key(report: Report) -> Found:
-    """All attempts of a call carry the same Idempotency-Key, and those of idempotent methods none."""
+    """All attempts of a call carry the same Idempotency-Key, and those of idempotent methods none.
+
+    A layer that adds no key repeats what those inside do, with a key of their own each time.
+    """
     for outcome in report.outcomes:
         keys = {attempt.key for attempt in _attempts(report, outcome.number)}
-        if len(keys) > 1:
+        policies = list(_policies(report, outcome.call))
+        if len(keys) > 1 and (len(policies) == 1 or policies[0] == "keyed"):
             yield f"call {outcome.number} was sent with the keys {keys}"
         if outcome.call.method != "POST" and keys - {None}:
             yield f"call {outcome.number}, a {outcome.call.method}, was sent with a key"
@@ -208,8 +213,8 @@ def concurrency_is_limited(report: Report) -> Found:
 def rates_are_kept(report: Report) -> Found:
     """In any stretch of time no more goes out than burst and rate allow; nothing while held back."""
     for level, layer in enumerate(report.scenario.layers):
-        for host in ("one.test", "two.test"):
-            passages = [p for p in report.books.passages if (p.level, p.host) == (level + 1, host)]
+        for host in HOSTS:
+            passages = _passages(report, level + 1, host)
             # In a stack those who have had their turn may have to queue once more, for a permit.
             queued = layer["concurrency_limit"]
             if (rate := layer["rate"] or layer["rate_limit"]) and not queued:
@@ -336,7 +341,7 @@ def circuits_change_in_turns(report: Report) -> Found:
         "circuit_half_opened": {"circuit_opened", "circuit_closed"},
     }
     shared = any(layer["shared"] or layer["breaker"] for layer in report.scenario.layers)
-    for host in ("",) if shared else ("one.test", "two.test"):
+    for host in ("",) if shared else HOSTS:
         events = [e for e in report.hooks.events if e.name in after and host in ("", e.service)]
         names = ["circuit_closed", *(event.name for event in events)]
         for earlier, later in pairwise(names):
@@ -353,6 +358,10 @@ def closed_transports_send_nothing_more(report: Report) -> Found:
             began = report.outcomes[attempt.call].began
             if began is not None and began < closed - EPSILON and attempt.at > closed + EPSILON:
                 yield f"attempt {attempt.tag} was made at {attempt.at:g} s, closed at {closed:g} s"
+
+
+def _passages(report: Report, level: int, host: str) -> list[Passage]:
+    return [p for p in report.books.passages if (p.level, p.host) == (level, host)]
 
 
 def _attempts(report: Report, call: int) -> list[Attempt]:
