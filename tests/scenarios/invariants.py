@@ -24,6 +24,7 @@ from walltrack import (
     ResponseTooLargeError,
     TimeLimitExceededError,
 )
+from walltrack.http.release import MAX_DRAIN_SECONDS
 
 EPSILON: Final = 1e-3
 """Seconds; sums of the same figures differ by a little, and waits are in hundredths and more."""
@@ -219,7 +220,7 @@ def rates_are_kept(report: Report) -> Found:
             queued = layer["concurrency_limit"]
             if (rate := layer["rate"] or layer["rate_limit"]) and not queued:
                 yield from _too_fast([p.began for p in passages], rate, layer["burst"] or 1)
-            if layer.kind == "rate" and layer["learn"]:
+            if layer.kind == "rate" and layer["respect_headers"]:
                 yield from _while_held_back(report, passages)
 
 
@@ -256,6 +257,18 @@ def time_limits_hold(report: Report) -> Found:
                 late = [at for at, _ in attempt.delivered if at > began + seconds + EPSILON]
                 if late:
                     yield f"attempt {attempt.tag} was read at {late[0]:g} s, after its limit"
+
+
+def deadlines_are_kept(report: Report) -> Found:
+    """No attempt begins after a deadline of the caller's own, but for what a discard may take."""
+    for attempt in report.books.world.attempts:
+        if attempt.call == RECOVERY:
+            continue
+        outcome = report.outcomes[attempt.call]
+        if outcome.call.deadline is not None:
+            until = (outcome.began or 0.0) + outcome.call.deadline
+            if attempt.at > until + MAX_DRAIN_SECONDS * attempt.number + EPSILON:
+                yield f"attempt {attempt.tag} began at {attempt.at:g} s, after {until:g} s"
 
 
 def reads_end_in_time(report: Report) -> Found:
@@ -380,6 +393,7 @@ INVARIANTS: Final[tuple[Callable[[Report], Found], ...]] = (
     concurrency_is_limited,
     rates_are_kept,
     time_limits_hold,
+    deadlines_are_kept,
     reads_end_in_time,
     nothing_is_left_open,
     nothing_is_held,

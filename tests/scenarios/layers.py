@@ -30,6 +30,7 @@ from walltrack import (
     resilient_transport,
 )
 from walltrack.core import family
+from walltrack.core.classification import Classification, Outcome
 from walltrack.testing import VirtualTime
 
 ORIGINS: Final = ("https://one.test", "https://two.test")
@@ -45,7 +46,7 @@ class HookError(Exception):
 
 
 class HookInterrupt(BaseException):
-    """What a listener raises; an ordinary exception of one never comes out."""
+    """What a listener or a classify function raises; an ordinary exception never comes out."""
 
 
 class Hooks:
@@ -89,6 +90,12 @@ class Hooks:
         self._count("new_key")
         self._keys += 1
         return f"key {self._keys}"
+
+    def classify(self, outcome: Outcome) -> Classification | None:
+        self._count("classify", HookInterrupt)
+        if outcome.status in (404, 504):  # the other way round than by the outcome table
+            return Classification(retry=outcome.status == 404, failure=outcome.status == 404)
+        return None
 
     def listener(self, event: Event) -> None:
         self.events.append(event)
@@ -214,7 +221,7 @@ def build(scenario: Scenario, hooks: Hooks, books: Books) -> Built:
     tap = Tap(books.world, len(scenario.layers), books)
     built = Built(tap)
     for level, layer in reversed([*enumerate(scenario.layers)]):
-        transport, breaker = _MAKERS[layer.kind](layer, tap, hooks)
+        transport, breaker = MAKERS[layer.kind](layer, tap, hooks)
         if isinstance(breaker, CircuitBreaker):
             tap.breaker = breaker
             built.breakers.append(lambda _, shared=breaker: shared)
@@ -248,8 +255,11 @@ def _retry(layer: Layer, inner: Any, hooks: Hooks) -> Made:  # noqa: ANN401 - of
         inner,
         policy=policy_of(layer.options),
         budget=_budget(layer),
+        body=layer["body"],
         max_response_bytes=layer["max_response_bytes"],
+        classify=hooks.classify if layer["classify"] else None,
         listener=hooks.listener,
+        clock=hooks.clock,
         sleep=hooks.sleep,
         rng=hooks,
         wall_clock=hooks.wall_clock,
@@ -259,9 +269,10 @@ def _retry(layer: Layer, inner: Any, hooks: Hooks) -> Made:  # noqa: ANN401 - of
 
 
 def _breaker(layer: Layer, inner: Any, hooks: Hooks) -> Made:  # noqa: ANN401 - of either family
+    base, classify = layer["cooldown"], hooks.classify if layer["classify"] else None
     options: dict[str, Any] = {
         "failure_threshold": layer["failure_threshold"],
-        "cooldown_seconds": layer["cooldown_seconds"],
+        "cooldown": Backoff(base=base, cap=60.0, jitter="full") if layer["grows"] else base,
         "window": WINDOWS[layer["window"]],
         "probes": layer["probes"],
         "clock": hooks.clock,
@@ -269,9 +280,13 @@ def _breaker(layer: Layer, inner: Any, hooks: Hooks) -> Made:  # noqa: ANN401 - 
     }
     if layer["shared"]:
         breaker = CircuitBreaker(**options)
-        shared = CircuitBreakerTransport(inner, breaker=breaker, listener=hooks.listener)
+        shared = CircuitBreakerTransport(
+            inner, breaker=breaker, classify=classify, listener=hooks.listener
+        )
         return shared, breaker
-    transport = CircuitBreakerTransport(inner, key=hooks.key, listener=hooks.listener, **options)
+    transport = CircuitBreakerTransport(
+        inner, key=hooks.key, classify=classify, listener=hooks.listener, **options
+    )
     return transport, transport.breaker_for
 
 
@@ -308,6 +323,7 @@ def _hedge(layer: Layer, inner: Any, hooks: Hooks) -> Made:  # noqa: ANN401 - of
         inner,
         layer["delay"],
         budget=_budget(layer),
+        classify=hooks.classify if layer["classify"] else None,
         key=hooks.key,
         clock=hooks.clock,
         sleep=hooks.sleep,
@@ -336,6 +352,8 @@ def _stack(layer: Layer, inner: Any, hooks: Hooks) -> Made:  # noqa: ANN401 - of
         rate_limit=layer["rate_limit"],
         concurrency_limit=layer["concurrency_limit"],
         breaker=breaker,
+        body=layer["body"],
+        classify=hooks.classify if layer["classify"] else None,
         attempt_timeout=layer["attempt_timeout"],
         listener=hooks.listener,
         clock=hooks.clock,
@@ -345,7 +363,7 @@ def _stack(layer: Layer, inner: Any, hooks: Hooks) -> Made:  # noqa: ANN401 - of
     return transport, breaker
 
 
-_MAKERS: Final = {
+MAKERS: Final = {
     "retry": _retry,
     "breaker": _breaker,
     "rate": _rate,

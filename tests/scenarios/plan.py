@@ -35,7 +35,7 @@ UPLOADS: Final = ("bytes", "json", "form", "multipart", "file")
 ONE_SHOT: Final = ("generator", "own class", "own class of both kinds", "pipe")
 """Request bodies that cannot."""
 
-HOOKS: Final = ("clock", "wall_clock", "key", "rng", "sleep", "new_key", "listener")
+HOOKS: Final = ("clock", "wall_clock", "key", "rng", "sleep", "new_key", "listener", "classify")
 """Functions of the caller's that layers call, and that may raise."""
 
 Options = Mapping[str, Any]
@@ -70,6 +70,7 @@ class Call:
     pause: float = 0.0  # between two reads of a stream
     whole_body: bool | None = None
     retry: Options | bool | None = None  # options of a policy of its own; False: one attempt
+    deadline: float | None = None  # of the caller's own, in seconds
     cancel_after: float | None = None  # seconds
     cancel_at: int | None = None  # the step at the server
     natively: bool = False  # cancelled as a task of asyncio's
@@ -106,6 +107,7 @@ class Scenario:
     calls: tuple[Call, ...] = ()
     incidents: tuple[Incident, ...] = ()
     raises: tuple[str, int] | None = None  # which of HOOKS, and the number of the call that does
+    foreign: bool = False  # the server's transport raises a CancelledError of its own
 
     def __str__(self) -> str:
         lines = [f"seed {self.seed}: {self.backend}, {self.family}"]
@@ -114,6 +116,8 @@ class Scenario:
             lines.append(f"  call {number} {_shown(call)}")
             lines += [f"    {_shown(reply)}" for reply in call.replies]
         lines += [f"  at {incident.at:g} s: {incident.does}" for incident in self.incidents]
+        if self.foreign:
+            lines.append("  cancellations are raised as others")
         if self.raises is not None:
             lines.append(f"  call {self.raises[1]} of {self.raises[0]} raises")
         return "\n".join(lines)
@@ -142,7 +146,8 @@ def draw(seed: int) -> Scenario:
         tuple(_layer(rng) for _ in range(depth)),
         calls,
         tuple(_incident(rng) for _ in range(rng.choice([0, 0, 0, 0, 1, 1, 2]))),
-        (rng.choice(HOOKS), rng.randint(1, 12)) if rng.random() < 0.1 else None,
+        (rng.choice(HOOKS), rng.randint(1, 12)) if rng.random() < 0.15 else None,
+        foreign=backend == "asyncio" and rng.random() < 0.1,
     )
 
 
@@ -160,6 +165,7 @@ def _call(rng: random.Random, backend: str) -> Call:
         pause=rng.choice([0.0, 0.0, 0.5, 6.0]) if streams else 0.0,
         whole_body=rng.choice([None, None, None, True, False]),
         retry=rng.choice([None] * 6 + [False, _policy(rng)]),
+        deadline=rng.choice([0.0, 0.3, 2.0, 10.0]) if rng.random() < 0.15 else None,
         cancel_after=rng.choice([0.0, 0.005, 0.2, 0.6, 1.5, 5.0]) if cancelled < 0.15 else None,
         cancel_at=rng.randint(1, 30) if 0.15 <= cancelled < 0.3 else None,
         natively=backend == "asyncio" and rng.random() < 0.5,
@@ -213,6 +219,8 @@ def _retry(rng: random.Random) -> Options:
     return {
         **_policy(rng),
         "budget": rng.choice([None, None, 1, 3]),
+        "body": rng.choice(["small", "small", "whole", "stream"]),
+        "classify": rng.random() < 0.3,
         "max_response_bytes": rng.choice([10**8, 70_000]),
     }
 
@@ -220,10 +228,12 @@ def _retry(rng: random.Random) -> Options:
 def _breaker(rng: random.Random) -> Options:
     return {
         "failure_threshold": rng.choice([1, 2, 5]),
-        "cooldown_seconds": rng.choice([0.5, 5.0, 30.0]),
+        "cooldown": rng.choice([0.5, 5.0, 30.0]),
+        "grows": rng.random() < 0.3,
         "window": rng.choice([None, None, "count", "time"]),
         "probes": rng.choice([1, 1, 3]),
         "shared": rng.random() < 0.5,
+        "classify": rng.random() < 0.3,
     }
 
 
@@ -231,9 +241,9 @@ def _rate(rng: random.Random) -> Options:
     return {
         "rate": rng.choice([None, 0.5, 5.0, 100.0]),
         "burst": rng.choice([1, 1, 3]),
-        "refuse": rng.random() < 0.2,
+        "wait": rng.random() < 0.8,
         "max_wait": rng.choice([1.0, 60.0]),
-        "learn": rng.random() < 0.8,
+        "respect_headers": rng.random() < 0.8,
     }
 
 
@@ -254,6 +264,7 @@ def _hedge(rng: random.Random) -> Options:
     return {
         "delay": rng.choice([0.0, 0.005, 0.05, 0.5, "p95"]),
         "budget": rng.choice([None, 1, 5]),
+        "classify": rng.random() < 0.3,
     }
 
 
@@ -271,7 +282,9 @@ def _stack(rng: random.Random) -> Options:
         "hedge": maybe(rng.choice([0.0, 0.02, "p95"])),
         "rate_limit": maybe(rng.choice([0.5, 20.0])),
         "concurrency_limit": maybe(rng.choice([1, 2])),
-        "breaker": maybe({"failure_threshold": rng.choice([1, 3]), "cooldown_seconds": 5.0}),
+        "breaker": maybe({"failure_threshold": rng.choice([1, 3]), "cooldown": 5.0}),
+        "body": rng.choice(["small", "whole", "stream"]),
+        "classify": rng.random() < 0.3,
         "attempt_timeout": maybe(rng.choice([0.2, 2.0])),
     }
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import random
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
@@ -14,6 +15,7 @@ import anyio
 import anyio.lowlevel
 import httpx
 import httpx2
+import pytest
 
 from tests.scenarios import uploads
 from tests.scenarios.layers import (
@@ -75,8 +77,15 @@ class Report:
 
 
 def run(scenario: Scenario) -> Report:
-    """Run `scenario` on its backend."""
-    report: Report = anyio.run(_main, scenario, backend=scenario.backend)
+    """Run `scenario` on its backend, and each time in the same order of events."""
+    with pytest.MonkeyPatch.context() as patch:
+        # trio shuffles what it runs; this is how pytest-trio has it do so by a seed.
+        patch.setattr("trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING", True)
+        patch.setattr("trio._core._run._r", random.Random(scenario.seed))  # noqa: S311 - as above
+        before = random.getstate()  # from which a stack takes its jitter
+        random.seed(scenario.seed)
+        report: Report = anyio.run(_main, scenario, backend=scenario.backend)
+        random.setstate(before)
     return report
 
 
@@ -95,6 +104,18 @@ async def _main(scenario: Scenario) -> Report:
     return report
 
 
+@dataclass
+class Deadline:
+    """A deadline of the caller's own class."""
+
+    time: VirtualTime
+    until: float
+
+    def remaining(self) -> float:
+        """Return the seconds that are left."""
+        return max(self.until - self.time.monotonic(), 0.0)
+
+
 class Run:
     """One run of a scenario.
 
@@ -108,7 +129,7 @@ class Run:
         self.time = time
         self.home = HOMES[scenario.family]
         self.hooks = Hooks(time, scenario.raises)
-        world = World(time, self._reply_for, self._step)
+        world = World(time, self._reply_for, self._step, foreign=scenario.foreign)
         world.passage = current
         self.books = Books(time, world)
         self.built = build(scenario, self.hooks, self.books)
@@ -229,6 +250,9 @@ class Run:
         if call.retry is not None:
             policy = policy_of(call.retry) if not isinstance(call.retry, bool) else False
             request.extensions["walltrack.retry"] = policy
+        if call.deadline is not None:
+            until = self.time.monotonic() + call.deadline
+            request.extensions["walltrack.deadline"] = Deadline(self.time, until)
         if not call.streams:
             response = await self.client.send(request)
             outcome.status, outcome.tag = response.status_code, response.headers["x-attempt"]

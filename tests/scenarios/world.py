@@ -1,5 +1,6 @@
 """The server and the network, in virtual time, with books on everything that is open or read."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -30,8 +31,9 @@ _CORES: Final[dict[ModuleType, ModuleType]] = {httpx: httpcore, httpx2: httpcore
 
 
 def content_of(tag: str, size: int) -> bytes:
-    """Return the body of the answer to an attempt: no two attempts have the same."""
-    unit = f"<answer to {tag}>".encode()
+    """Return the body of the answer to an attempt; no two of a call begin alike."""
+    call, _, number = tag.partition(".")
+    unit = f"{number}<of call {call}>".encode()
     return (unit * (size // len(unit) + 1))[:size]
 
 
@@ -80,6 +82,7 @@ class World(family.AsyncBaseTransport):
         time: What all waiting is done by.
         reply_for: Returns what to do with attempt `number` of call `call`.
         on_step: Called with the number of the call at each step that a cancellation may meet.
+        foreign: Whether what is raised on a cancellation is another CancelledError of asyncio's.
     """
 
     def __init__(
@@ -87,12 +90,15 @@ class World(family.AsyncBaseTransport):
         time: VirtualTime,
         reply_for: Callable[[int, int], Reply],
         on_step: Callable[[int], None],
+        *,
+        foreign: bool = False,
     ) -> None:
         self.time = time
         self.attempts: list[Attempt] = []
         self.passage: Callable[[], object] = lambda: None
         self._reply_for = reply_for
         self._on_step = on_step
+        self._foreign = foreign
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer `request`."""
@@ -166,12 +172,21 @@ class World(family.AsyncBaseTransport):
         late = seconds > READ_TIMEOUT
         with anyio.CancelScope() as scope:
             attempt.scope = scope
-            await self.time.sleep(min(seconds, READ_TIMEOUT))
+            await self._sleep(min(seconds, READ_TIMEOUT), scope)
         attempt.scope = None
         if attempt.lost:
             fail(request, "ReadError", anyio.ClosedResourceError())
         if late:
             fail(request, "ReadTimeout")
+
+
+    async def _sleep(self, seconds: float, scope: anyio.CancelScope) -> None:
+        try:
+            await self.time.sleep(seconds)
+        except asyncio.CancelledError:
+            if self._foreign and not scope.cancel_called:
+                raise asyncio.CancelledError from None
+            raise
 
 
 class AnswerBody(ConnectionBody, httpx2.AsyncByteStream):
