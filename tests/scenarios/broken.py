@@ -191,6 +191,7 @@ class DefersCancellation(Broken):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         with anyio.CancelScope(shield=True):
             return await super().handle_async_request(request)
+        raise AssertionError  # it is never cancelled
 
 
 class CancelsCaller(Broken):

@@ -6,28 +6,34 @@ Each function yields what is wrong, and nothing if all is well.
 import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any, Final
-
-import httpx
-import httpx2
+from typing import Final
 
 from tests.scenarios import uploads
+from tests.scenarios.attempts import RECOVERY, Attempt
+from tests.scenarios.callers import Outcome, Report
 from tests.scenarios.layers import HookError, HookInterrupt, Passage
 from tests.scenarios.plan import ONE_SHOT, Call, Layer
-from tests.scenarios.run import Outcome, Report
-from tests.scenarios.world import RECOVERY, Attempt
 from walltrack import (
     CircuitBreakerOpenError,
     ConcurrencyLimitError,
     RateLimitError,
-    RequestRejectedError,
     ResponseTooLargeError,
     TimeLimitExceededError,
+    TransportClosedError,
 )
 from walltrack.http.release import MAX_DRAIN_SECONDS
 
 EPSILON: Final = 1e-3
-"""Seconds; sums of the same figures differ by a little, and waits are in hundredths and more."""
+"""Of a request, or of a second of virtual time: sums of the same figures differ by a little."""
+
+RAISED_BY: Final = {
+    CircuitBreakerOpenError: {"breaker"},
+    ConcurrencyLimitError: {"limit", "adaptive", "concurrency_limit"},
+    RateLimitError: {"rate", "rate_limit"},
+    TimeLimitExceededError: {"timeout", "deadline", "attempt_timeout"},
+    ResponseTooLargeError: {"max_response_bytes", "body"},
+}
+"""What each exception of ours may be raised by: a kind of layer, or an option of a stack."""
 
 HOSTS: Final = ("one.test", "two.test")
 HEDGED: Final = ("GET", "HEAD", "OPTIONS")
@@ -74,27 +80,17 @@ def _errors(report: Report, attempts: list[Attempt]) -> Iterator[BaseException]:
 
 
 def _may_be_raised(report: Report, error: BaseException) -> bool:
-    kinds = {layer.kind for layer in report.scenario.layers}
-    layers = report.scenario.layers
-    limited = kinds & {"limit", "adaptive"} or any(layer["concurrency_limit"] for layer in layers)
-    timed = "timeout" in kinds or any(l["deadline"] or l["attempt_timeout"] for l in layers)
-    broken = "breaker" in kinds or any(layer["breaker"] for layer in layers)
-    if isinstance(error, CircuitBreakerOpenError):
-        return bool(broken)
-    if isinstance(error, ConcurrencyLimitError):
-        return bool(limited)
-    if isinstance(error, RateLimitError):
-        return "rate" in kinds or any(layer["rate_limit"] for layer in layers)
-    if isinstance(error, TimeLimitExceededError):
-        return bool(timed)
-    if isinstance(error, ResponseTooLargeError):
-        return any(layer["max_response_bytes"] for layer in layers)
     if isinstance(error, HookError | HookInterrupt):
         return report.scenario.raises is not None
-    closing = any(incident.does.startswith("close") for incident in report.scenario.incidents)
-    if isinstance(error, RequestRejectedError):  # the transport was closed
-        return closing
-    return closing and type(error) is RuntimeError and "client has been closed" in str(error)
+    parts = {layer.kind for layer in report.scenario.layers}
+    for layer in report.scenario.layers:
+        parts |= {name for name, value in layer.options.items() if value is not None}
+    for kind, raised_by in RAISED_BY.items():
+        if isinstance(error, kind):
+            return bool(parts & raised_by)
+    closed = any(incident.does.startswith("close") for incident in report.scenario.incidents)
+    by_httpx = type(error) is RuntimeError and "client has been closed" in str(error)
+    return closed and (by_httpx or isinstance(error, TransportClosedError))
 
 
 def the_last_attempt_decides(report: Report) -> Found:
@@ -200,7 +196,7 @@ def a_call_has_one_key(report: Report) -> Found:
 
 
 def concurrency_is_limited(report: Report) -> Found:
-    """No more is under way beneath a limit than it allows, with a key for each host."""
+    """No more is in flight beneath a limit than it allows, with a key for each host."""
     for level, layer in enumerate(report.scenario.layers):
         limit = layer["limit"] or layer["maximum"] or layer["concurrency_limit"]
         if limit is None:
@@ -208,11 +204,11 @@ def concurrency_is_limited(report: Report) -> Found:
         keyed = layer["keyed"] or layer.kind == "stack"
         for (at, host), most in report.books.most.items():
             if at == level + 1 and bool(host) == bool(keyed) and most > limit:
-                yield f"{most} under way beneath {layer.kind} of {limit} at {host or 'all hosts'}"
+                yield f"{most} in flight beneath {layer.kind} of {limit} at {host or 'all hosts'}"
 
 
 def rates_are_kept(report: Report) -> Found:
-    """In any stretch of time no more goes out than burst and rate allow; nothing while held back."""
+    """No more goes out in any time than burst and rate allow, and nothing while held back."""
     for level, layer in enumerate(report.scenario.layers):
         for host in HOSTS:
             passages = _passages(report, level + 1, host)
@@ -245,29 +241,28 @@ def _while_held_back(report: Report, passages: list[Passage]) -> Found:
 
 def time_limits_hold(report: Report) -> Found:
     """Nothing beneath a limit goes on after it: no attempt, no wait, no reading of a body."""
+    slack = report.pace.slack
     for level, layer in enumerate(report.scenario.layers):
-        if seconds := layer["seconds"] or layer["deadline"]:
-            for passage in report.books.passages:
-                if passage.level == level and passage.ended is not None:
-                    took = passage.ended - passage.began
-                    if took > seconds + EPSILON:
-                        yield f"a {layer.kind} of {seconds:g} s took {took:g} s"
-            for attempt in report.books.world.attempts:
-                began = next(p.began for p in attempt.passage.up() if p.level == level)
-                late = [at for at, _ in attempt.delivered if at > began + seconds + EPSILON]
-                if late:
-                    yield f"attempt {attempt.tag} was read at {late[0]:g} s, after its limit"
+        if not (seconds := layer["seconds"] or layer["deadline"]):
+            continue
+        for passage in report.books.passages:
+            took = 0.0 if passage.ended is None else passage.ended - passage.began
+            if passage.level == level and took > seconds + slack:
+                yield f"a {layer.kind} of {seconds:g} s took {took:g} s"
+        for attempt in report.books.world.attempts:
+            began = next(p.began for p in attempt.passage.up() if p.level == level)
+            late = [at for at, _ in attempt.delivered if at > began + seconds + slack]
+            if late:
+                yield f"attempt {attempt.tag} was read at {late[0]:g} s, after its limit"
 
 
 def deadlines_are_kept(report: Report) -> Found:
     """No attempt begins after a deadline of the caller's own, but for what a discard may take."""
     for attempt in report.books.world.attempts:
-        if attempt.call == RECOVERY:
-            continue
-        outcome = report.outcomes[attempt.call]
-        if outcome.call.deadline is not None:
+        outcome = None if attempt.call == RECOVERY else report.outcomes[attempt.call]
+        if outcome is not None and outcome.call.deadline is not None:
             until = (outcome.began or 0.0) + outcome.call.deadline
-            if attempt.at > until + MAX_DRAIN_SECONDS * attempt.number + EPSILON:
+            if attempt.at > until + MAX_DRAIN_SECONDS * attempt.number + report.pace.slack:
                 yield f"attempt {attempt.tag} began at {attempt.at:g} s, after {until:g} s"
 
 
@@ -275,9 +270,11 @@ def reads_end_in_time(report: Report) -> Found:
     """A caller who reads beneath a deadline of the whole call is told when it has passed."""
     layers = report.scenario.layers
     seconds = (layers[0]["seconds"] or layers[0]["deadline"]) if layers else None
-    for outcome in report.outcomes if seconds else ():
+    if not seconds:
+        return
+    for outcome in report.outcomes:
         for began, ended in outcome.reads:
-            if ended > max(began, (outcome.began or 0.0) + seconds) + EPSILON:
+            if ended > max(began, (outcome.began or 0.0) + seconds) + report.pace.slack:
                 yield f"call {outcome.number} read until {ended:g} s"
 
 
@@ -296,9 +293,9 @@ def nothing_is_held(report: Report) -> Found:
     """No layer holds a permit or a place in its queue."""
     for transport in report.built.transports:
         shown = re.sub(r"Transport\(.*\), <", "Transport(..., <", repr(transport), flags=re.DOTALL)
-        for under_way, waiting in re.findall(r"<(-?\d+) of \d+ [a-z ]+, (-?\d+) waiting>", shown):
-            if (under_way, waiting) != ("0", "0"):
-                yield f"{under_way} permits are taken, and {waiting} wait, at {shown}"
+        for in_flight, waiting in re.findall(r"<(-?\d+) of \d+ [a-z ]+, (-?\d+) waiting>", shown):
+            if (in_flight, waiting) != ("0", "0"):
+                yield f"{in_flight} permits are taken, and {waiting} wait, at {shown}"
 
 
 def nothing_is_left_to_the_collector(report: Report) -> Found:
@@ -313,7 +310,7 @@ def cancellations_come_out(report: Report) -> Found:
             continue
         if not outcome.cancelled:
             yield f"call {outcome.number} was cancelled, and went on to {outcome.error!r}"
-        if outcome.ended > outcome.cancelled_at + EPSILON:
+        if outcome.ended > outcome.cancelled_at + report.pace.slack:
             late = outcome.ended - outcome.cancelled_at
             yield f"call {outcome.number} ended {late:g} s after it was cancelled"
 
@@ -363,13 +360,11 @@ def circuits_change_in_turns(report: Report) -> Found:
 
 
 def closed_transports_send_nothing_more(report: Report) -> Found:
-    """A call that a closing found waiting or under way makes no further attempt."""
-    for closed in report.closings:
+    """A call that a closing found waiting or in flight makes no further attempt."""
+    for began, closed in report.closings:
         for attempt in report.books.world.attempts:
-            if attempt.call == RECOVERY:
-                continue
-            began = report.outcomes[attempt.call].began
-            if began is not None and began < closed - EPSILON and attempt.at > closed + EPSILON:
+            since = None if attempt.call == RECOVERY else report.outcomes[attempt.call].began
+            if since is not None and since < began and attempt.at > closed:
                 yield f"attempt {attempt.tag} was made at {attempt.at:g} s, closed at {closed:g} s"
 
 

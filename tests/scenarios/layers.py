@@ -4,12 +4,13 @@ import random
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, Protocol
 
 import httpx
 
+from tests.scenarios.attempts import Attempt, Time
 from tests.scenarios.plan import Layer, Options, Scenario
-from tests.scenarios.world import Attempt, World
 from walltrack import (
     AdaptiveLimit,
     Backoff,
@@ -31,7 +32,6 @@ from walltrack import (
 )
 from walltrack.core import family
 from walltrack.core.classification import Classification, Outcome
-from walltrack.testing import VirtualTime
 
 ORIGINS: Final = ("https://one.test", "https://two.test")
 WINDOWS: Final = {
@@ -57,7 +57,7 @@ class Hooks:
         raises: Which of them, and the number of the call that does.
     """
 
-    def __init__(self, time: VirtualTime, raises: tuple[str, int] | None) -> None:
+    def __init__(self, time: Time, raises: tuple[str, int] | None) -> None:
         self.time = time
         self.events: list[Event] = []
         self.armed = True
@@ -166,7 +166,8 @@ class Tap(family.AsyncBaseTransport):
         books.begin(passage)
         before = _CURRENT.set(passage)
         try:
-            passage.response = response = await self._inner.handle_async_request(request)
+            response: httpx.Response = await self._inner.handle_async_request(request)
+            passage.response = response
         finally:
             _CURRENT.reset(before)
             passage.ended = books.time.monotonic()
@@ -180,11 +181,29 @@ def _is_open(breaker: CircuitBreaker) -> bool:
     return breaker.state is CircuitState.OPEN and breaker.mode is not CircuitMode.OBSERVE_ONLY
 
 
+class World(Protocol):
+    """The server and the network: the transport beneath all layers."""
+
+    attempts: list[Attempt]
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
+    async def tidy(self) -> list[str]:
+        """End what was left, and return what should not have been."""
+        ...
+
+
 @dataclass(eq=False)
 class Books:
-    """What passed the taps, in its order, and the most that were under way at a time."""
+    """What passed the taps, in its order, and the most that were in flight at a time."""
 
-    time: VirtualTime
+    time: Time
     world: World
     passages: list[Passage] = field(default_factory=list)
     most: dict[tuple[int, str], int] = field(default_factory=dict)  # by level and host
@@ -194,14 +213,14 @@ class Books:
         self.passages.append(passage)
         for key in ((passage.level, passage.host), (passage.level, "")):
             here = [p for p in self.passages if p.level == key[0] and key[1] in ("", p.host)]
-            self.most[key] = max(self.most.get(key, 0), sum(map(self._is_under_way, here)))
+            self.most[key] = max(self.most.get(key, 0), sum(map(self._is_in_flight, here)))
 
     def attempt_of(self, response: httpx.Response) -> Attempt:
         """Return the attempt that a response is the answer to."""
         tag = response.headers["x-attempt"]
         return next(attempt for attempt in self.world.attempts if attempt.tag == tag)
 
-    def _is_under_way(self, passage: Passage) -> bool:
+    def _is_in_flight(self, passage: Passage) -> bool:
         if passage.ended is None:
             return True
         return passage.response is not None and self.attempt_of(passage.response).open
@@ -224,12 +243,16 @@ def build(scenario: Scenario, hooks: Hooks, books: Books) -> Built:
         transport, breaker = MAKERS[layer.kind](layer, tap, hooks)
         if isinstance(breaker, CircuitBreaker):
             tap.breaker = breaker
-            built.breakers.append(lambda _, shared=breaker: shared)
+            built.breakers.append(partial(_same, breaker))
         elif breaker is not None:
             built.breakers.append(breaker)
         built.transports.insert(0, transport)
         built.top = tap = Tap(transport, level, books)
     return built
+
+
+def _same(breaker: CircuitBreaker, _: str) -> CircuitBreaker:
+    return breaker
 
 
 Made = tuple[Any, CircuitBreaker | Callable[[str], CircuitBreaker] | None]

@@ -164,13 +164,17 @@ def _call(rng: random.Random, backend: str) -> Call:
         closes_after=rng.choice([0, 1, 2]) if streams and rng.random() < 0.4 else None,
         pause=rng.choice([0.0, 0.0, 0.5, 6.0]) if streams else 0.0,
         whole_body=rng.choice([None, None, None, True, False]),
-        retry=rng.choice([None] * 6 + [False, _policy(rng)]),
+        retry=_retry_of_call(rng),
         deadline=rng.choice([0.0, 0.3, 2.0, 10.0]) if rng.random() < 0.15 else None,
         cancel_after=rng.choice([0.0, 0.005, 0.2, 0.6, 1.5, 5.0]) if cancelled < 0.15 else None,
         cancel_at=rng.randint(1, 30) if 0.15 <= cancelled < 0.3 else None,
         natively=backend == "asyncio" and rng.random() < 0.5,
         replies=tuple(_reply(rng) for _ in range(rng.choice([0, 1, 1, 2, 3, 5]))),
     )
+
+
+def _retry_of_call(rng: random.Random) -> Options | bool | None:
+    return rng.choices([None, False, _policy(rng)], [6, 1, 1])[0]
 
 
 def _reply(rng: random.Random) -> Reply:

@@ -1,79 +1,24 @@
-"""Runs a scenario in virtual time, and reports all that can be judged afterwards."""
+"""Runs a scenario in virtual time."""
 
 import asyncio
-import contextlib
 import gc
 import random
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
-from types import ModuleType, SimpleNamespace
-from typing import Any, Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import anyio
 import anyio.lowlevel
-import httpx
-import httpx2
 import pytest
 
-from tests.scenarios import uploads
-from tests.scenarios.layers import (
-    ORIGINS,
-    Books,
-    Built,
-    HookInterrupt,
-    Hooks,
-    build,
-    current,
-    policy_of,
-)
-from tests.scenarios.plan import Call, Reply, Scenario
-from tests.scenarios.world import RECOVERY, World
+from tests.scenarios.callers import Report, Run
+from tests.scenarios.layers import current
+from tests.scenarios.plan import Scenario
+from tests.scenarios.world import World
 from tests.support import ConnectionBody
-from walltrack import CircuitMode, CircuitState
 from walltrack.testing import VirtualTime
-
-HOMES: Final[dict[str, ModuleType]] = {"httpx": httpx, "httpx2": httpx2}
-TOO_LONG: Final = 1e6
-"""Seconds after which a call hangs: time passes only while everything waits."""
-
-A_WHILE: Final = 1e5
-"""Seconds after which no cooldown and no Retry-After of a scenario holds any more."""
-
-
-@dataclass(eq=False)
-class Outcome:
-    """How a call ended for its caller."""
-
-    call: Call
-    number: int
-    began: float | None = None
-    ended: float | None = None
-    status: int | None = None
-    tag: str | None = None  # of the attempt that was answered
-    received: bytes = b""
-    whole: bool = False  # read to its end
-    error: BaseException | None = None
-    cancelled_at: float | None = None
-    cancelled: bool = False
-    reads: list[tuple[float, float]] = field(default_factory=list)  # when each began and ended
-
-
-@dataclass(eq=False)
-class Report:
-    """What happened in a scenario."""
-
-    scenario: Scenario
-    books: Books
-    hooks: Hooks
-    built: Built
-    outcomes: list[Outcome] = field(default_factory=list)
-    closings: list[float] = field(default_factory=list)  # of a transport or client, when done
-    misreads: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)  # of the event loop, of generators
-    hung: bool = False
-    recovered: list[str] = field(default_factory=list)  # how the calls at the end went wrong
 
 
 def run(scenario: Scenario) -> Report:
@@ -92,228 +37,22 @@ def run(scenario: Scenario) -> Report:
 async def _main(scenario: Scenario) -> Report:
     ConnectionBody.misreads.clear()
     complaints: list[str] = []
-    with _complaining(complaints):
+    with complaining(complaints):
         async with VirtualTime() as time:
             with _virtual_scopes(time):
-                report = await Run(scenario, time).all()
+                report = await Run(
+                    scenario,
+                    time,
+                    lambda reply_for, on_step: World(
+                        time, reply_for, on_step, current, foreign=scenario.foreign
+                    ),
+                ).all()
         gc.collect()
         await anyio.lowlevel.checkpoint()
     report.complaints += complaints
     report.misreads = [*ConnectionBody.misreads]
     ConnectionBody.misreads.clear()
     return report
-
-
-@dataclass
-class Deadline:
-    """A deadline of the caller's own class."""
-
-    time: VirtualTime
-    until: float
-
-    def remaining(self) -> float:
-        """Return the seconds that are left."""
-        return max(self.until - self.time.monotonic(), 0.0)
-
-
-class Run:
-    """One run of a scenario.
-
-    Args:
-        scenario: What to run.
-        time: What all waiting is done by.
-    """
-
-    def __init__(self, scenario: Scenario, time: VirtualTime) -> None:
-        self.scenario = scenario
-        self.time = time
-        self.home = HOMES[scenario.family]
-        self.hooks = Hooks(time, scenario.raises)
-        world = World(time, self._reply_for, self._step, foreign=scenario.foreign)
-        world.passage = current
-        self.books = Books(time, world)
-        self.built = build(scenario, self.hooks, self.books)
-        self.client = self._new_client()
-        self.outcomes = [Outcome(call, number) for number, call in enumerate(scenario.calls)]
-        self.report = Report(scenario, self.books, self.hooks, self.built, self.outcomes)
-        self._cancels: dict[int, Callable[[], object]] = {}
-        self._steps: dict[int, int] = {}
-
-    async def all(self) -> Report:
-        """Run calls and incidents, and find out whether everything recovers."""
-        with self.time.move_on_after(TOO_LONG) as limit:
-            async with anyio.create_task_group() as tasks:
-                for outcome in self.outcomes:
-                    tasks.start_soon(self._caller, outcome)
-                for incident in self.scenario.incidents:
-                    tasks.start_soon(self._incident, incident.at, incident.does)
-        self.report.hung = limit.cancelled_caught
-        self.hooks.armed = False
-        with self.time.move_on_after(TOO_LONG) as limit:
-            await self._recover()
-        if limit.cancelled_caught:
-            self.report.recovered.append("hung")
-        await self.client.aclose()
-        await self.books.world.tidy()
-        return self.report
-
-    # What the plan says
-
-    def _reply_for(self, call: int, number: int) -> Reply:
-        replies = () if call == RECOVERY else self.scenario.calls[call].replies
-        return replies[number - 1] if number <= len(replies) else Reply()
-
-    def _step(self, call: int) -> None:
-        self._steps[call] = self._steps.get(call, 0) + 1
-        if call != RECOVERY and self._steps[call] == self.scenario.calls[call].cancel_at:
-            self._cancel(call)
-
-    async def _incident(self, at: float, does: str) -> None:
-        await self.time.sleep(at)
-        if does == "close transport":
-            await self.built.top.aclose()
-            self.report.closings.append(self.time.monotonic())
-        elif does == "close client":
-            await self.client.aclose()
-            self.report.closings.append(self.time.monotonic())
-        else:
-            armed, self.hooks.armed = self.hooks.armed, False
-            for breaker_for in self.built.breakers:
-                for origin in ORIGINS:
-                    getattr(breaker_for(origin), does)()
-            self.hooks.armed = armed
-
-    # One caller
-
-    async def _caller(self, outcome: Outcome) -> None:
-        await self.time.sleep(outcome.call.at)
-        outcome.began = self.time.monotonic()
-        if outcome.call.natively:
-            await self._in_a_task(outcome)
-        else:
-            await self._in_a_scope(outcome)
-
-    async def _in_a_scope(self, outcome: Outcome) -> None:
-        with anyio.CancelScope() as scope:
-            self._cancels[outcome.number] = scope.cancel
-            await self._until_cancelled(outcome, self._call(outcome))
-        outcome.cancelled = scope.cancelled_caught
-
-    async def _in_a_task(self, outcome: Outcome) -> None:
-        # A cancellation of asyncio's comes once: it is lost for good where it is swallowed.
-        task = asyncio.create_task(self._call(outcome))
-        self._cancels[outcome.number] = task.cancel
-        try:
-            await self._until_cancelled(outcome, asyncio.wait({task}))
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
-        outcome.cancelled = task.cancelled()
-        if not task.cancelled():
-            task.result()
-
-    async def _until_cancelled(self, outcome: Outcome, ending: Any) -> None:  # noqa: ANN401 - any awaitable
-        async with anyio.create_task_group() as tasks:
-            if outcome.call.cancel_after is not None:
-                tasks.start_soon(self._cancel_later, outcome)
-            await ending
-            tasks.cancel_scope.cancel()
-
-    async def _cancel_later(self, outcome: Outcome) -> None:
-        await self.time.sleep(outcome.call.cancel_after or 0.0)
-        self._cancel(outcome.number)
-
-    def _cancel(self, number: int) -> None:
-        outcome = self.outcomes[number]
-        if outcome.ended is None and outcome.cancelled_at is None:
-            outcome.cancelled_at = self.time.monotonic()
-            self._cancels[number]()
-
-    async def _call(self, outcome: Outcome) -> None:
-        try:
-            try:
-                await self._send(outcome)
-            except Exception as error:  # noqa: BLE001 - to be judged afterwards
-                outcome.error = error
-            except HookInterrupt as error:
-                outcome.error = error
-            await anyio.lowlevel.checkpoint()  # at which a cancellation comes out at the latest
-        finally:
-            outcome.ended = self.time.monotonic()
-
-    async def _send(self, outcome: Outcome) -> None:
-        call, home = outcome.call, self.home
-        url = f"{ORIGINS[call.origin]}/{outcome.number}"
-        request = uploads.build(home, call.method, url, call.upload, outcome.number)
-        if call.whole_body is not None:
-            request.extensions["walltrack.whole_body"] = call.whole_body
-        if call.retry is not None:
-            policy = policy_of(call.retry) if not isinstance(call.retry, bool) else False
-            request.extensions["walltrack.retry"] = policy
-        if call.deadline is not None:
-            until = self.time.monotonic() + call.deadline
-            request.extensions["walltrack.deadline"] = Deadline(self.time, until)
-        if not call.streams:
-            response = await self.client.send(request)
-            outcome.status, outcome.tag = response.status_code, response.headers["x-attempt"]
-            outcome.received, outcome.whole = response.content, True
-            return
-        response = await self.client.send(request, stream=True)
-        outcome.status, outcome.tag = response.status_code, response.headers["x-attempt"]
-        try:
-            await self._read(outcome, response)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await response.aclose()
-
-    async def _read(self, outcome: Outcome, response: httpx.Response) -> None:
-        if outcome.call.closes_after == 0:
-            return
-        raw: Any = response.aiter_raw()
-        chunks: AsyncGenerator[bytes, None] = raw
-        async with aclosing(chunks):
-            for count in range(1, sys.maxsize):
-                began = self.time.monotonic()
-                try:
-                    outcome.received += await anext(chunks)
-                except StopAsyncIteration:
-                    outcome.whole = True
-                    return
-                finally:
-                    outcome.reads.append((began, self.time.monotonic()))
-                if count == outcome.call.closes_after:
-                    return
-                await self.time.sleep(outcome.call.pause)
-
-    # The end
-
-    async def _recover(self) -> None:
-        for breaker_for in self.built.breakers:
-            for origin in ORIGINS:
-                if (breaker := breaker_for(origin)).mode is not CircuitMode.AUTOMATIC:
-                    breaker.reset()
-        await self.client.aclose()
-        self.client = self._new_client()
-        for origin in ORIGINS:
-            await self.time.sleep(A_WHILE)
-            problem = ""
-            for _ in range(4):  # as many as the probes of a breaker, and one more
-                problem = await self._ask(origin)
-                await self.time.sleep(100.0)
-            states = {breaker_for(origin).state for breaker_for in self.built.breakers}
-            if problem or states - {CircuitState.CLOSED}:
-                self.report.recovered.append(f"{origin}: {problem} {sorted(states)}")
-
-    async def _ask(self, origin: str) -> str:
-        try:
-            response = await self.client.get(origin, headers={"x-call": str(RECOVERY)})
-        except Exception as error:  # noqa: BLE001 - to be judged afterwards
-            return repr(error)
-        return "" if response.status_code == 200 else str(response.status_code)
-
-    def _new_client(self) -> httpx.AsyncClient:
-        client: httpx.AsyncClient = self.home.AsyncClient(transport=self.built.top)
-        return client
 
 
 @contextmanager
@@ -334,7 +73,7 @@ def _virtual_scopes(time: VirtualTime) -> Iterator[None]:
 
 
 @contextmanager
-def _complaining(complaints: list[str]) -> Iterator[None]:
+def complaining(complaints: list[str]) -> Iterator[None]:
     """Collect what the event loop complains of, and async generators left to the collector."""
     if sys.modules["sniffio"].current_async_library() == "asyncio":
         loop = asyncio.get_running_loop()
@@ -344,7 +83,7 @@ def _complaining(complaints: list[str]) -> Iterator[None]:
     # the event loop, and with it a whole run.
     onward = [hooks.finalizer]
 
-    def finalize(generator: Any) -> None:
+    def finalize(generator: Any) -> None:  # noqa: ANN401 - of any kind
         if generator.ag_frame.f_globals["__name__"].startswith("walltrack."):
             complaints.append(f"{generator!r} was left to the collector")
         for finalizer in filter(None, onward):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from typing import Any
 
-from tests.scenarios.plan import Call, Incident, Layer, Reply, Scenario
+from tests.scenarios.plan import Call, Layer, Reply, Scenario
 
 
 def shrink(scenario: Scenario, fails: Callable[[Scenario], bool]) -> Scenario:
@@ -14,37 +14,32 @@ def shrink(scenario: Scenario, fails: Callable[[Scenario], bool]) -> Scenario:
         scenario: One that fails.
         fails: Runs a scenario, and tells whether it fails in the way that matters.
     """
-    smaller = scenario
-    while smaller is not None:
-        scenario = smaller
+    while True:
         smaller = next(filter(fails, _smaller(scenario)), None)
-    return scenario
+        if smaller is None:
+            return scenario
+        scenario = smaller
 
 
 def _smaller(scenario: Scenario) -> Iterator[Scenario]:
-    for name in ("calls", "layers", "incidents"):
-        for part in _without_one(getattr(scenario, name)):
-            yield replace(scenario, **{name: part})
-    if scenario.raises is not None:
-        yield replace(scenario, raises=None)
-    if scenario.foreign:
-        yield replace(scenario, foreign=False)
-    for at, call in enumerate(scenario.calls):
+    calls, layers = scenario.calls, scenario.layers
+    yield from (replace(scenario, calls=fewer) for fewer in _without_one(calls))
+    yield from (replace(scenario, layers=fewer) for fewer in _without_one(layers))
+    yield from (replace(scenario, incidents=few) for few in _without_one(scenario.incidents))
+    if scenario.raises is not None or scenario.foreign:
+        yield replace(scenario, raises=None, foreign=False)
+    for at, call in enumerate(calls):
         for plainer in _plainer_calls(call):
-            yield replace(scenario, calls=_with(scenario.calls, at, plainer))
-    for at, layer in enumerate(scenario.layers):
-        for option, value in layer.options.items():
-            if value not in (None, False):
-                options = {**layer.options, option: None}
-                if option in _CAN_BE_LEFT_OUT:
-                    yield replace(
-                        scenario, layers=_with(scenario.layers, at, Layer(layer.kind, options))
-                    )
+            yield replace(scenario, calls=_with(calls, at, plainer))
+    for at, layer in enumerate(layers):
+        for option in sorted(_CAN_BE_LEFT_OUT & {n for n, v in layer.options.items() if v}):
+            plainer_layer = Layer(layer.kind, {**layer.options, option: None})
+            yield replace(scenario, layers=_with(layers, at, plainer_layer))
 
 
 _CAN_BE_LEFT_OUT = {
     *("budget", "window", "classify", "grows", "max_queue", "queue_timeout", "keyed"),
-    *("deadline", "hedge", "rate_limit", "concurrency_limit", "attempt_timeout"),
+    *("deadline", "hedge", "rate_limit", "concurrency_limit", "attempt_timeout", "breaker"),
 }
 
 
@@ -70,5 +65,5 @@ def _without_one(parts: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
         yield parts[:at] + parts[at + 1 :]
 
 
-def _with(parts: tuple[Any, ...], at: int, part: Call | Reply | Layer | Incident) -> Any:  # noqa: ANN401 - such a tuple
+def _with(parts: tuple[Any, ...], at: int, part: Call | Reply | Layer) -> Any:  # noqa: ANN401 - such a tuple
     return (*parts[:at], part, *parts[at + 1 :])

@@ -23,7 +23,8 @@ RETRY = {
 }
 LIMIT = Layer("limit", {"limit": 1})
 BREAKER = Layer(
-    "breaker", {"failure_threshold": 1, "cooldown": 5.0, "window": None, "probes": 1, "shared": True}
+    "breaker",
+    {"failure_threshold": 1, "cooldown": 5.0, "window": None, "probes": 1, "shared": True},
 )
 
 

@@ -34,7 +34,7 @@ class Upload(ConnectionBody, httpx2.AsyncByteStream):
 
 
 class UploadOfBothKinds(Upload, httpx.SyncByteStream, httpx2.SyncByteStream):
-    """The same, and also a stream for synchronous clients: that says nothing of sending it twice."""
+    """The same, and a stream for synchronous clients as well, as httpx's own in memory are."""
 
     def __iter__(self) -> Iterator[bytes]:
         self.begin()
