@@ -8,6 +8,13 @@ import pytest
 from tests.support import Clock, ConnectionBody, Events
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of tests/scenarios."""
+    group = parser.getgroup("scenarios")
+    group.addoption("--scenarios", type=int, help="how many random scenarios to run")
+    group.addoption("--scenario-seed", type=int, help="run the scenario of this seed only")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _short_collections() -> Iterator[None]:
     """Keep what was imported out of the garbage collector's way.

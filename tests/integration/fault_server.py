@@ -152,6 +152,7 @@ class FaultServer:
     scheme: str = "http"
     script: list[Behaviour] = field(default_factory=list)
     default: Behaviour = field(default_factory=answer)
+    before_body: Behaviour | None = None  # what it does before it reads a request's body
     seen: list[Seen] = field(default_factory=list)
     connections: int = 0
     open_connections: int = 0
@@ -183,28 +184,36 @@ class FaultServer:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         while True:
-            seen = await _read_request(reader)
-            self.seen.append(seen)
+            seen = await _read_head(reader)
             exchange = Exchange(seen, reader, writer)
+            if self.before_body is not None:
+                await self.before_body(exchange)
+                if not exchange.keep_alive:
+                    return
+            await _read_body(seen, reader)
+            self.seen.append(seen)
             behaviour = self.script.pop(0) if self.script else self.default
             await behaviour(exchange)
             if not exchange.keep_alive:
                 return
 
 
-async def _read_request(reader: asyncio.StreamReader) -> Seen:
+async def _read_head(reader: asyncio.StreamReader) -> Seen:
     start, *lines = (await reader.readuntil(CRLF + CRLF)).decode("latin-1").split("\r\n")
     method, target, _ = start.split(" ")
     headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in lines) if n}
-    seen = Seen(method, target, headers)
+    return Seen(method, target, headers)
+
+
+async def _read_body(seen: Seen, reader: asyncio.StreamReader) -> None:
+    headers = seen.headers
     if "content-length" in headers:
         seen.body = await reader.readexactly(int(headers["content-length"]))
     elif headers.get("transfer-encoding") == "chunked":
-        while size := int(await reader.readline(), 16):
+        while size := int(await reader.readuntil(CRLF), 16):
             seen.body += await reader.readexactly(size)
             await reader.readline()
         await reader.readline()
-    return seen
 
 
 @contextlib.contextmanager

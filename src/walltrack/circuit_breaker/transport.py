@@ -176,7 +176,9 @@ class CircuitBreakerTransport(WrappingTransport):
                 await guarded(response, breaker.answered, ticket)
             body: Any = response.stream  # typed for clients of both kinds; this is the one
             if isinstance(body, WatchedBody):
-                body.when_ended(self._end_of_body, request, ticket, breaker)
+                # One that was read ahead has ended: this settles now, and may raise.
+                settle = body.when_ended
+                await guarded(response, settle, self._end_of_body, request, ticket, breaker)
             else:
                 response.stream = WatchedBody(body, self._end_of_body, request, ticket, breaker)
         elif breaker is not None or ledger.epoch != ticket:

@@ -22,6 +22,8 @@ from walltrack import (
     CountWindow,
     Event,
     RequestRejectedError,
+    RetryPolicy,
+    RetryTransport,
     TimeWindow,
     WallTrackError,
 )
@@ -891,6 +893,28 @@ async def test_a_body_whose_key_fails_at_its_end_is_closed(clock: Clock) -> None
         await response.aclose()
 
     assert body.closes == 1
+
+
+@pytest.mark.anyio
+async def test_a_body_that_was_read_ahead_is_closed_when_its_verdict_raises(clock: Clock) -> None:
+    """A layer inside has read it to its end, so that the breaker settles before it hands it on."""
+    body = Body(b"one")
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, CircuitClosed):
+            raise KeyboardInterrupt
+
+    good = httpx.Response(200, headers={"content-length": "3"}, stream=body)
+    inner = RetryTransport(Scripted(503, good), policy=RetryPolicy(max_retries=0), listener=None)
+    transport = layer(inner, clock, failure_threshold=1, listener=interrupt)
+    await ask(transport)
+    clock.advance(COOLDOWN)
+
+    with pytest.raises(KeyboardInterrupt):
+        await transport.handle_async_request(get())
+
+    assert body.closes == 1
+    assert transport.breaker_for(URL).state is CLOSED
 
 
 @pytest.mark.anyio

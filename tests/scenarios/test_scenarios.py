@@ -1,0 +1,92 @@
+"""Random layers over a server that misbehaves at random, with random callers: see `plan`.
+
+`pytest tests/scenarios --scenarios 20000` runs so many, and `--scenario-seed 17` the one of that
+seed again, which a failing test names.
+"""
+
+from collections import Counter
+from dataclasses import fields
+
+import pytest
+
+from tests.scenarios.conftest import DEFAULT
+from tests.scenarios.invariants import violations
+from tests.scenarios.plan import (
+    BREAKS,
+    FAILURES,
+    HOOKS,
+    LAYERS,
+    ONE_SHOT,
+    UPLOADS,
+    Call,
+    Scenario,
+    draw,
+)
+from tests.scenarios.run import run
+from tests.scenarios.shrink import shrink
+
+SEEDS = range(DEFAULT)
+
+# httpx leaves generators of its own around a body that is closed early, and around one that is
+# being sent when the attempt ends.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Async generator 'httpx2?._:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Async generator 'tests.scenarios.uploads:ResourceWarning"),
+]
+
+
+def test_whatever_happens(seed: int) -> None:
+    """All that must hold holds, whatever the layers are, and whatever happens to them."""
+    scenario = draw(seed)
+    if wrong := violations(run(scenario)):
+        kind = wrong[0].partition(":")[0]
+        least = shrink(scenario, lambda smaller: _fails_by(kind, smaller))
+        again = [w for w in violations(run(least)) if w.startswith(kind)]
+        pytest.fail("\n".join([*wrong, str(scenario), "", "It shrinks to:", str(least), *again]))
+
+
+def _fails_by(kind: str, scenario: Scenario) -> bool:
+    return any(wrong.startswith(kind) for wrong in violations(run(scenario)))
+
+
+def test_a_seed_gives_one_scenario() -> None:
+    """The same each time, and another one for another seed."""
+    assert str(draw(7)) == str(draw(7))
+    assert len({str(draw(seed)) for seed in SEEDS}) == len(SEEDS)
+
+
+def test_a_run_can_be_repeated() -> None:
+    """The same calls end alike, at the same moments of virtual time."""
+    for seed in range(40):
+        first, second = (run(draw(seed)) for _ in range(2))
+        assert [_told(o) for o in first.outcomes] == [_told(o) for o in second.outcomes], seed
+
+
+def _told(outcome: object) -> list[str]:
+    return [repr(getattr(outcome, f.name)) for f in fields(outcome) if f.name != "error"]  # type: ignore[arg-type]
+
+
+def test_the_default_scenarios_have_everything_in_them() -> None:
+    """Each kind of layer, failure, body, hook, caller and incident, and most of them often."""
+    found = Counter[object]()
+    for scenario in map(draw, SEEDS):
+        calls = scenario.calls
+        replies = [reply for call in calls for reply in call.replies]
+        found.update({scenario.backend, scenario.family, f"depth {len(scenario.layers)}"})
+        found.update({layer.kind for layer in scenario.layers})
+        found.update({call.upload for call in calls} | {call.method for call in calls})
+        found.update({reply.fails or reply.breaks for reply in replies})
+        found.update({incident.does for incident in scenario.incidents})
+        found.update(scenario.raises[:1] if scenario.raises else ())
+        found.update(_said_by(calls))
+    wanted = {*LAYERS, *FAILURES, *BREAKS, *UPLOADS, *ONE_SHOT, *HOOKS}
+    wanted |= {"force_open", "disable", "observe_only", "reset", "close client", "close transport"}
+    wanted |= {f"depth {depth}" for depth in range(7)}
+    wanted |= {"cancel_after", "cancel_at", "natively", "closes_after", "deadline", "retry"}
+    assert wanted - set(found) == set()
+
+
+def _said_by(calls: tuple[Call, ...]) -> set[str]:
+    plain = Call()
+    names = [field.name for field in fields(Call)]
+    return {n for n in names for call in calls if getattr(call, n) != getattr(plain, n)}
