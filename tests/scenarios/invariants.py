@@ -216,7 +216,8 @@ def rates_are_kept(report: Report) -> Found:
             queued = layer["concurrency_limit"]
             if (rate := layer["rate"] or layer["rate_limit"]) and not queued:
                 yield from _too_fast([p.began for p in passages], rate, layer["burst"] or 1)
-            if layer.kind == "rate" and layer["respect_headers"]:
+            # What a response asks for is lost if a function of the caller's raises meanwhile.
+            if layer.kind == "rate" and layer["respect_headers"] and not report.scenario.raises:
                 yield from _while_held_back(report, passages)
 
 

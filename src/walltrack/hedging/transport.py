@@ -193,6 +193,7 @@ class HedgingTransport(WrappingTransport):
             await pair.release_loser()
         except BaseExceptionGroup as group:
             await pair.close()
+            await own.obey_caller()  # before what a function of the caller's raised
             _raise_alone(group)
         except BaseException:
             await pair.close()

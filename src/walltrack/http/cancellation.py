@@ -46,6 +46,11 @@ class OwnCancellation:
 
     async def check(self) -> None:
         """Raise if the caller cancelled the task as well; call this outside of the scope."""
-        if self._swallowed and self._task is not None and self._task.cancelling() > self._before:
+        if self._swallowed:
+            await self.obey_caller()
+
+    async def obey_caller(self) -> None:
+        """Raise if the caller cancelled the task meanwhile; call this outside of the scope."""
+        if self._task is not None and self._task.cancelling() > self._before:
             await anyio.lowlevel.checkpoint()  # raises if it is a scope of the caller
             raise asyncio.CancelledError

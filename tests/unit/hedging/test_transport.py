@@ -1030,3 +1030,22 @@ async def test_a_caller_who_cancels_a_hedged_call_is_obeyed() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert task.cancelled()
+
+
+@asynchronous
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_caller_who_cancels_is_obeyed_although_a_function_raises() -> None:
+    """The key raises for the second attempt in the step in which the caller cancels."""
+    calls = itertools.count()
+
+    def key(_: httpx.Request) -> str:
+        if next(calls):
+            task.cancel()
+            raise ZeroDivisionError
+        return "key"
+
+    transport = HedgingTransport(Stubborn(), 0.0, key=key, listener=None)
+    task = asyncio.ensure_future(transport.handle_async_request(get()))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
