@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from tests.support import Body, Clock, Events, Scripted, get
 from walltrack import (
+    AttemptTimeout,
     Backoff,
     CircuitBreaker,
     CircuitBreakerOpenError,
@@ -726,3 +727,13 @@ async def test_a_body_that_breaks_off_does_not_lead_into_a_wait_for_an_open_circ
     with pytest.raises(httpx.ReadError, match="cut"):
         await transport.handle_async_request(get())
     assert slept == []
+
+
+@asynchronous
+async def test_limits_on_parts_of_an_attempt_can_be_given(clock: Clock) -> None:
+    """To the headers and between chunks, without one on the whole."""
+    transport = resilient_transport(
+        Scripted(200), attempt_timeout=AttemptTimeout(headers=5, idle=3), clock=clock, listener=None
+    )
+    assert "headers=5, idle=3" in repr(transport)
+    assert (await transport.handle_async_request(get())).status_code == 200

@@ -29,7 +29,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,  # else an error would show other lines of .env with secrets
     )
 
-    if not TYPE_CHECKING:
+    if not TYPE_CHECKING:  # pragma: no branch
 
         def __init__(self, **values: Any) -> None:  # noqa: ANN401 - checked by pydantic
             # Else the signature would show thirty options of pydantic before these fields.

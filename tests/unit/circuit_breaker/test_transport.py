@@ -1375,3 +1375,30 @@ async def test_an_observed_breaker_shuts_no_gate(clock: Clock) -> None:
     gate = request.extensions["walltrack.gate"]
     assert state_of(transport) is OPEN
     assert gate.shut_for() == 0.0
+
+
+@pytest.mark.anyio
+async def test_a_key_that_raises_gives_the_probe_back(clock: Clock) -> None:
+    """The breaker is known from the beginning of the request; the next one is the probe."""
+    raises = False
+
+    def key(_: httpx.Request) -> str:
+        if raises:
+            raise ZeroDivisionError
+        return "key"
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        nonlocal raises
+        raises = len(inner.requests) == 2
+        return httpx.Response(503)
+
+    inner = Scripted(answer)
+    transport = CircuitBreakerTransport(
+        inner, failure_threshold=1, key=key, clock=clock, listener=None
+    )
+    await transport.handle_async_request(get())
+    clock.advance(30)
+    with pytest.raises(ZeroDivisionError):
+        await transport.handle_async_request(get())
+    raises = False
+    assert (await transport.handle_async_request(get())).status_code == 503

@@ -1049,3 +1049,11 @@ async def test_a_caller_who_cancels_is_obeyed_although_a_function_raises() -> No
     with pytest.raises(asyncio.CancelledError):
         await task
     assert task.cancelled()
+
+
+@asynchronous
+async def test_a_mistake_of_the_inner_transport_in_a_plain_request_comes_out() -> None:
+    """An AssertionError that has nothing to do with the families of httpx stays as it is."""
+    transport = HedgingTransport(Scripted(AssertionError("a bug")), listener=None)
+    with pytest.raises(AssertionError, match="a bug"):
+        await transport.handle_async_request(post())

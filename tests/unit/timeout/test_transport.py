@@ -1173,3 +1173,9 @@ async def test_the_same_request_sent_again_is_another_call(timers: Timers) -> No
         request = client.build_request("GET", "https://api.test/")
         for _ in range(3):
             assert (await client.send(request)).status_code == 200
+
+
+def test_a_limit_has_to_be_given() -> None:
+    """A transport that limits nothing cannot be meant."""
+    with pytest.raises(ValueError, match="at least one of seconds, headers and idle must be given"):
+        TimeoutTransport(Scripted(200))
