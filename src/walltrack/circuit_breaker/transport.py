@@ -38,7 +38,7 @@ class CircuitBreakerTransport(WrappingTransport):
     A body that breaks off is a failure, one that its reader closes early a success.
 
     Args:
-        transport: What sends the requests; None makes an `AsyncHTTPTransport()`.
+        transport: What sends the requests; None makes an `HTTPTransport()`.
         failure_threshold: How many failures in a row open a breaker; at least 1. With a `window`
             they do not.
         cooldown: How long it stays open before a probe, in seconds; above 0. A `Backoff`: how that

@@ -47,7 +47,7 @@ class ConcurrencyLimitTransport(WrappingTransport):
     See `AdaptiveLimit`.
 
     Args:
-        transport: What sends the requests; None makes an `AsyncHTTPTransport()`.
+        transport: What sends the requests; None makes an `HTTPTransport()`.
         limit: How many requests may be under way; at least 1. "adaptive" or an `AdaptiveLimit`:
             what that finds out; with a `key`, one with its settings for each. Default: 20, as many
             connections as httpx keeps open by default when they are idle.

@@ -53,7 +53,7 @@ class HedgingTransport(WrappingTransport):
     requests for an upgrade (a WebSocket), and methods not in `methods` pass straight through.
 
     Args:
-        transport: What sends the requests; None makes an `AsyncHTTPTransport()`.
+        transport: What sends the requests; None makes an `HTTPTransport()`.
         delay: After how many seconds without an answer (its headers) the second attempt is sent.
             "p95": after as long as 95 % of the last 200 requests took; before 20 were measured,
             no request is sent twice.

@@ -49,7 +49,7 @@ class RateLimitTransport(WrappingTransport):
     nobody knows whether the server counted it. Beneath a `RetryTransport` each attempt takes one.
 
     Args:
-        transport: What sends the requests; None makes an `AsyncHTTPTransport()`.
+        transport: What sends the requests; None makes an `HTTPTransport()`.
         rate: How many requests may go in `per` seconds; above 0. None: any number, so that they are
             held back by what the server says alone, and then all go at once.
         per: Seconds; above 0.

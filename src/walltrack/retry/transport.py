@@ -59,7 +59,7 @@ class RetryTransport(WrappingTransport):
     policy, by `extensions={"walltrack.retry": RetryPolicy(...)}`; False asks for a single attempt.
 
     Args:
-        transport: What sends the requests. Default: an `AsyncHTTPTransport()`.
+        transport: What sends the requests. Default: an `HTTPTransport()`.
         policy: What is retried, how often, and after how long.
         budget: What retries are paid from: a budget like this one for each `key`, or this very one
             if it is `shared`. None: they are free.

@@ -45,7 +45,7 @@ class FaultTransport(WrappingTransport):
     Set `enabled` to False to stop injecting faults, and back to True to go on.
 
     Args:
-        transport: What sends the requests; None makes an `AsyncHTTPTransport()`.
+        transport: What sends the requests; None makes an `HTTPTransport()`.
         error_rate: The share of requests for which an exception is raised.
         errors: Exception classes to choose from; a client of httpx2 gets those of httpx2.
         status_rate: The share of requests that get an injected status.

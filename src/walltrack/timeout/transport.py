@@ -48,7 +48,7 @@ class TimeoutTransport(WrappingTransport):
     very moment of the limit, a response or another exception, is handed on as it came.
 
     Args:
-        transport: What sends the requests; None makes an `AsyncHTTPTransport()`.
+        transport: What sends the requests; None makes an `HTTPTransport()`.
         seconds: The limit on the whole, in seconds; above 0. A request has less time if its own
             `extensions={"walltrack.deadline": ...}` says so: seconds from now, or an object with
             `remaining()`. None: no limit.
