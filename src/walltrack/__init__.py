@@ -111,7 +111,7 @@ __all__ = [
 
 # A type checker would take every name for one that is there.
 if not TYPE_CHECKING:  # pragma: no branch
-    # Nobody uses all of it: what a program does not ask for, it does not wait for.
+    # A program waits only for the import of what it uses.
     _HOMES = {
         "AdaptiveLimit": "walltrack.concurrency_limit.adaptive",
         "AttemptTimeout": "walltrack.timeout.limits",

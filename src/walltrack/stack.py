@@ -74,9 +74,9 @@ def resilient_transport(
     3. `hedge`: inside `retry`, which asks again only when both attempts failed, and around the
        limits, since a second attempt is a request like any other and waits for its own turn.
     4. `rate_limit`: inside `retry`, so that each attempt takes its turn; before the concurrency
-       limit, so that nobody holds a place in it while he waits for his turn.
+       limit, so that a request holds no permit of it while it waits for its turn.
     5. `concurrency_limit`: inside `retry`, so that no place is held in a backoff.
-    6. `breaker`: after all queues, so that its permit is taken last: who waits in a queue spends no
+    6. `breaker`: after all queues, so that its permit is taken last: a request in a queue spends no
        probe, and who leaves it meets the circuit as it is by then.
     7. `attempt_timeout`: innermost, so that time in a queue is not held against the service, and
        the breaker counts what took too long.
@@ -107,12 +107,12 @@ def resilient_transport(
         classify: Says to all layers what the outcomes of one API mean, where that differs from the
             default; of several functions the first one that says something wins. See
             `walltrack.dialects`.
-        listener: Hears of the events of all layers; None: nobody does. Default: a structlog entry
+        listener: Called with the events of all layers; None for no events. Default: a log entry
             each.
         clock: Monotonic seconds; durations are measured by it. Time limits and queues end by the
             clock of the event loop.
-        sleep: Waits for so many seconds; replace it to test without waiting.
-        timer: Opens a scope that is cancelled after so many seconds by that clock; likewise.
+        sleep: Waits for the given seconds; replace it to test without waiting.
+        timer: Opens a scope that is cancelled after the given seconds by that clock; as `sleep`.
 
     Raises:
         TypeError: An argument is of another type, or a function returns None.

@@ -24,7 +24,7 @@ class CircuitBreaker(Circuit):
     """Stops asking a service that keeps failing, and finds out by probes when it is back.
 
     CLOSED until `failure_threshold` failures in a row, or until a rate in the `window` is too high;
-    then OPEN for the cooldown; then HALF_OPEN, in which so many `probes` go through, however many
+    then OPEN for the cooldown; then HALF_OPEN, in which `probes` requests go through, however many
     callers there are. When the needed share of them has succeeded it closes, and when that cannot
     be reached any more it opens again. A probe without verdict gives its place back, and one that
     has not settled after the first cooldown loses it to the next caller. Probes that are under way
@@ -109,7 +109,7 @@ class CircuitBreaker(Circuit):
 
     @property
     def mode(self) -> CircuitMode:
-        """Who decides what it does: what it counts, or somebody by hand."""
+        """What decides its state: its counts, or a manual setting."""
         return self._mode
 
     @property
@@ -169,7 +169,7 @@ class CircuitBreaker(Circuit):
         if admission is not None:
             self.settle(admission.ticket, verdict)
 
-    # By hand. Each of these clears all counts, and makes late the results of calls under way.
+    # Manual settings. Each clears all counts, and disowns the results of calls in flight.
 
     def force_open(self) -> None:
         """Refuse every request until told otherwise by one of the methods below."""
@@ -188,7 +188,7 @@ class CircuitBreaker(Circuit):
         self._become(CircuitMode.OBSERVE_ONLY)
 
     def reset(self) -> None:
-        """Begin anew: closed, with nothing counted, and again as its counts decide."""
+        """Reset: closed, with nothing counted, and decided by its counts again."""
         self._become(CircuitMode.AUTOMATIC)
 
     def _become(self, mode: CircuitMode) -> None:

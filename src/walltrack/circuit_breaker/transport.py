@@ -60,8 +60,8 @@ class CircuitBreakerTransport(WrappingTransport):
             the protocol by the server. A rejection made in this library is never counted.
         classify: Says what the outcomes of one API mean, where that differs from `statuses` and
             `exceptions`; of several functions the first one that says something wins.
-        listener: Hears of `CircuitOpened`, `CircuitHalfOpened` and `CircuitClosed`; None: nobody
-            does. Default: a structlog entry each.
+        listener: Called with `CircuitOpened`, `CircuitHalfOpened` and `CircuitClosed`; None for no
+            events. Default: a log entry each.
         clock: Monotonic seconds; every duration is measured by it.
         rng: Source of the cooldown's jitter: the `random` module, or a `random.Random`.
 
@@ -143,7 +143,7 @@ class CircuitBreakerTransport(WrappingTransport):
         return self._shown_with("1 breaker" if count == 1 else f"{count} breakers")
 
     def breaker_for(self, url: httpx.URL | str) -> CircuitBreaker:
-        """The breaker that a GET of `url` would go through; to look at, or to use by hand."""
+        """The breaker that a GET of `url` would go through; to look at, or to use directly."""
         return self._obtain(httpx.Request("GET", str(url) if isinstance(url, family.URLS) else url))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

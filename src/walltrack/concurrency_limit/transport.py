@@ -1,4 +1,4 @@
-"""A transport that lets only so many requests be under way at a time."""
+"""A transport that limits the number of requests in flight (a bulkhead)."""
 
 import math
 import time
@@ -36,7 +36,7 @@ _AN_INSTANT: Final = math.ulp(0.0)
 
 
 class ConcurrencyLimitTransport(WrappingTransport):
-    """Lets so many requests be under way at a time, and has the others wait for their turn.
+    """Limit the number of requests in flight; the others wait for their turn.
 
     They go in the order in which they came. A request is under way until its response is closed:
     whoever streams a body holds a place for as long, and whoever never closes it holds it for ever.
@@ -63,9 +63,9 @@ class ConcurrencyLimitTransport(WrappingTransport):
         classify: Says to an adaptive limit which responses are failures, where that differs from
             the default; of several functions the first one that says something wins.
         clock: Monotonic seconds; every duration is measured by it.
-        timer: Opens a scope that is cancelled after so many seconds by that clock; replace both to
+        timer: Opens a scope that is cancelled after the given seconds; replace both to
             test without waiting.
-        listener: Hears of `RequestRejected`; None: nobody does. Default: a structlog entry.
+        listener: Called with `RequestRejected`; None for no events. Default: a log entry.
 
     Raises:
         TypeError: An argument is of another type.

@@ -39,7 +39,7 @@ class NamedModule:
         self._module = module
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the module has
-        # Not `self._module`: a copy in the making has none, and would ask for it here for ever.
+        # Not `self._module`: a copy in the making has none, and would ask for it here endlessly.
         return getattr(object.__getattribute__(self, "_module"), name)
 
     def __repr__(self) -> str:

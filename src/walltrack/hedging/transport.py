@@ -70,8 +70,8 @@ class HedgingTransport(WrappingTransport):
         classify: Says which responses are failures, where that differs from `statuses`; of several
             functions the first one that says something wins.
         clock: Monotonic seconds; latencies are measured by it.
-        sleep: Waits for so many seconds; replace it to test without waiting.
-        listener: Hears of `RequestHedged`; None: nobody does. Default: a structlog entry each.
+        sleep: Waits for the given seconds; replace it to test without waiting.
+        listener: Called with `RequestHedged`; None for no events. Default: a log entry each.
 
     Raises:
         TypeError: An argument is of another type.
@@ -138,7 +138,7 @@ class HedgingTransport(WrappingTransport):
             delay = latencies.value
         began = self._clock()
         try:
-            # A task for the second attempt costs more than all the rest: none is made in vain.
+            # A task costs more than all the rest: none is made that cannot be of use.
             if (
                 delay is None
                 or not self._budgets.can_afford(key)

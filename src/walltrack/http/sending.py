@@ -1,4 +1,4 @@
-"""What sends requests where nobody said what should."""
+"""What sends requests by default."""
 
 from importlib import import_module
 from typing import Any, Unpack

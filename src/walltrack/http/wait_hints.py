@@ -4,7 +4,7 @@ How long, with what each takes for the time to wait:
 
 - Of responses that refuse, `retry-after-ms` and `x-ms-retry-after-ms`, in milliseconds. OpenAI and
   Azure send them beside a `Retry-After` that is rounded to seconds, and so they go before it.
-- Then `Retry-After`, likewise of responses that refuse (RFC 9110, section 10.2.3). Where any of
+- Then `Retry-After`, also of responses that refuse (RFC 9110, section 10.2.3). Where any of
   these can be read it goes before all others.
 - `RateLimit`, of draft-ietf-httpapi-ratelimit-headers-11: an item with `r=0` has nothing left for
   `t` seconds; without `t`, for the window `w` that `RateLimit-Policy` tells for the same policy.

@@ -46,7 +46,7 @@ class RateLimitTransport(WrappingTransport):
 
     Requests to one origin go in the order in which they came. One whose turn would come too late is
     refused at once. It takes its token when it goes, and what becomes of it then does not matter:
-    nobody knows whether the server counted it. Beneath a `RetryTransport` each attempt takes one.
+    whether the server counted it is unknown. Beneath a `RetryTransport` each attempt takes one.
 
     Args:
         transport: What sends the requests; None makes an `HTTPTransport()`.
@@ -68,9 +68,9 @@ class RateLimitTransport(WrappingTransport):
             before the headers; of several functions the first one that says something wins.
         clock: Monotonic seconds; every duration is measured by it.
         wall_clock: Seconds since the epoch, to measure a header's moment from.
-        sleep: Waits for so many seconds; replace it to test without waiting.
-        listener: Hears of `RequestRejected` and `OriginThrottled`; None: nobody does. Default: a
-            structlog entry each.
+        sleep: Waits for the given seconds; replace it to test without waiting.
+        listener: Called with `RequestRejected` and `OriginThrottled`; None for no events. Default:
+            a log entry each.
 
     Raises:
         TypeError: An argument is of another type.
@@ -121,7 +121,7 @@ class RateLimitTransport(WrappingTransport):
         self._clock = clock
         self._wall_clock = wall_clock
         self._listener = listener
-        # Without a rate of its own it need not know a request's key while nobody is held back.
+        # Without a rate of its own it need not know a request's key while no request is held back.
         self._paces = self._watchful = rate is not None
         self._watchful_until = -math.inf
 

@@ -51,7 +51,7 @@ class BaseAPIClient:
         timeout: Seconds to wait for a connection, a write and each read, or an `httpx.Timeout`.
             Default: `Settings.http_timeout`.
         headers: Sent with every request. A `SecretStr` is unwrapped only when one is built.
-        params: Query parameters of every request; a `SecretStr` likewise.
+        params: Query parameters of every request; a `SecretStr` is unwrapped there too.
         service: Name of the service in errors and events. Default: `host[:port]`.
         settings: Where defaults come from. Default: `get_settings()`.
         transport: What sends the requests: a mock, an ASGI application, a proxy's. Closing the
@@ -71,9 +71,9 @@ class BaseAPIClient:
             wire; `stream` knows no limit.
         classify: Says what the outcomes of this API mean, where that differs from the default; of
             several functions the first one that says something wins. See `walltrack.dialects`.
-        listener: Hears of the events of all layers; None: nobody does. Default: a structlog entry
+        listener: Called with the events of all layers; None for no events. Default: a log entry
             each.
-        sleep: Waits for so many seconds between attempts; replace it to test without waiting.
+        sleep: Waits for the given seconds between attempts; replace it to test without waiting.
 
     Raises:
         ValueError: `base_url` is no absolute http or https URL, or has a query or a fragment;
