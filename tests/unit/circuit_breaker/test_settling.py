@@ -1,7 +1,9 @@
+from collections.abc import Callable, Hashable
+
 import httpx
 import pytest
 
-from tests.support import Clock, Events, get
+from tests.support import Clock, Events, Failing, get
 from walltrack import (
     CircuitBreaker,
     CircuitBreakerOpenError,
@@ -24,6 +26,7 @@ def settling_of(
     window: CountWindow | None = None,
     classifier: Classifier | None = None,
     shared: CircuitBreaker | None = None,
+    key: Callable[[httpx.Request], Hashable] = origin_of,
 ) -> tuple[Settling, BreakersByKey]:
     """What settles requests with breakers that open at the first failure, and the breakers."""
     breakers = BreakersByKey(
@@ -32,7 +35,7 @@ def settling_of(
     settling = Settling(
         breakers,
         shared,
-        origin_of,
+        key,
         has_window=window is not None,
         exceptions=TRANSIENT_ERRORS,
         classifier=classifier,
@@ -153,3 +156,18 @@ def test_a_shared_breaker_settles_every_request(clock: Clock) -> None:
     settling.settle(get(), shared.ledger.epoch, None, Verdict.SUCCESS)
 
     assert (settling.obtain(get()), len(breakers), shared.failure_count) == (shared, 0, 0)
+
+
+def test_a_key_that_fails_at_the_end_frees_the_probe(clock: Clock) -> None:
+    """The breaker that admitted the probe must not wait for a verdict that never comes."""
+    settling, breakers = settling_of(clock, key=Failing(KeyError("strange"), works=1, value="key"))
+    settling.settle(get(), 0, None, Verdict.FAILURE)
+    clock.advance(30)
+    breaker = breakers.obtain("key")
+    ticket = settling.admit(get(), breaker)
+    assert not breaker.can_execute()
+
+    with pytest.raises(KeyError, match="strange"):
+        settling.settle(get(), ticket, breaker, Verdict.FAILURE)
+
+    assert breaker.can_execute()
