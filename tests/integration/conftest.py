@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from tests.integration.fault_server import FaultServer, running
-from tests.integration.proxy import Proxy, proxying
+from tests.integration.proxy import Proxy, proxying, wind_down
 from walltrack import HTTPTransport
 
 
@@ -34,6 +34,7 @@ def proxy() -> Iterator[Proxy]:
             there.append((made, lambda: loop.call_soon_threadsafe(stopped.set)))
             ready.set()
             await stopped.wait()
+        await wind_down()
 
     thread = threading.Thread(target=asyncio.run, args=(main(),), name="proxy")
     thread.start()

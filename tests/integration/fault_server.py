@@ -233,6 +233,8 @@ def running(tls: ssl.SSLContext | None = None) -> Iterator[FaultServer]:
         await stopped.wait()
         server.close()
         await _cancel_the_rest()
+        if tls is not None:
+            await asyncio.sleep(0.01)  # such a connection first says that it closes
 
     thread = threading.Thread(target=asyncio.run, args=(main(),), name="fault server")
     thread.start()

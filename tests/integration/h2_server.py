@@ -13,6 +13,8 @@ import h2.connection
 import h2.events
 import h2.settings
 
+from tests.integration.proxy import wind_down
+
 HANGS = "/hang"
 """The path on which a request is never answered."""
 
@@ -85,6 +87,7 @@ def serving(tls: ssl.SSLContext) -> Iterator[H2Server]:
         ready.set()
         await stopped.wait()
         server.close()
+        await wind_down()
 
     thread = threading.Thread(target=asyncio.run, args=(main(),), name="HTTP/2 server")
     thread.start()

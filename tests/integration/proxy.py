@@ -29,6 +29,15 @@ async def listening(serve: Serve) -> AsyncIterator[Port]:
         server.close()
 
 
+async def wind_down() -> None:
+    """End what still runs in this event loop, and let its connections close before it does."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.sleep(0.01)  # a transport closes when it has sent what it holds
+
+
 def reset(writer: asyncio.StreamWriter) -> None:
     """Close a connection by a TCP reset."""
     sock: socket.socket = writer.get_extra_info("socket")

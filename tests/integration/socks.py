@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from tests.integration.proxy import Serve, join, listening
+from tests.integration.proxy import Serve, join, listening, wind_down
 
 NO_AUTHENTICATION, PASSWORD = 0, 2
 GRANTED = b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"
@@ -63,6 +63,7 @@ def socks_proxy() -> Iterator[SocksProxy]:
         async with listening(proxy.serve) as proxy.port:
             ready.set()
             await stopped.wait()
+        await wind_down()
 
     thread = threading.Thread(target=asyncio.run, args=(main(),), name="socks proxy")
     thread.start()

@@ -113,12 +113,12 @@ async def test_a_body_that_breaks_off_is_an_error_of_the_clients_family(
     home: Home,
 ) -> None:
     """And so is one that falls silent."""
-    async with home.AsyncClient(transport=HTTPTransport(), timeout=home.Timeout(5, read=0.02)) as c:
+    async with home.AsyncClient(transport=HTTPTransport(), timeout=5) as client:
         server.will(cut(), falls_silent(content_length="8"))
         with pytest.raises(home.RemoteProtocolError):
-            await c.get(server.url)
+            await client.get(server.url)
         with pytest.raises(home.ReadTimeout):
-            await c.get(server.url)
+            await client.get(server.url, timeout=home.Timeout(5, read=0.02))
     await until(lambda: server.open_connections == 0)
 
 
@@ -234,6 +234,7 @@ async def test_a_socks_proxy_is_taken(
     with running(proving() if secure else None) as server:
         url = f"socks5://{credentials}127.0.0.1:{socks.port}"
         assert (await fetch(home, server.url, verify=trusting(), proxy=url)).text == "ok"
+        await until(lambda: server.open_connections == 0)
     assert socks.asked == [*([credentials[:-1]] if credentials else []), "connect"]
     await until(lambda: socks.open_connections == 0)
 
@@ -256,7 +257,7 @@ async def test_a_socks_proxy_that_fails_leaves_no_connection(
         del writer
         await reader.read(3)
 
-    async with home.AsyncClient(transport=transport, timeout=home.Timeout(5, read=0.05)) as client:
+    async with home.AsyncClient(transport=transport, timeout=5) as client:
         for instead in (refuses, hangs_up):
             socks.instead = instead
             with pytest.raises(home.ProxyError):

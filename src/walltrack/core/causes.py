@@ -11,6 +11,7 @@ from walltrack.core import family
 _NO_RESOURCES: Final = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENOMEM}
 )
+_CLIENTS: Final = frozenset({*family.LOGGERS, __name__.partition(".")[0]})
 _REFUSED_STREAM: Final = 7  # RFC 9113, section 7
 
 
@@ -24,27 +25,41 @@ def chain_of(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__context__ if error.__cause__ is None else error.__cause__
 
 
+def _evidence_in(error: BaseException) -> Iterator[BaseException]:
+    """Iterate over the chain of an exception as far as it is about the same call.
+
+    A caller that makes a call while it handles the exception of another one has that exception as
+    a context: it is evidence of the other call alone.
+    """
+    before: BaseException | None = None
+    for cause in chain_of(error):
+        if before is not None and before.__cause__ is None and _package_of(cause) in _CLIENTS:
+            return
+        yield cause
+        before = cause
+
+
 def is_bad_certificate(error: BaseException) -> bool:
     """Return whether the server's certificate failed verification."""
-    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in chain_of(error))
+    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _evidence_in(error))
 
 
 def is_closed_locally(error: BaseException) -> bool:
     """Return whether the connection was closed on this side, while it was in use."""
     return any(
         type(cause).__name__ == "ClosedResourceError" and _package_of(cause) in {"anyio", "trio"}
-        for cause in chain_of(error)
+        for cause in _evidence_in(error)
     )
 
 
 def is_out_of_resources(error: BaseException) -> bool:
     """Return whether this machine had no file, port or memory left for a connection."""
-    return any(map(_lacks_resources, chain_of(error)))
+    return any(map(_lacks_resources, _evidence_in(error)))
 
 
 def is_out_of_streams(error: BaseException) -> bool:
     """Return whether an HTTP/2 connection had no stream left: nothing was sent."""
-    return any(_is(cause, "h2.exceptions", "TooManyStreamsError") for cause in chain_of(error))
+    return any(_is(cause, "h2.exceptions", "TooManyStreamsError") for cause in _evidence_in(error))
 
 
 def is_breach_by_server(error: BaseException) -> bool:
@@ -55,7 +70,7 @@ def is_breach_by_server(error: BaseException) -> bool:
     """
     return any(
         _package_of(cause) == "h2" and _was_reading(cause.__traceback__)
-        for cause in chain_of(error)
+        for cause in _evidence_in(error)
     )
 
 
@@ -68,7 +83,7 @@ def proves_unprocessed(error: BaseException, stream_id: int | None) -> bool:
     """
     # 1. REFUSED_STREAM: closed before any processing (section 8.7).
     # 2. GOAWAY: streams above the last one that it names were not processed (section 6.8).
-    for cause in chain_of(error):
+    for cause in _evidence_in(error):
         event: Any = cause.args[0] if cause.args else None
         if _is(event, "h2.events", "StreamReset") and event.error_code == _REFUSED_STREAM:
             return True

@@ -192,3 +192,49 @@ def test_a_server_may_prove_that_it_did_not_act(
     assert delivery_of(error, began_to_send=True, stream_id=stream_id) is delivery
     assert is_retryable(error)
     assert verdict_on(error) is Verdict.FAILURE
+
+
+# Of another call
+
+
+OTHERS = {
+    "out of streams": (
+        httpx.LocalProtocolError,
+        httpcore.LocalProtocolError(),
+        h2.exceptions.TooManyStreamsError(),
+    ),
+    "closed here": (httpx.ReadError, httpcore.ReadError(), anyio.ClosedResourceError()),
+    "refused stream": (
+        httpx.RemoteProtocolError,
+        httpcore.RemoteProtocolError(
+            event("StreamReset", stream_id=1, error_code=h2.errors.ErrorCodes.REFUSED_STREAM)
+        ),
+    ),
+    "no file left": (httpx.ConnectError, httpcore.ConnectError(), OSError(errno.EMFILE, "e")),
+    "certificate": (httpx.ConnectError, httpcore.ConnectError(), ssl.SSLCertVerificationError()),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_the_caller_was_handling_is_no_evidence(name: str) -> None:
+    """A call that is made in an `except` has the other call's exception as a context."""
+
+    def call() -> None:
+        try:
+            raise httpcore.RemoteProtocolError("closed without an answer")
+        except httpcore.RemoteProtocolError as error:
+            raise httpx.RemoteProtocolError("closed without an answer") from error
+
+    def call_again() -> None:
+        try:
+            raise caused(*OTHERS[name])  # type: ignore[arg-type]  # a class, then exceptions
+        except httpx.TransportError:
+            call()
+
+    with pytest.raises(httpx.RemoteProtocolError, match="closed without") as caught:
+        call_again()
+    assert caught.value.__cause__ is not None
+    assert isinstance(caught.value.__cause__.__context__, httpx.TransportError)
+    assert is_retryable(caught.value)
+    assert verdict_on(caught.value) is Verdict.FAILURE
+    assert delivery_of(caught.value) is Delivery.UNCERTAIN
