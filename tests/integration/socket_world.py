@@ -159,7 +159,8 @@ class SocketWorld(family.AsyncBaseTransport):
         trace = request.extensions.get("trace")
 
         async def step(name: str, info: Mapping[str, Any]) -> None:
-            if not name.endswith(_LOST_BY_HTTPCORE) and attempt.call != RECOVERY:
+            lost = self._home is httpx and name.endswith(_LOST_BY_HTTPCORE)
+            if not lost and attempt.call != RECOVERY:
                 self._on_step(attempt.call)
             if trace is not None:
                 await trace(name, info)
