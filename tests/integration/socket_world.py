@@ -28,11 +28,8 @@ from walltrack.core import family
 SPEED: Final = 50.0
 """Seconds of a scenario in a real one."""
 
-CONNECTIONS: Final = 4
+CONNECTIONS: Final = 6
 """As many as a pool may have."""
-
-_LOST_BY_HTTPCORE: Final = ("connect_tcp.complete", "response_closed.started")
-"""Steps at which a cancellation has httpcore itself lose the connection."""
 
 _NOWHERE: Final = "http://127.0.0.1:1"
 _NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -64,6 +61,7 @@ class SocketWorld(family.AsyncBaseTransport):
         clock: The time of the scenario.
         server: Where it sends them.
         home: The family of httpx whose pool it is.
+        loses_none: Whether no connection may be lost.
         reply_for: Returns what to do with attempt `number` of call `call`.
         on_step: Called with the number of the call at each step of httpcore's.
         passage: Returns the passage through the last layer.
@@ -75,11 +73,13 @@ class SocketWorld(family.AsyncBaseTransport):
         server: "ReplyServer",
         home: ModuleType,
         *,
+        loses_none: bool,
         reply_for: Callable[[int, int], Reply],
         on_step: Callable[[int], None],
         passage: Callable[[], object],
     ) -> None:
         self.attempts: list[Attempt] = []
+        self.loses_none = loses_none
         self._clock = clock
         self._server = server
         self._home = home
@@ -123,10 +123,13 @@ class SocketWorld(family.AsyncBaseTransport):
             except Exception as error:  # noqa: BLE001 - to be judged afterwards
                 problems.append(f"a connection of the pool is not free: {error!r}")
 
-        client = self._home.AsyncClient(transport=self._pool, timeout=5.0)
+        client = self._home.AsyncClient(transport=self._pool, timeout=self._server.patience)
         async with anyio.create_task_group() as tasks:
-            for _ in range(CONNECTIONS):
+            for _ in range(CONNECTIONS if self.loses_none else 0):
                 tasks.start_soon(ask, client)
+        for attempt in self.attempts:
+            if isinstance(attempt.body, _SocketBody) and attempt.body.open:
+                await attempt.body.end()
         return problems
 
     @property
@@ -159,7 +162,7 @@ class SocketWorld(family.AsyncBaseTransport):
         trace = request.extensions.get("trace")
 
         async def step(name: str, info: Mapping[str, Any]) -> None:
-            if not name.endswith(_LOST_BY_HTTPCORE) and attempt.call != RECOVERY:
+            if attempt.call != RECOVERY:
                 self._on_step(attempt.call)
             if trace is not None:
                 await trace(name, info)
@@ -194,6 +197,10 @@ class _SocketBody(TrackedBody):
 
     async def aclose(self) -> None:
         await super().aclose()
+        await self.end()
+
+    async def end(self) -> None:
+        """Give the connection back, and let an open body count as open."""
         await self._stream.aclose()
 
 
@@ -207,6 +214,7 @@ class ReplyServer:
 
     server: FaultServer
     attempts: dict[str, Attempt] = field(default_factory=dict)  # by the name in their header
+    patience: float = 5.0  # seconds for all connections of a pool to be free
     worlds: int = 0
     connections: defaultdict[str, set[asyncio.StreamWriter]] = field(
         default_factory=lambda: defaultdict(set)
@@ -262,8 +270,12 @@ class ReplyServer:
         if len(here) == CONNECTIONS:
             for event in here:
                 event.set()
-        await here[-1].wait()
-        await exchange.send(head(204, {}))
+        try:
+            await asyncio.wait_for(here[-1].wait(), self.patience)
+        except TimeoutError:
+            exchange.end()
+        else:
+            await exchange.send(head(204, {}))
 
 
 async def _send_body(exchange: Exchange, attempt: Attempt) -> None:

@@ -137,7 +137,7 @@ def draw(seed: int) -> Scenario:
     """Return the scenario of a seed."""
     rng = random.Random(seed)  # noqa: S311 - the same scenario every time
     backend = rng.choice(BACKENDS)
-    calls = tuple(_call(rng, backend) for _ in range(rng.choice([1, 1, 2, 3, 4, 6])))
+    calls = tuple(_call(rng, backend) for _ in range(rng.choice([1, 1, 2, 3, 4, 6, 10])))
     depth = rng.choices(range(7), [1, 4, 5, 4, 3, 2, 1])[0]
     return Scenario(
         seed,
@@ -146,7 +146,7 @@ def draw(seed: int) -> Scenario:
         tuple(_layer(rng) for _ in range(depth)),
         calls,
         tuple(_incident(rng) for _ in range(rng.choice([0, 0, 0, 0, 1, 1, 2]))),
-        (rng.choice(HOOKS), rng.randint(1, 12)) if rng.random() < 0.15 else None,
+        (rng.choice(HOOKS), rng.randint(1, 12)) if rng.random() < 0.2 else None,
         foreign=backend == "asyncio" and rng.random() < 0.1,
     )
 

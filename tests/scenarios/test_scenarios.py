@@ -19,6 +19,8 @@ from tests.scenarios.plan import (
     ONE_SHOT,
     UPLOADS,
     Call,
+    Layer,
+    Reply,
     Scenario,
     draw,
 )
@@ -26,6 +28,14 @@ from tests.scenarios.run import run
 from tests.scenarios.shrink import shrink
 
 SEEDS = range(DEFAULT)
+
+POLICY = {
+    "max_retries": 2,
+    "base": 0.5,
+    "jitter": "decorrelated",
+    "non_idempotent": "always",
+    "max_retry_after": 60.0,
+}
 
 # httpx leaves generators of its own around a body that is closed early, and around one that is
 # being sent when the attempt ends.
@@ -43,6 +53,40 @@ def test_whatever_happens(seed: int) -> None:
         least = shrink(scenario, lambda smaller: _fails_by(kind, smaller))
         again = [w for w in violations(run(least)) if w.startswith(kind)]
         pytest.fail("\n".join([*wrong, str(scenario), "", "It shrinks to:", str(least), *again]))
+
+
+# Found by longer runs, with more of everything, and shrunk.
+FOUND = {
+    "asyncio makes one exception of the caller's cancellation and one of a scope's": Scenario(
+        16285,
+        family="httpx2",
+        layers=(
+            Layer("hedge", {"delay": 0.0}),
+            Layer("timeout", {"seconds": 0.1}),
+            Layer("stack", {**POLICY, "hedge": 0.0, "rate_limit": 20.0, "body": "stream"}),
+        ),
+        calls=(
+            Call(replies=(Reply(status=429, retry_after=1),)),
+            Call(at=0.1, cancel_after=0.0, natively=True),
+        ),
+    ),
+    "a clock raises as a cancelled call is noted": Scenario(
+        12565,
+        layers=(Layer("hedge", {"delay": "p95"}),),
+        calls=(
+            *(Call(), Call()),
+            Call(cancel_after=0.2, natively=True, replies=(Reply(delay=1.0),)),
+            *(Call(replies=(Reply(delay=4.0),)),) * 2,
+        ),
+        raises=("clock", 8),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_was_found_is_mended(name: str) -> None:
+    """It stays so."""
+    assert violations(run(FOUND[name])) == []
 
 
 def _fails_by(kind: str, scenario: Scenario) -> bool:

@@ -134,6 +134,11 @@ class Pair:
         return self.first.good or self.second is None or self.second.ended is not None
 
     @property
+    def has_ended(self) -> bool:
+        """Whether there is an outcome, be it only because the other attempt was given up."""
+        return self._winner.ended is not None
+
+    @property
     def is_good(self) -> bool:
         """Whether the outcome is a good response."""
         return self._winner.good

@@ -1,5 +1,6 @@
 """A transport that asks a second time when the first answer takes long."""
 
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from collections.abc import Set as AbstractSet
@@ -147,9 +148,13 @@ class HedgingTransport(WrappingTransport):
                 response, good = await self._send(request)
             else:
                 response, good = await self._race(request, delay, began)
-        except BaseException as error:
+        except Exception as error:
             self._note(key, latencies, delay, began, good=False)
             refuse_mismatch(request, error)
+            raise
+        except BaseException:
+            with contextlib.suppress(Exception):  # a clock's must not replace a cancellation
+                self._note(key, latencies, delay, began, good=False)
             raise
         await guarded(response, partial(self._note, key, latencies, delay, began, good=good))
         return response
@@ -189,7 +194,7 @@ class HedgingTransport(WrappingTransport):
                 await pair.first.make(self._send, both, own)
                 if pair.decided or not await pair.first.keep():
                     both.cancel()
-            await own.check()
+            await own.check(ended=pair.has_ended)
             await pair.release_loser()
         except BaseExceptionGroup as group:
             await pair.close()

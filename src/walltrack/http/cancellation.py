@@ -44,10 +44,18 @@ class OwnCancellation:
         self._swallowed = scope.cancel_called
         return self._swallowed
 
-    async def check(self) -> None:
-        """Raise if the caller cancelled the task as well; call this outside of the scope."""
+    async def check(self, *, ended: bool = True) -> None:
+        """Raise if the caller cancelled the task as well; call this outside of the scope.
+
+        Args:
+            ended: Whether what ran in the scope came to an end. If it did not, anyio took the
+                caller's cancellation for one of its own: asyncio makes one exception of both if
+                they are requested in the same step of the event loop.
+        """
         if self._swallowed:
             await self.obey_caller()
+        if not ended:
+            raise asyncio.CancelledError
 
     async def obey_caller(self) -> None:
         """Raise if the caller cancelled the task meanwhile; call this outside of the scope."""

@@ -1052,6 +1052,26 @@ async def test_a_caller_who_cancels_is_obeyed_although_a_function_raises() -> No
 
 
 @asynchronous
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_caller_who_cancels_is_obeyed_although_the_clock_raises() -> None:
+    """What the clock raises as a latency is noted does not take the cancellation's place."""
+    calls = itertools.count()
+
+    def clock() -> float:
+        if next(calls):
+            raise ZeroDivisionError
+        return 0.0
+
+    transport = HedgingTransport(Stubborn(), "p95", clock=clock, listener=None)
+    task = asyncio.ensure_future(transport.handle_async_request(get()))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+
+
+@asynchronous
 async def test_a_mistake_of_the_inner_transport_in_a_plain_request_comes_out() -> None:
     """An AssertionError that has nothing to do with the families of httpx stays as it is."""
     transport = HedgingTransport(Scripted(AssertionError("a bug")), listener=None)

@@ -33,6 +33,15 @@ async def limited(scope: anyio.CancelScope) -> str:
 
 @asynchronous
 @on_asyncio
+async def test_a_cancellation_that_anyio_took_for_its_own_comes_out() -> None:
+    """Nothing but a cancellation leaves what a scope is around without an end."""
+    await OwnCancellation().check(ended=True)
+    with pytest.raises(asyncio.CancelledError):
+        await OwnCancellation().check(ended=False)
+
+
+@asynchronous
+@on_asyncio
 async def test_a_foreign_exception_for_our_own_scope_cancels_nothing_else() -> None:
     """The layer goes on, and the task is not cancelled afterwards either."""
     assert await limited(anyio.move_on_after(0.01)) == "went on"
