@@ -45,6 +45,14 @@ class Waits:
                 yield
             finally:
                 del self._scopes[scope]
+        self.raise_if_over(request)
+
+    def raise_if_over(self, request: httpx.Request) -> None:
+        """Raise if the transport was closed.
+
+        Raises:
+            TransportClosedError: It was.
+        """
         if self.over:
             raise TransportClosedError(request=request)
 

@@ -196,6 +196,8 @@ class RetryTransport(WrappingTransport):
                 if wait.delay > 0.0 and not call.is_shut():
                     with call.waits.ended_by_closing(call.request):
                         await self._sleep(wait.delay)
+                else:  # it may have been closed while the last response was discarded
+                    call.waits.raise_if_over(call.request)
                 await self._attempt(call)
             return await self._deliver(call)
         except BaseException:

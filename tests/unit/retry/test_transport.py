@@ -1271,6 +1271,32 @@ async def test_a_transport_around_itself_works(make: Make) -> None:
 
 
 @asynchronous
+@pytest.mark.parametrize("is_shut", [True, False])
+async def test_a_transport_closed_while_a_response_is_discarded_sends_nothing_more(
+    is_shut: bool,  # noqa: FBT001 - a column
+) -> None:
+    """Also if the retry would not wait: its backoff is zero, or a circuit has opened."""
+    gate = Shut(0.0)
+
+    class Closing(Body):
+        async def aclose(self) -> None:
+            await super().aclose()
+            gate.seconds = 30.0 * is_shut
+            await transport.aclose()
+
+    def fail(request: httpx.Request) -> httpx.Response:
+        request.extensions["walltrack.gate"] = gate
+        return httpx.Response(503, stream=Closing(b"busy"))
+
+    inner = Scripted(fail, 200)
+    policy = RetryPolicy(backoff=Backoff(base=1.0 * is_shut))
+    transport = RetryTransport(inner, policy=policy, listener=None)
+    with pytest.raises(TransportClosedError):
+        await transport.handle_async_request(get())
+    assert len(inner.requests) == 1
+
+
+@asynchronous
 async def test_closing_ends_a_backoff_and_what_waits_sends_nothing_more() -> None:
     """The call ends at once, with an error that says why; a later call is served."""
     inner = Scripted(503, 200)
