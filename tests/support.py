@@ -258,7 +258,6 @@ async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
 @contextmanager
 def without_gc() -> Iterator[None]:
     """What dies in here died by itself."""
-    gc.collect()
     gc.disable()
     try:
         yield

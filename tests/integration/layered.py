@@ -2,8 +2,8 @@
 
 import gc
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import ModuleType
 from typing import Any
 
@@ -30,18 +30,13 @@ def often(family: ModuleType, times: int) -> int:
     return times if family is httpx else times // 10
 
 
-@contextmanager
-def short_collections() -> Iterator[None]:
-    """Keep what exists by now out of the garbage collector's way.
+def shorten_collections() -> None:
+    """Keep what exists by now out of the garbage collector's way, until the tests end.
 
     It would stop every thread for longer than the shortest timeouts are.
     """
     gc.collect()
     gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def pool(

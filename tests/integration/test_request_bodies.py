@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 from tests.integration.fault_server import Behaviour, FaultServer, answer, close, cut, falls_silent
-from tests.integration.layered import impatient, layered, pool, short_collections
+from tests.integration.layered import impatient, layered, pool, shorten_collections
 from tests.support import Events, IteratorBody
 from walltrack import RetryStopped, StopReason
 
@@ -29,9 +29,8 @@ Body = dict[str, Any]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _short_collections() -> Iterator[None]:
-    with short_collections():
-        yield
+def _short_collections() -> None:
+    shorten_collections()
 
 
 MakeBody = Callable[[str], Body]

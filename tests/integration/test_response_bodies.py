@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import threading
 import tracemalloc
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from types import ModuleType
 from typing import Any
 
@@ -25,7 +25,7 @@ from tests.integration.fault_server import (
     head,
     late,
 )
-from tests.integration.layered import api, impatient, layered, pool, short_collections
+from tests.integration.layered import api, impatient, layered, pool, shorten_collections
 from walltrack import (
     Backoff,
     CircuitBreaker,
@@ -47,9 +47,8 @@ CHUNKED = {"transfer-encoding": "chunked"}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _short_collections() -> Iterator[None]:
-    with short_collections():
-        yield
+def _short_collections() -> None:
+    shorten_collections()
 
 
 def literally(*parts: bytes) -> Behaviour:

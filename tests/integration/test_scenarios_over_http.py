@@ -7,7 +7,7 @@ Time is real, fifty times as fast, so that what depends on exact moments is left
 import contextlib
 import gc
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import Final
@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from tests.integration.fault_server import running
-from tests.integration.layered import short_collections
+from tests.integration.layered import shorten_collections
 from tests.integration.socket_world import SPEED, FastTime, ReplyServer, SocketWorld
 from tests.scenarios import invariants
 from tests.scenarios.attempts import READ_TIMEOUT
@@ -60,9 +60,8 @@ INVARIANTS: Final = [
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _short_collections() -> Iterator[None]:
-    with short_collections():
-        yield
+def _short_collections() -> None:
+    shorten_collections()
 
 
 def tamed(scenario: Scenario, backend: str, family: ModuleType) -> Scenario:
