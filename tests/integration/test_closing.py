@@ -211,6 +211,32 @@ async def test_a_call_that_is_connecting_ends(
 
 
 @each_family
+async def test_a_connecting_call_of_a_given_pool_leaves_no_connection(
+    server: FaultServer, home: Home
+) -> None:
+    """Httpx's own pool lets it connect after the closing; then the layer around it closes that."""
+    transport = RetryTransport(home.AsyncHTTPTransport(verify=CLIENT_TLS))
+    client = client_over(home, transport)
+    connecting, closed = anyio.Event(), anyio.Event()
+
+    async def trace(event: str, _: object) -> None:
+        if event == "connection.connect_tcp.started":
+            connecting.set()
+            await closed.wait()
+
+    call = Call(client, server.url, extensions={"trace": trace})
+    with anyio.fail_after(AT_ONCE):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            await connecting.wait()
+            await client.aclose()
+            closed.set()
+    assert call.error is not None
+    await until(lambda: server.open_connections == 0)
+    assert len(server.seen) <= 1
+
+
+@each_family
 async def test_a_call_that_waits_to_connect_again_ends(home: Home) -> None:
     """Between the attempts of `retries`."""
     transport = HTTPTransport(retries=100)
