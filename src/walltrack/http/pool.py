@@ -17,8 +17,9 @@ from walltrack.core.exceptions import TransportClosedError
 from walltrack.core.outcome import NOT_SENT_ERRORS
 from walltrack.http.core_body import CoreBody
 from walltrack.http.core_errors import is_out_of_streams, mapped
-from walltrack.http.network import Network, NetworkClosedError, close
+from walltrack.http.network import Network, NetworkClosedError
 from walltrack.http.options import Options
+from walltrack.http.stream import close
 
 _NOWHERE: Final = httpcore2.URL("http://closed.invalid/")
 _AT_ONCE: Final = {"timeout": {"pool": 0}}

@@ -10,10 +10,10 @@ from weakref import WeakSet
 import httpx
 
 from walltrack.http.interception import own_transport
-from walltrack.http.network import close
 from walltrack.http.options import Options, proxy_by
 from walltrack.http.pool import Pool
 from walltrack.http.proxy_rules import ProxyRules
+from walltrack.http.stream import close
 
 
 class Pools:

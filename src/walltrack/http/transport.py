@@ -11,11 +11,11 @@ from walltrack.core import family, loops
 from walltrack.http.core_errors import is_out_of_streams
 from walltrack.http.environment_proxies import rules_by_environment
 from walltrack.http.interception import is_intercepted
-from walltrack.http.network import close
 from walltrack.http.options import DEFAULT_LIMITS, ProxyTypes, SocketOption, checked
 from walltrack.http.pool import Pool
 from walltrack.http.pools import Pools
 from walltrack.http.proxy_rules import ProxyRules
+from walltrack.http.stream import close
 from walltrack.http.tls import Cert, Verify
 
 _SECURE: Final = frozenset({b"https", b"wss"})
