@@ -1,6 +1,5 @@
 """The base class of clients for one API each."""
 
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -17,15 +16,13 @@ from walltrack.core import validation, waiting
 from walltrack.core.budget import RetryBudget
 from walltrack.core.classification import Classify
 from walltrack.core.events import Listener
-from walltrack.core.exceptions import RequestRejectedError
-from walltrack.core.extensions import REPORT, SERVICE, WHOLE_BODY, CallReport
 from walltrack.core.named import shows_defaults_by_name
 from walltrack.retry.policy import RetryPolicy
 from walltrack.retry.transport import MAX_RESPONSE_BYTES, RetryTransport
-from walltrack.services import failures
 from walltrack.services.base_url import BaseURL
 from walltrack.services.defaults import breaker_by, policy_by
-from walltrack.services.requests import BodyOptions, RequestBuilder, RequestOptions, sending
+from walltrack.services.requests import BodyOptions, RequestBuilder, RequestOptions
+from walltrack.services.session import Session
 from walltrack.stack import Layer, Limit, resilient_transport
 from walltrack.telemetry.emit import classifier_of
 from walltrack.telemetry.log import log_event
@@ -112,11 +109,10 @@ class BaseAPIClient:
         validation.instance("retry", retry, RetryPolicy | None)
         validation.instance("breaker", breaker, CircuitBreaker | None)
         validation.instance("budget", budget, RetryBudget | None)
-        self._timeout = settings.http_timeout if timeout is None else timeout
-        self._requests = RequestBuilder(root, headers, params)
+        timeout = settings.http_timeout if timeout is None else timeout
         self._breaker = breaker or breaker_by(settings, self.service)
         classifier = classifier_of(classify)
-        self._stack = resilient_transport(
+        stack = resilient_transport(
             transport,
             deadline=deadline,
             retry=partial(
@@ -136,7 +132,7 @@ class BaseAPIClient:
             listener=listener,
             sleep=sleep,
         )
-        self._client: httpx.AsyncClient | None = None
+        self._session = Session(self.service, RequestBuilder(root, headers, params), stack, timeout)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.service}, {self._breaker!r}>"
@@ -159,9 +155,7 @@ class BaseAPIClient:
 
     async def close(self) -> None:
         """Close the connections. Closing twice is fine; the next request opens new ones."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        await self._session.close()
 
     async def aclose(self) -> None:
         """Close the connections: `close` by the name that it has in httpx."""
@@ -208,7 +202,7 @@ class BaseAPIClient:
             ValueError: `path` leads to another origin; nothing was sent.
             TypeError: An option has another name; nothing was sent.
         """
-        return await self._send(method, path, options, stream=False)
+        return await self._session.send(method, path, options)
 
     @asynccontextmanager
     async def stream(
@@ -219,46 +213,5 @@ class BaseAPIClient:
         Takes and raises what `request` does. A body that breaks off raises ExternalServiceError,
         too; it is not asked for again, since a part of it was already handed out.
         """
-        response = await self._send(method, path, options, stream=True)
-        try:
+        async with self._session.stream(method, path, options) as response:
             yield response
-        except httpx.RequestError as error:
-            if failures.request_of(error) is not response.request:
-                raise
-            report = CallReport(failures.attempts_of(response))
-            failure = failures.of_error(self.service, response.request, report, error)
-        else:
-            return
-        finally:
-            await response.aclose()
-        try:
-            raise failure
-        finally:
-            del failure  # or it and this frame, in its traceback, would hold each other
-
-    async def _send(
-        self, method: str, path: str, options: BodyOptions, *, stream: bool
-    ) -> httpx.Response:
-        client = self._client = self._client or self._open()
-        report = CallReport()
-        request = self._requests.build(client, method, path, options)
-        request.extensions |= {SERVICE: self.service, REPORT: report, WHOLE_BODY: not stream}
-        try:
-            response = await client.send(request, stream=stream, **sending(options))
-        except RequestRejectedError:
-            raise
-        except (httpx.RequestError, ssl.SSLError) as error:
-            failure = failures.of_error(self.service, request, report, error)
-        else:
-            if not response.is_error:
-                return response
-            await response.aclose()
-            failure = failures.of_response(self.service, report, response)
-        try:
-            raise failure
-        finally:
-            del failure  # as above
-
-    def _open(self) -> httpx.AsyncClient:
-        hooks = {"request": [self._requests.keep_credentials_home]}
-        return httpx.AsyncClient(transport=self._stack, timeout=self._timeout, event_hooks=hooks)
