@@ -8,10 +8,10 @@ from walltrack.core import family
 
 
 class WallTrackError(Exception):
-    """The root: `except WallTrackError` catches everything that this library raises by itself."""
+    """The base class of all exceptions that this library defines."""
 
     def __copy__(self) -> Self:
-        """Keep everything, also what pickle has to leave out."""
+        """Keep everything, including what pickle has to leave out."""
         clone = type(self).__new__(type(self), *self.args)
         clone.args = self.args
         vars(clone).update(vars(self))
@@ -20,17 +20,19 @@ class WallTrackError(Exception):
         return clone
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self.__copy__()  # fields do not change, and a request's streams cannot be doubled
+        return (
+            self.__copy__()
+        )  # fields are immutable, and the streams of a request cannot be copied
 
 
 class TransportLayerError(WallTrackError, family.TransportError):
-    """Raised by a transport of this library: code that knows only httpx handles it."""
+    """An error that a transport of this library raises, so that code for httpx handles it."""
 
     def __init__(self, request: httpx.Request | None) -> None:
-        # httpx's own constructors would only hand a text up; ours is made when it is read.
-        self.request = request  # type: ignore[assignment]  # httpx takes None, though it is not typed
+        # The constructors of httpx only store a text; here it is formatted when it is read.
+        self.request = request  # type: ignore[assignment]  # httpx accepts None as well
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Leave out the request: it holds headers and a body, and its streams cannot travel."""
+        """Leave out the request: it has headers and a body, and its streams cannot be pickled."""
         kept = {k: v for k, v in vars(self).items() if not isinstance(v, family.REQUESTS)}
         return type(self), self.args, kept

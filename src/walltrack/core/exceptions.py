@@ -1,21 +1,21 @@
 """The exceptions of this library.
 
     WallTrackError
-    ├── ExternalServiceError            a service failed for good: a final 4xx or 5xx, or none
+    ├── ExternalServiceError            a call failed finally: with a 4xx or 5xx, or no response
     ├── ResponseTooLargeError           a body exceeds the limit; also an httpx.TransportError
     ├── TimeLimitExceededError          a call or an attempt took too long; also an
     │                                   httpx.TimeoutException
-    └── RequestRejectedError            a layer here refused it; also an httpx.TransportError
-        ├── CircuitBreakerOpenError     ... because the service's circuit is open
+    └── RequestRejectedError            a layer did not send it; also an httpx.TransportError
+        ├── CircuitBreakerOpenError     ... because the circuit of the service is open
         ├── ConcurrencyLimitError       ... because too many requests are in flight
-        │   └── PoolTimeoutExceededError    and httpx's pool timeout ran out in the queue; also an
+        │   └── PoolTimeoutExceededError    and httpx's pool timeout ended in the queue; also an
         │                                   httpx.PoolTimeout
         ├── RateLimitError              ... because too many were sent recently
         └── TransportClosedError        ... because the transport was closed while it waited
 
-Where httpx2 is installed, what is of httpx's classes is of httpx2's as well.
+Once a program has imported httpx2, an exception that is also one of httpx is also one of httpx2.
 
-No text or repr of any of them shows userinfo, a query string, a header value or a body.
+No text or repr of any of them contains userinfo, a query string, a header value or a body.
 """
 
 import httpx
@@ -47,16 +47,16 @@ __all__ = [
 
 
 class ExternalServiceError(WallTrackError):
-    """A service failed for good. The httpx error behind it is the `__cause__`.
+    """A call to a service failed finally. The httpx error that ended it is the `__cause__`.
 
     Args:
         service: Name of the service.
-        message: What happened; free of secrets.
-        status_code: Status of the final response; None when there was none.
-        attempts: How many attempts were made; None when unknown.
-        delivery: Whether the server can have acted on any attempt; None when unknown.
-        idempotency_key: The Idempotency-Key that every attempt carried, if there was one. No text
-            or repr shows it.
+        message: What happened, without secrets.
+        status_code: Status of the final response; None if there was none.
+        attempts: How many attempts were made; None if unknown.
+        delivery: Whether the server can have acted on any attempt; None if unknown.
+        idempotency_key: The Idempotency-Key of every attempt, if there was one. No text or repr
+            shows it.
     """
 
     def __init__(
@@ -89,18 +89,18 @@ class ExternalServiceError(WallTrackError):
 
     @property
     def response(self) -> httpx.Response | None:
-        """The final response, when there was one and this error was not pickled meanwhile."""
+        """The final response; None if there was none, or after pickling."""
         cause = self.__cause__
         return cause.response if isinstance(cause, family.STATUS_ERRORS) else None
 
 
 class ResponseTooLargeError(TransportLayerError):
-    """A body that was to be read whole is longer than is allowed; the rest was not read.
+    """A response body that had to be read into memory exceeds the limit; the rest was not read.
 
     Args:
         service: Name of the service that sent it.
-        max_bytes: The limit, in bytes as they come over the wire.
-        request: The request that was answered.
+        max_bytes: The limit, in bytes as received (before decompression).
+        request: The request that the response answers.
     """
 
     def __init__(
@@ -121,14 +121,16 @@ class ResponseTooLargeError(TransportLayerError):
 
 
 class TimeLimitExceededError(TransportLayerError, family.TimeoutException):
-    """A time limit ran out: that of a whole call, or that of one attempt.
+    """A call or an attempt exceeded its time limit.
 
-    It is a timeout like any other: one attempt's is retried, and a circuit breaker counts it.
+    It is treated like any other timeout: if it ended one attempt, that is retried, and a circuit
+    breaker counts it as a failure.
 
     Args:
         service: Name of the service that took too long.
-        seconds: The limit.
-        limit: What the limit is called: "deadline" for that of a whole call, "attempt timeout".
+        seconds: The limit, in seconds.
+        limit: Name of the limit: "deadline" for that of a call, "attempt timeout" for that of an
+            attempt.
         request: The request that was not answered in time.
     """
 

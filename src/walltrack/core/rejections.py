@@ -11,17 +11,17 @@ from walltrack.core.naming import service_of
 
 
 class RequestRejectedError(TransportLayerError):
-    """A layer of this library refused a request: nothing was sent.
+    """A layer of this library rejected a request: nothing was sent.
 
     Rejections are never retried, and no circuit breaker counts them.
 
     Args:
-        service: Name of the service that the request was meant for; by default the request tells.
-        retry_after: In how many seconds asking again may help; 0.0 when that is unknown.
-        request: The request that was refused.
+        service: Name of the service. Default: taken from `request`.
+        retry_after: Seconds after which another request may be accepted; 0.0 if unknown.
+        request: The request that was rejected.
     """
 
-    _service = ""  # by default the request tells, once somebody asks
+    _service = ""  # if empty, taken from the request when it is first read
 
     def __init__(
         self,
@@ -33,17 +33,17 @@ class RequestRejectedError(TransportLayerError):
         if service:
             self._service = service
         self.retry_after = retry_after
-        self.request = request  # type: ignore[assignment]  # as above
+        self.request = request  # type: ignore[assignment]  # httpx accepts None as well
 
     @property
     def service(self) -> str:
-        """Name of the service that the request was meant for."""
+        """Name of the service that the request was for."""
         if not self._service:
             self._service = service_of(self.request) if self.request else "service"
         return self._service
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """As above; what the request tells is kept."""
+        """Leave out the request, but keep the name of its service."""
         _ = self.service
         return super().__reduce__()
 
@@ -55,10 +55,11 @@ class RequestRejectedError(TransportLayerError):
 
 
 class CircuitBreakerOpenError(RequestRejectedError):
-    """The service's circuit breaker is open: it failed too often, and is left alone for a while.
+    """The circuit breaker of the service is open after too many failures.
 
-    `retry_after` tells in how many seconds the breaker will let a probe through (or, while a probe
-    is under way, when that probe loses its place at the latest); infinite when it is forced open.
+    `retry_after` is the seconds until the breaker admits a probe. While a probe is in flight, it is
+    the seconds until that probe loses its place at the latest. It is infinite if the breaker was
+    forced open.
     """
 
     def __str__(self) -> str:
@@ -68,11 +69,10 @@ class CircuitBreakerOpenError(RequestRejectedError):
 
 
 class ConcurrencyLimitError(RequestRejectedError):
-    """Too many requests are under way, and as many as are allowed wait for their turn already.
+    """Too many requests are in flight, and the queue is full or the wait in it was too long.
 
     Args:
-        waited: For how many seconds this one waited before it was given up; 0.0 if the queue was
-            full.
+        waited: How many seconds the request waited in the queue; 0.0 if the queue was full.
     """
 
     def __init__(
@@ -92,9 +92,9 @@ class ConcurrencyLimitError(RequestRejectedError):
 
 
 class PoolTimeoutExceededError(ConcurrencyLimitError, family.PoolTimeout):
-    """The request waited in our queue for as long as httpx lets it wait for a connection.
+    """The request waited in the queue of a concurrency limit for longer than httpx's pool timeout.
 
-    Code that handles httpx.PoolTimeout keeps working when a limit takes that wait over.
+    It is also an httpx.PoolTimeout, so that code that handles that keeps working.
     """
 
     def __str__(self) -> str:
@@ -105,9 +105,9 @@ class PoolTimeoutExceededError(ConcurrencyLimitError, family.PoolTimeout):
 
 
 class RateLimitError(RequestRejectedError):
-    """The rate limit leaves no room for the request in time.
+    """The rate limit does not admit the request in time.
 
-    `retry_after` tells in how many seconds there would be.
+    `retry_after` is the seconds after which the limit would admit it.
     """
 
     def __str__(self) -> str:
@@ -118,10 +118,10 @@ class RateLimitError(RequestRejectedError):
 
 
 class TransportClosedError(RequestRejectedError):
-    """The transport was closed while the request waited in it.
+    """The transport was closed while the request waited or was in flight.
 
-    It waited for a retry, a turn or a connection, and was not sent; or for its response. The
-    transport may be used again; the calls that the closing ended stay ended.
+    If it waited for a retry, a turn or a connection, it was not sent. The transport can be used
+    again, but calls that the closing ended are not resumed.
 
     Args:
         delivery: Whether the server can have acted on the request.

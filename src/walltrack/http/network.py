@@ -15,19 +15,19 @@ from walltrack.http.stream import CLOSED, Stream, close
 
 
 class NetworkClosedError(Exception):
-    """Raised instead of connecting once the network is closed: nothing was sent."""
+    """Raised instead of connecting after the network was closed: nothing was sent."""
 
 
 class Network(httpcore2.AsyncNetworkBackend):
-    """Connect for one pool, until it is closed.
+    """Connect for one pool, and keep track of its connections until they are closed.
 
     httpcore2 closes the connections that it has established. It does not know those that are still
-    being established when the pool is closed, or when their call is cancelled: this class does.
+    being established when the pool is closed or their call is cancelled. This class closes them.
 
     Args:
-        local_address: The address to connect from, also to proxies.
-        socket_options: What is set on each socket, also to proxies.
-        negotiates: Whether more than the request is written to a socket: SOCKS is spoken on it.
+        local_address: The local address to connect from, also to proxies.
+        socket_options: Options that are set on each socket, also to proxies.
+        negotiates: Whether a socket first carries a negotiation, as with SOCKS, before the request.
         multiplexes: Whether requests share each connection, also without TLS.
     """
 
@@ -48,7 +48,7 @@ class Network(httpcore2.AsyncNetworkBackend):
         self.closed: bool = False
         self.connected: int = 0
         self.spoiled: bool = False
-        """Whether httpcore2 counts a connection that is of no use, or would use it."""
+        """Whether the pool of httpcore2 still contains a connection that cannot be used."""
 
     async def connect_tcp(
         self,
@@ -59,7 +59,7 @@ class Network(httpcore2.AsyncNetworkBackend):
         socket_options: Iterable[SocketOption] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
         """Connect to a host."""
-        del local_address, socket_options  # httpcore2 leaves them out for proxies
+        del local_address, socket_options  # not used, because httpcore2 omits them for proxies
         return await self._connect(
             lambda: _backend().connect_tcp(
                 host, port, timeout, self._local_address, self._socket_options
@@ -83,10 +83,10 @@ class Network(httpcore2.AsyncNetworkBackend):
         await self.unless_closed(lambda: anyio.sleep(seconds))
 
     async def unless_closed(self, act: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - handed on
-        """Return what `act` returns; end it when the network is closed.
+        """Return what `act` returns; cancel it when the network is closed.
 
         Raises:
-            NetworkClosedError: The network is closed; a stream that `act` has made is closed, too.
+            NetworkClosedError: The network is closed. A stream that `act` returned has been closed.
         """
         made = None
         if not self.closed:
@@ -103,7 +103,7 @@ class Network(httpcore2.AsyncNetworkBackend):
         raise NetworkClosedError(CLOSED)
 
     def track(self, stream: httpcore2.AsyncNetworkStream, *, secure: bool) -> Stream:
-        """Keep track of a stream, which the current task has made."""
+        """Keep track of a stream that the current task has made."""
         self.connected += 1
         task = anyio.get_current_task().id
         tracked = Stream(stream, self, secure=secure, task=task, number=self.connected)
@@ -111,14 +111,18 @@ class Network(httpcore2.AsyncNetworkBackend):
         return tracked
 
     def forget(self, stream: Stream) -> None:
-        """Keep track of a stream no longer: it is closed, or became another one."""
+        """Stop tracking a stream: it was closed, or replaced by TLS over it."""
         self._streams.discard(stream)
 
     async def close_lost(self, since: int, *, secure: bool) -> None:
-        """Close what the current task has connected since `since`, in a call that failed.
+        """Close what the current task has connected since `since`, because its call failed.
 
         httpcore2 closes a connection once it is established: when the request is being sent, over
-        TLS where the request wants it. Before that, it loses the stream.
+        TLS if the request needs it. Before that, a failed call leaves the stream open.
+
+        Args:
+            since: The value of `connected` when the call began.
+            secure: Whether the request needs TLS.
         """
         task = anyio.get_current_task().id
         wanted = secure or self._negotiates
@@ -129,13 +133,13 @@ class Network(httpcore2.AsyncNetworkBackend):
                 await close(stream)
 
     def close(self) -> None:
-        """Refuse to connect from now on, and end what is connecting."""
+        """Reject new connections, and cancel those that are being established."""
         self.closed = True
         for scope in tuple(self._connecting):
             scope.cancel()
 
     async def close_streams(self) -> None:
-        """Close all that is open."""
+        """Close all open streams."""
         for stream in tuple(self._streams):
             await close(stream)
 

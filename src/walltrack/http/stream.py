@@ -29,7 +29,7 @@ class Tracks(Protocol):
     spoiled: bool
 
     async def unless_closed(self, act: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - handed on
-        """Return what `act` returns; end it when the network is closed."""
+        """Return what `act` returns; cancel it when the network is closed."""
         ...
 
     def track(self, stream: httpcore2.AsyncNetworkStream, *, secure: bool) -> "Stream":
@@ -42,7 +42,7 @@ class Tracks(Protocol):
 
 
 class Stream(httpcore2.AsyncNetworkStream):
-    """A socket, or TLS over one, that its network knows until it is closed."""
+    """A socket, or TLS over one, which its network tracks until it is closed."""
 
     def __init__(
         self,
@@ -62,26 +62,27 @@ class Stream(httpcore2.AsyncNetworkStream):
         self.number = number
 
     def established(self, *, secure: bool) -> bool:
-        """Whether a request is sent over this, after all steps of connecting."""
+        """Return whether the connection is complete, so that a request is sent over it."""
         needed = _OPENING + 1 if self._shared else 1
         return self._writes >= needed and self._secure >= secure
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as above
-        """Read what there is.
+        """Read up to `max_bytes`.
 
         Raises:
-            ReadError: The network is closed, or the peer breaks TLS: httpcore2 lets that through.
+            ReadError: The network is closed, or the TLS record is damaged, for which httpcore2
+                would raise an `ssl.SSLError`.
         """
         try:
             data = await self._stream.read(max_bytes, timeout)
         except ssl.SSLError as error:
             raise httpcore2.ReadError(error) from error
-        if self._network.closed:  # or the end of the stream would pass for the end of a body
+        if self._network.closed:  # else the end of the stream could be taken for the end of a body
             raise httpcore2.ReadError(CLOSED)
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as above
-        """Write all of it; on a connection that requests share, also if the call is cancelled.
+        """Write `buffer`; on a connection that requests share, completely even if cancelled.
 
         Raises:
             WriteError: The network is closed.
@@ -92,16 +93,16 @@ class Stream(httpcore2.AsyncNetworkStream):
         if not self._shared:
             await self._stream.write(buffer, timeout)
         elif self._writes == _OPENING:
-            # httpcore2 closes a connection whose opening was cancelled, but not right after it.
+            # If this write is cancelled, httpcore2 closes the connection; after it, it would not.
             await self._stream.write(buffer, timeout)
             await anyio.lowlevel.checkpoint_if_cancelled()
         else:
-            # The frames of other requests are in it: a cancelled call must not cut it short.
+            # It contains frames of other requests: a cancelled call must not interrupt it.
             with anyio.CancelScope(shield=True):
                 await self._stream.write(buffer, _LONGEST_WRITE if timeout is None else timeout)
 
     async def aclose(self) -> None:
-        """Close it."""
+        """Close the stream."""
         self._network.forget(self)
         await self._stream.aclose()
 
@@ -117,7 +118,7 @@ class Stream(httpcore2.AsyncNetworkStream):
                 lambda: self._stream.start_tls(ssl_context, server_hostname, timeout)
             )
         except BaseException:
-            # A tunnel through a proxy that fails here stays in httpcore2's pool, and in its count.
+            # If a tunnel through a proxy fails here, its connection stays in the pool of httpcore2.
             self._network.spoiled |= self._writes > 0
             await close(self)
             raise
@@ -125,12 +126,12 @@ class Stream(httpcore2.AsyncNetworkStream):
         return self._network.track(made, secure=True)
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - as httpcore2 has it
-        """Return what is known of the stream."""
+        """Return information about the stream."""
         return self._stream.get_extra_info(info)
 
 
 class Closable(Protocol):
-    """What can be closed: a stream, a body."""
+    """An object that can be closed: a stream, a body, a transport."""
 
     async def aclose(self) -> None:
         """Close it."""
@@ -138,7 +139,7 @@ class Closable(Protocol):
 
 
 async def close(thing: Closable) -> None:
-    """Close something, also in a call that is cancelled; errors are of no interest any more."""
+    """Close `thing`, even if the call is cancelled; ignore exceptions."""
     with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
         await thing.aclose()
 

@@ -22,7 +22,7 @@ class WrappingTransport(family.AsyncBaseTransport):
     """
 
     def __new__(cls, transport: object = None, *_: object, **__: object) -> Self:
-        """Make one that belongs to the families that the inner transport serves."""
+        """Create an object that belongs to the families that the inner transport serves."""
         made: Self = object.__new__(family.serving(cls, transport))
         return made
 
@@ -34,7 +34,7 @@ class WrappingTransport(family.AsyncBaseTransport):
     def _shown_with(self, *options: str) -> str:
         """Return a repr: the inner transport and `options`, as they could be typed."""
         kind = type(self._inner)
-        # The repr that Python gives to every object is an address, and says nothing.
+        # The default repr of Python is an address, which is of no use to a reader.
         plain = kind.__repr__ is object.__repr__
         inner = f"{kind.__name__}()" if plain else repr(self._inner)
         return f"{type(self).__name__}({', '.join((inner, *options))})"
