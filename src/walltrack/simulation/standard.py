@@ -198,7 +198,7 @@ STANDARD: Final[dict[str, Scenario]] = {scenario.name: scenario for scenario in 
 HEEDS_DEADLINES: Final = replace(
     brownout(60.0),
     name="E60d",
-    title="brownout of 60 s, of a service that heeds deadlines",
+    title="brownout of 60 s, of a service that respects deadlines",
     service=Service(deadline_header="x-deadline-left"),
 )
 """E60 for stacks that send how long they still wait; not one of the standard scenarios."""
