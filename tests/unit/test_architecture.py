@@ -255,7 +255,7 @@ def test_a_name_is_imported_from_where_a_type_checker_finds_it() -> None:
     assert {(home, name) for name, home in vars(walltrack)["_HOMES"].items()} == promised
 
 
-def test_nothing_is_imported_that_nobody_asked_for() -> None:
+def test_only_what_is_used_is_imported() -> None:
     """Who uses one layer does not wait for the others."""
     code = (
         "import sys, walltrack; assert 'httpx' not in sys.modules; "
@@ -303,6 +303,6 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
         _ = walltrack.nothing  # type: ignore[attr-defined]
 
 
-def test_type_checkers_are_told_to_look() -> None:
+def test_the_package_is_marked_as_typed() -> None:
     """The marker of PEP 561 is in the package, and empty, as for one that is typed throughout."""
     assert (PACKAGE / "py.typed").read_text(encoding="utf-8") == ""

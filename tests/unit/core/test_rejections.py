@@ -53,7 +53,7 @@ def test_a_copy_can_change_without_the_original() -> None:
 @pytest.mark.parametrize("home", FAMILIES)
 @pytest.mark.parametrize("kind", REJECTIONS)
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_pickle_keeps_the_service_that_the_request_told(
+def test_pickle_keeps_the_service_of_the_request(
     protocol: int, kind: type[RequestRejectedError], home: ModuleType
 ) -> None:
     """Also when nobody had asked for it before the journey."""

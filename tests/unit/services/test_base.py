@@ -225,7 +225,7 @@ async def test_the_log_is_the_listener_unless_another_is_given(clock: Clock) -> 
 
 
 @asynchronous
-async def test_nobody_has_to_listen(make: Make) -> None:
+async def test_no_listener_is_needed(make: Make) -> None:
     """Without a listener everything else is the same."""
     assert (await failure_of(make(503, listener=None))).attempts == 4
 

@@ -111,7 +111,7 @@ async def test_a_failure_tells_what_any_attempt_may_have_done(make: Make) -> Non
     [[], [503, 503], [httpx.ReadTimeout]],
     ids=["at once", "after 503", "after a silence"],
 )
-async def test_a_redirect_is_told_by_itself(make: Make, before: list[Step]) -> None:
+async def test_a_redirect_is_reported_on_its_own(make: Make, before: list[Step]) -> None:
     """What the request before it met is over: it was answered."""
     moved = httpx.Response(302, headers={"Location": "/b"})
     client = make(*before, moved, httpx.ConnectError)
