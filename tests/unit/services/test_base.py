@@ -136,7 +136,7 @@ async def test_params_of_a_request_go_before_those_of_the_client(make: Make) -> 
 
 @asynchronous
 async def test_the_query_of_a_path_is_sent_as_written(make: Make) -> None:
-    """Nothing is encoded anew where nothing is added."""
+    """It is not encoded again if no parameter is added."""
     inner = Scripted(200)
     await make(inner=inner).get("/a?x=a+b&y")
     assert inner.requests[0].url.query == b"x=a+b&y"
@@ -235,7 +235,7 @@ async def test_no_listener_is_needed(make: Make) -> None:
 
 @asynchronous
 async def test_there_are_no_limits_by_default(make: Make) -> None:
-    """What a service bears is for those to say who know it."""
+    """Only the author of a client can know what its service can handle."""
     shown = repr(vars(make(200)))
     assert "RetryTransport(CircuitBreakerTransport(" in shown
     assert shown.count("Transport(") == 2
@@ -299,7 +299,7 @@ async def test_an_attempt_that_takes_too_long_is_repeated(make: Make) -> None:
 
 @asynchronous
 async def test_a_rate_outlives_the_connections(make: Make, clock: Clock) -> None:
-    """To close and to open anew is no way around it."""
+    """Closing the client and opening it again does not reset the limit."""
     client = make(200, rate_limit=0.1)
     await client.get("/a")
     await client.close()
@@ -412,7 +412,7 @@ def test_settings_come_from_the_environment(make: Make, monkeypatch: pytest.Monk
 async def test_a_timeout_that_is_given_goes_before_the_settings(
     make: Make, given: float | httpx.Timeout, read: float
 ) -> None:
-    """As a number of seconds, or as httpx tells them apart."""
+    """As a number of seconds, or as an `httpx.Timeout` with separate values."""
     inner = Scripted(200)
     await make(inner=inner, timeout=given).get("/a")
     assert inner.requests[0].extensions["timeout"]["read"] == read
@@ -427,7 +427,7 @@ def test_a_timeout_that_is_no_number_is_refused(make: Make, timeout: object) -> 
 
 @pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), float("inf")])
 def test_a_timeout_that_cannot_be_is_refused(make: Make, timeout: float) -> None:
-    """No time at all would fail every request, and no end of it hang on the first silence."""
+    """Zero would fail every request, and an infinite timeout would never end a wait."""
     with pytest.raises(ValueError, match="timeout must be a finite number above 0"):
         make(200, timeout=timeout)
 

@@ -100,7 +100,7 @@ async def test_a_stream_knows_no_limit(make: Make) -> None:
 
 @asynchronous
 async def test_a_failure_tells_what_any_attempt_may_have_done(make: Make) -> None:
-    """A silence leaves it open, whatever became of the attempts after it."""
+    """After a timeout it is uncertain, whatever the outcome of later attempts."""
     error = await failure_of(make(httpx.ReadTimeout, httpx.ConnectError))
     assert (error.attempts, error.delivery) == (4, Delivery.UNCERTAIN)
 
@@ -139,7 +139,7 @@ async def test_a_failure_dies_with_its_handler(make: Make, outcome: Step) -> Non
 
 @asynchronous
 async def test_the_failure_of_a_stream_dies_with_its_handler(make: Make) -> None:
-    """Likewise, when its body breaks off."""
+    """The same holds if its body breaks off."""
     client = make(lambda _: broken_body())
     with without_gc():
         try:
@@ -221,7 +221,7 @@ async def test_a_stream_that_does_not_begin_raises(make: Make, outcome: Step) ->
 
 @asynchronous
 async def test_a_refused_stream_is_closed(make: Make) -> None:
-    """Its connection is not left open for a body that nobody reads."""
+    """Its connection is not left open for a body that is not read."""
     body = Body(b"sorry")
     with pytest.raises(ExternalServiceError):
         async with make(httpx.Response(404, stream=body)).stream("GET", "/a"):
