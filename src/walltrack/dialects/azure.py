@@ -23,11 +23,10 @@ def azure(outcome: Outcome) -> Classification | None:
     operation may have succeeded. A 449 of Cosmos DB ("retry with") was not processed, while its 408
     may have been; both are retried.
 
-    See
-    https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling,
+    See https://learn.microsoft.com/azure/ai-foundry/openai/how-to/quota,
     https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes,
     https://learn.microsoft.com/azure/cosmos-db/nosql/conceptual-resilient-sdk-applications and
-    https://learn.microsoft.com/azure/ai-foundry/openai/how-to/quota.
+    https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling.
     """
     if outcome.status is None or outcome.status < FIRST_ERROR:
         return None
