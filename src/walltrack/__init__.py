@@ -1,4 +1,4 @@
-"""Resilience for any httpx call: transports that retry, and that leave a failing service alone."""
+"""Resilience for any httpx call: retries, circuit breakers, limits and deadlines."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -109,9 +109,9 @@ __all__ = [
     "resilient_transport",
 ]
 
-# A type checker would take every name for one that is there.
+# With `__getattr__`, a type checker would accept every name.
 if not TYPE_CHECKING:  # pragma: no branch
-    # A program waits only for the import of what it uses.
+    # Each module is imported only when one of its names is used.
     _HOMES = {
         "AdaptiveLimit": "walltrack.concurrency_limit.adaptive",
         "AttemptTimeout": "walltrack.timeout.limits",
@@ -166,12 +166,12 @@ if not TYPE_CHECKING:  # pragma: no branch
     }
 
     def __getattr__(name: str) -> object:
-        """Import a name when it is first asked for (PEP 562)."""
+        """Import a name when it is first used (PEP 562)."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = globals()[name] = getattr(import_module(_HOMES[name]), name)
         return value
 
     def __dir__() -> list[str]:
-        """Show what is public, and nothing that was imported to make it so."""
+        """Return the public names only."""
         return list(__all__)

@@ -35,7 +35,7 @@ Transport: TypeAlias = httpx.AsyncBaseTransport
 
 
 class Layer(Protocol):
-    """A function that puts a layer around a transport; a class of transports is one."""
+    """A function that wraps a transport in a layer, such as the class of a layer."""
 
     def __call__(self, transport: Transport, /) -> Transport:
         """Return a transport that sends its requests through `transport`."""
@@ -67,7 +67,7 @@ def resilient_transport(
             transport=resilient_transport(deadline=30, rate_limit=10, concurrency_limit=20)
         )
 
-    From the outside in, and why each stands where it stands:
+    The layers from the outside in, with the reason for their order:
 
     1. `deadline`: outermost, so that every wait inside counts: backoff, queue and rate.
     2. `retry`: around the breaker, so that it counts attempts, and an open circuit ends the call.
@@ -76,47 +76,47 @@ def resilient_transport(
     4. `rate_limit`: inside `retry`, so that each attempt takes its turn; before the concurrency
        limit, so that a request holds no permit of it while it waits for its turn.
     5. `concurrency_limit`: inside `retry`, so that no place is held in a backoff.
-    6. `breaker`: after all queues, so that its permit is taken last: a request in a queue spends no
-       probe, and who leaves it meets the circuit as it is by then.
-    7. `attempt_timeout`: innermost, so that time in a queue is not held against the service, and
-       the breaker counts what took too long.
+    6. `breaker`: inside all queues, so that its permit is acquired last: a request in a queue uses
+       no probe, and when it leaves the queue, the current state of the circuit applies.
+    7. `attempt_timeout`: innermost, so that time in a queue does not count, and the breaker counts
+       attempts that took too long.
 
-    Each is left out by None, and is then not there at all. Instead of a value each takes a function
-    that puts a layer of your making around a transport, for options that have no value here:
-    `rate_limit=functools.partial(RateLimitTransport, rate=100, per=60)`. Such a layer has a
-    listener, clock and sleep of its own.
+    None leaves a layer out. Instead of a value, each option accepts a function that wraps a
+    transport in a layer, for settings that have no value here:
+    `rate_limit=functools.partial(RateLimitTransport, rate=100, per=60)`. Such a layer does not get
+    the listener, clock and sleep that are given here.
 
     Args:
-        transport: What sends the requests. None: an `HTTPTransport()`, which takes the proxies of
+        transport: What sends the requests. None: an `HTTPTransport()`, which uses the proxies of
             the environment.
         deadline: Seconds for a whole call, with its redirects and its body. Default: no limit.
         retry: What is retried. Default: `RetryPolicy()`.
-        budget: What retries are paid from: a budget like this one for each origin, or this very one
-            if it is `shared`. Default: `RetryBudget()`. None: retries are free. Hedges have a
-            smaller budget of their own.
+        budget: Limits the retries: a budget like this one for each origin, or this object for all
+            if it is `shared`. Default: `RetryBudget()`. None: no limit. Hedges have a smaller
+            budget of their own.
         body: Which response bodies are read inside the attempt, and so retried: "small", "whole"
             or "stream"; see `RetryTransport`.
-        hedge: After how many seconds without an answer a second attempt is sent, or "p95". Default:
+        hedge: Seconds without a response after which a second attempt is sent, or "p95". Default:
             there is none.
-        rate_limit: How many requests a second each origin gets. Default: no limit.
-        concurrency_limit: How many requests each origin gets at a time, or "adaptive", or an
+        rate_limit: How many requests per second are sent to each origin. Default: no limit.
+        concurrency_limit: How many requests to each origin may be in flight, or "adaptive", or an
             `AdaptiveLimit`. Default: no limit.
         breaker: The circuit breaker for all requests. Default: one for each origin.
-        attempt_timeout: Seconds for one attempt, its body included; or an `AttemptTimeout` with
+        attempt_timeout: Seconds for one attempt, including its body; or an `AttemptTimeout` with
             limits until the headers and between two chunks. Default: no limit.
-        classify: Says to all layers what the outcomes of one API mean, where that differs from the
-            default; of several functions the first one that says something wins. See
-            `walltrack.dialects`.
-        listener: Called with the events of all layers; None for no events. Default: a log entry
-            each.
-        clock: Monotonic seconds; durations are measured by it. Time limits and queues end by the
-            clock of the event loop.
-        sleep: Waits for the given seconds; replace it to test without waiting.
-        timer: Opens a scope that is cancelled after the given seconds by that clock; as `sleep`.
+        classify: Decides for all layers what the outcomes of one API mean; a function, or several
+            of which the first result that is not None counts. Where none decides, the outcome table
+            does. See `walltrack.dialects`.
+        listener: Called with the events of all layers; None: no events. Default: log entries.
+        clock: Monotonic seconds; measures durations. Time limits and queues use the clock of the
+            event loop: see `timer`.
+        sleep: Waits for the given number of seconds; replace it to test without waiting.
+        timer: Opens a scope that is cancelled after the given seconds; replace it to test without
+            waiting.
 
     Raises:
-        TypeError: An argument is of another type, or a function returns None.
-        ValueError: A number is out of range, or the environment names a proxy that cannot be one.
+        TypeError: An argument has another type, or a function returns None.
+        ValueError: A number is out of range, or the environment names an invalid proxy.
     """
     validation.instance("budget", budget, RetryBudget | None)
     validation.function("timer", timer)
@@ -136,14 +136,16 @@ def resilient_transport(
     for name, option, put_around in layers:
         if option is not None:
             stack = option(stack) if callable(option) else put_around(stack, option)
-            if stack is None:  # would be taken for one to be made, and all inside be lost
+            if (
+                stack is None
+            ):  # the next layer would make an HTTPTransport, without the layers inside
                 raise TypeError(f"{name} must return a transport, got None")
     return cast("family.AsyncBaseTransport", stack)  # it serves the family that `transport` does
 
 
 @dataclass(frozen=True, slots=True)
 class _Standard:
-    """Puts each layer around a transport, by a value that stands for it."""
+    """Wraps a transport in each layer, configured by the value of its option."""
 
     budget: RetryBudget | None
     body: ReadAhead

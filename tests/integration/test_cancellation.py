@@ -179,7 +179,7 @@ async def test_a_call_that_is_cancelled_in_the_connect(
 
 
 @pytest.mark.parametrize("probe", [False, True], ids=["closed", "half-open"])
-async def test_a_caller_who_is_cancelled_while_reading_a_stream(
+async def test_a_caller_that_is_cancelled_while_reading_a_stream(
     family: ModuleType, server: FaultServer, clock: Clock, *, probe: bool
 ) -> None:
     """The stream is closed, the connection gone, and a probe's place free."""

@@ -272,7 +272,7 @@ async def test_a_redirect_is_not_followed_unless_the_caller_says_so(
     assert stranger.connections == 0
 
 
-async def test_a_redirect_that_cannot_be_followed_asks_nobody(
+async def test_a_redirect_that_cannot_be_followed_sends_no_request(
     home: FaultServer, stranger: FaultServer
 ) -> None:
     """A location that makes no sense, or of a scheme that is not HTTP's, fails the call."""

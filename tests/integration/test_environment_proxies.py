@@ -137,7 +137,7 @@ async def test_tls_goes_through_a_tunnel(
 
 
 @each_family
-async def test_a_proxy_is_told_its_credentials_and_nobody_else(
+async def test_only_the_proxy_gets_its_credentials(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch, home: ModuleType
 ) -> None:
     """They are in no repr; here the server is taken for the proxy, to see what it is told."""

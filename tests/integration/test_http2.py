@@ -139,7 +139,7 @@ async def test_a_connection_out_of_streams_serves_the_calls_that_it_has(
 
 
 @each_family
-async def test_many_who_find_it_out_of_streams_at_once_are_all_served(
+async def test_many_callers_that_find_no_stream_at_once_are_all_served(
     server: H2Server, home: Home
 ) -> None:
     """By one new connection."""

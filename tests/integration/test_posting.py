@@ -226,7 +226,7 @@ async def test_the_same_request_sent_again_is_another_call(
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-async def test_a_client_of_ones_own_sends_keys_without_being_told(
+async def test_a_subclass_of_the_client_sends_keys_by_default(
     server: FaultServer, clock: Clock, method: str
 ) -> None:
     """BaseAPIClient's defaults are the keyed ones."""

@@ -86,7 +86,7 @@ class Callers:
         ),
     ],
 )
-async def test_one_caller_is_told_and_all_are_held_back(
+async def test_the_limit_in_one_response_delays_all_callers(
     family: ModuleType,
     server: FaultServer,
     other: FaultServer,
@@ -114,7 +114,7 @@ async def test_one_caller_is_told_and_all_are_held_back(
     assert event.seconds == pytest.approx(1.0)
 
 
-async def test_those_who_wait_for_their_turn_are_held_back_too(
+async def test_callers_that_wait_for_their_turn_are_delayed_too(
     family: ModuleType, server: FaultServer
 ) -> None:
     """A limit that the server makes known goes before a pace that was set here."""
@@ -144,7 +144,7 @@ async def test_requests_are_paced_in_earnest(family: ModuleType, server: FaultSe
     assert callers.outcomes == {200: 6}
 
 
-async def test_those_who_give_up_leave_nothing_behind(
+async def test_callers_that_give_up_leave_nothing_behind(
     family: ModuleType, server: FaultServer
 ) -> None:
     """Half of a hundred are cancelled while they wait; the others go at the rate, and all do."""

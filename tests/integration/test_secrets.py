@@ -315,7 +315,7 @@ def test_a_base_url_that_is_refused_is_not_quoted(url: str) -> None:
 @pytest.mark.parametrize(
     "fault", [echoes(503), says(f"HTTP/1.1 {SECRET}")], ids=["503", "bad status line"]
 )
-async def test_a_listener_that_raises_makes_nobody_show_a_secret(
+async def test_a_listener_that_raises_makes_no_layer_show_a_secret(
     server: FaultServer, clock: Clock, heard: Heard, text: Callable[[], str], fault: Behaviour
 ) -> None:
     """Its failure is logged by the name of the event, and not with what the event was about."""

@@ -99,7 +99,7 @@ async def test_each_client_gets_exceptions_of_its_own_family(
     assert len(server.seen) == 2 * 4
 
 
-async def test_an_origin_has_one_circuit_whoever_asks(server: FaultServer, clock: Clock) -> None:
+async def test_an_origin_has_one_circuit_for_all_callers(server: FaultServer, clock: Clock) -> None:
     """Failures of either client count, and an open circuit refuses both in their own terms."""
     server.default = answer(500)
     transport = CircuitBreakerTransport(failure_threshold=4, clock=clock, listener=None)

@@ -172,7 +172,7 @@ async def test_the_cooldown_grows_while_the_server_is_down(
     assert [event.cooldown for event in opened] == [5.0, 10.0, 15.0, 15.0]
 
 
-async def test_a_server_can_be_taken_out_of_service_by_hand(
+async def test_a_server_can_be_taken_out_of_service_manually(
     family: ModuleType, server: FaultServer
 ) -> None:
     """Forced open, nothing is sent; disabled, everything is, however much of it fails."""

@@ -248,6 +248,6 @@ def test_a_refusal_shows_no_other_setting(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_settings_do_not_change() -> None:
-    """What everybody shares nobody changes."""
+    """All clients share one object, so it is immutable."""
     with pytest.raises(ValidationError, match="frozen"):
         Settings().http_timeout = 1.0

@@ -265,7 +265,7 @@ async def test_each_attempt_takes_its_turn(clock: Clock) -> None:
 
 
 @asynchronous
-async def test_who_waits_for_his_turn_holds_no_place(clock: Clock) -> None:
+async def test_a_request_that_waits_for_its_turn_holds_no_permit(clock: Clock) -> None:
     """The rate limit stands outside the concurrency limit."""
     others: list[int] = []
 
@@ -287,7 +287,7 @@ async def test_who_waits_for_his_turn_holds_no_place(clock: Clock) -> None:
 
 
 @asynchronous
-async def test_who_waits_in_the_queue_spends_no_probe(clock: Clock) -> None:
+async def test_a_request_that_waits_in_the_queue_uses_no_probe(clock: Clock) -> None:
     """The breaker's permit is taken last, so that meanwhile somebody else may probe."""
     breaker = CircuitBreaker(1, clock=clock)
     inner = Scripted(open_response, 200)
@@ -308,7 +308,7 @@ async def test_who_waits_in_the_queue_spends_no_probe(clock: Clock) -> None:
 
 
 @asynchronous
-async def test_who_leaves_the_queue_meets_the_circuit_as_it_is_then() -> None:
+async def test_a_request_that_leaves_the_queue_meets_the_current_circuit() -> None:
     """The breaker stands inside the limits: one that opened meanwhile spares a request."""
     breaker = CircuitBreaker(1)
     inner = Scripted(open_response, 200)

@@ -1,4 +1,4 @@
-"""A circuit breaker: counts failures in a row, or rates in a window, and finds out by probes."""
+"""A circuit breaker that counts failures in a row, or rates in a window."""
 
 import math
 import random
@@ -21,37 +21,39 @@ from walltrack.core.outcome import Verdict
 
 
 class CircuitBreaker(Circuit):
-    """Stops asking a service that keeps failing, and finds out by probes when it is back.
+    """Reject calls to a service that keeps failing, and find out by probes when it has recovered.
 
-    CLOSED until `failure_threshold` failures in a row, or until a rate in the `window` is too high;
-    then OPEN for the cooldown; then HALF_OPEN, in which `probes` requests go through, however many
-    callers there are. When the needed share of them has succeeded it closes, and when that cannot
-    be reached any more it opens again. A probe without verdict gives its place back, and one that
-    has not settled after the first cooldown loses it to the next caller. Probes that are under way
-    when it closes are ordinary calls from then on.
+    The breaker is CLOSED until `failure_threshold` calls in a row fail, or until a rate in the
+    `window` is too high. Then it is OPEN for the cooldown. Then it is HALF_OPEN and admits `probes`
+    requests, however many callers there are. It closes when the required share of the probes has
+    succeeded, and opens again when that is no longer possible. A probe without a verdict gives its
+    place back. A probe that has not settled within the first cooldown loses its place to the next
+    caller. Probes that are in flight when the breaker closes become ordinary calls.
 
-    Around any call, `with breaker.acquire(): ...` does all of it. Not thread-safe: one breaker
-    belongs to one event loop.
+    `with breaker.acquire(): ...` protects any kind of call. Not thread-safe: a breaker belongs to
+    one event loop.
 
     Args:
-        failure_threshold: How many failures in a row open it; at least 1. With a `window` they do
-            not. Default: 5.
-        cooldown: How long it stays open before a probe, in seconds; above 0. A `Backoff`: how that
-            grows each time that it opens without having closed, for instance
+        failure_threshold: How many failures in a row open the breaker; at least 1. Ignored with a
+            `window`. Default: 5.
+        cooldown: How long the breaker stays open before a probe, in seconds; above 0. A `Backoff`
+            makes it grow each time that the breaker opens without having closed, for instance
             `Backoff(base=5, cap=300, jitter="equal")`. Default: 30.
-        cooldown_seconds: Another name for a `cooldown` that does not grow; give one of the two.
-        window: Where it looks for rates of failures and of slow calls, instead of for failures in a
-            row. A slow probe is no good one.
-        probes: How many requests it lets through while half-open; at least 1. Default: 1.
-        probe_success_rate: The share of them that has to succeed; above 0, at most 1. Default: 1.
-        service: What it guards, for the text of errors. Default: "service".
-        clock: Monotonic seconds; every duration is measured by it.
-        wall_clock: Seconds since the epoch; read for `last_failure_time` only.
+        cooldown_seconds: Another name for a constant `cooldown`; give only one of the two.
+        window: A `CountWindow` or `TimeWindow`: open at a rate of failures or slow calls instead of
+            failures in a row. A slow probe does not count as a success.
+        probes: How many requests are admitted while half-open; at least 1. Default: 1.
+        probe_success_rate: The share of the probes that must succeed; above 0, at most 1. Default:
+            1.
+        service: Name of the service in errors. Default: "service".
+        clock: Monotonic seconds; measures all durations.
+        wall_clock: Seconds since the epoch; used only for `last_failure_time`.
         rng: Source of the cooldown's jitter: the `random` module, or a `random.Random`.
-        ledger: For breakers that serve one transport together; a breaker by itself keeps its own.
+        ledger: Common state of the breakers of one transport. Default: a ledger for this breaker
+            only.
 
     Raises:
-        TypeError: An argument is of another type.
+        TypeError: An argument has another type.
         ValueError: A number is too small or too large, infinite or NaN.
     """
 
@@ -114,7 +116,7 @@ class CircuitBreaker(Circuit):
 
     @property
     def failure_count(self) -> int:
-        """How many attempts failed in a row; with a window, how many in it failed or were slow."""
+        """How many calls failed in a row; with a window, how many in it failed or were slow."""
         if self._tally is None or self._state is not CircuitState.CLOSED:
             return self._failures
         self._tally.refresh()
@@ -122,34 +124,34 @@ class CircuitBreaker(Circuit):
 
     @property
     def current_cooldown(self) -> float:
-        """Seconds that it stays open, or stayed when it last opened, jitter included."""
+        """Seconds for which it stays open now, or stayed open last time, including jitter."""
         return self._cooldown.seconds
 
     @property
     def last_failure_time(self) -> datetime | None:
-        """When an attempt last failed, in UTC; for people to read."""
+        """When a call last failed, in UTC; for display only."""
         return None if self._failed_at is None else datetime.fromtimestamp(self._failed_at, UTC)
 
     # The plain API, for calls of any kind
 
     def can_execute(self) -> bool:
-        """Whether a request would be let through now. Asking takes no place: see `acquire`."""
+        """Return whether a request would be admitted now. This takes no permit: see `acquire`."""
         return self.shut_for() == 0.0
 
     def raise_if_open(self) -> None:
-        """Refuse where `can_execute` says no.
+        """Raise if `can_execute` returns False.
 
         Raises:
-            CircuitBreakerOpenError: A request would be refused now.
+            CircuitBreakerOpenError: A request would be rejected now.
         """
         if shut_for := self.shut_for():
             raise CircuitBreakerOpenError(self.service, shut_for)
 
     def acquire(self) -> Permit:
-        """Take leave to make one call. The permit has to be settled; `with` sees to that.
+        """Acquire permission for one call. The permit must be settled, which `with` does.
 
         Raises:
-            CircuitBreakerOpenError: The breaker is open, or half-open with its probes under way.
+            CircuitBreakerOpenError: The breaker is open, or half-open with all probes in flight.
         """
         admission = self.admit()
         if admission is None:
@@ -157,11 +159,11 @@ class CircuitBreaker(Circuit):
         return Permit(self, admission.ticket)
 
     def record_success(self) -> None:
-        """Note a call that succeeded, as if it had been let through and settled at this moment."""
+        """Count a call that succeeded, as if it was admitted and settled now."""
         self._record(Verdict.SUCCESS)
 
     def record_failure(self) -> None:
-        """Note a call that failed, as if it had been let through and settled at this moment."""
+        """Count a call that failed, as if it was admitted and settled now."""
         self._record(Verdict.FAILURE)
 
     def _record(self, verdict: Verdict) -> None:
@@ -169,26 +171,26 @@ class CircuitBreaker(Circuit):
         if admission is not None:
             self.settle(admission.ticket, verdict)
 
-    # Manual settings. Each clears all counts, and disowns the results of calls in flight.
+    # Manual settings. Each clears all counts, and ignores the results of calls in flight.
 
     def force_open(self) -> None:
-        """Refuse every request until told otherwise by one of the methods below."""
+        """Reject all requests until the mode is changed by one of the methods below."""
         self._become(CircuitMode.FORCED_OPEN)
 
     def disable(self) -> None:
-        """Let every request through and count nothing, until told otherwise."""
+        """Admit all requests and count nothing, until the mode is changed."""
         self._become(CircuitMode.DISABLED)
 
     def observe_only(self) -> None:
-        """Count, and change the state by that, but refuse nothing, until told otherwise.
+        """Count calls and change the state, but reject nothing, until the mode is changed.
 
-        What would have been refused is not counted, so that `state` shows what a breaker that does
-        refuse would do.
+        Requests that an ordinary breaker would have rejected are not counted, so that `state` shows
+        what that breaker would do.
         """
         self._become(CircuitMode.OBSERVE_ONLY)
 
     def reset(self) -> None:
-        """Reset: closed, with nothing counted, and decided by its counts again."""
+        """Close the breaker, clear its counts, and return to automatic mode."""
         self._become(CircuitMode.AUTOMATIC)
 
     def _become(self, mode: CircuitMode) -> None:

@@ -1,4 +1,4 @@
-"""A transport that stops asking a service that keeps failing."""
+"""A transport that rejects requests to a service that keeps failing."""
 
 import random
 import time
@@ -32,41 +32,44 @@ from walltrack.telemetry.log import log_event
 
 
 class CircuitBreakerTransport(WrappingTransport):
-    """Refuses requests to an origin that failed too often, until a probe shows that it is back.
+    """Reject requests to an origin that keeps failing, until a probe shows that it has recovered.
 
-    A failing status or an exception is a verdict at once; a success waits for the end of its body.
-    A body that breaks off is a failure, one that its reader closes early a success.
+    A failing status or an exception counts at once. A success counts at the end of the body: a body
+    that breaks off is a failure, and one that its reader closes early is a success.
 
     Args:
         transport: What sends the requests; None makes an `HTTPTransport()`.
-        failure_threshold: How many failures in a row open a breaker; at least 1. With a `window`
-            they do not.
-        cooldown: How long it stays open before a probe, in seconds; above 0. A `Backoff`: how that
-            grows each time that a breaker opens without having closed. Default: 30.
-        cooldown_seconds: Another name for a `cooldown` that does not grow; give one of the two.
-        window: Where a breaker looks for rates of failures and of slow calls, instead of for
-            failures in a row. How slow a call is shows at its headers, however long its body takes.
-        probes: How many requests a half-open breaker lets through; at least 1.
-        probe_success_rate: The share of them that has to succeed; above 0, at most 1.
-        breaker: One breaker for every request, instead of one for each key; the options above and
-            the clock are its own then.
+        failure_threshold: How many failures in a row open a breaker; at least 1. Ignored with a
+            `window`.
+        cooldown: How long a breaker stays open before a probe, in seconds; above 0. A `Backoff`
+            makes it grow each time that the breaker opens without having closed. Default: 30.
+        cooldown_seconds: Another name for a constant `cooldown`; give only one of the two.
+        window: A `CountWindow` or `TimeWindow`: open at a rate of failures or slow calls instead of
+            failures in a row. The duration of a call ends at its headers, however long its body
+            takes.
+        probes: How many requests a half-open breaker admits; at least 1.
+        probe_success_rate: The share of the probes that must succeed; above 0, at most 1.
+        breaker: One breaker for all requests, instead of one for each key. It has its own clock,
+            and its own values of the options above.
         key: Requests with the same key share a breaker. Default: those to the same origin.
-        max_breakers: How many breakers are kept. On insertion the oldest closed one without
-            failures in a row is evicted, with what its window held; else one that counted failures
-            and had no request for longer than its cooldown. Open, half-open and manually changed
-            ones never are, so that a great outage may exceed this.
+        max_breakers: How many breakers are kept. On insertion, the oldest closed breaker without
+            failures in a row is evicted, with the calls in its window; if there is none, one that
+            had no request for longer than its cooldown. Breakers that are open, half-open or set
+            manually are never evicted, so that a large outage can exceed this number.
         statuses: Responses that count as failures. Default: 429 and every 5xx except 501 and 505.
-        exceptions: Exceptions that do. Default: timeouts, network and proxy errors, and breaches of
-            the protocol by the server. A rejection made in this library is never counted.
-        classify: Says what the outcomes of one API mean, where that differs from `statuses` and
-            `exceptions`; of several functions the first one that says something wins.
-        listener: Called with `CircuitOpened`, `CircuitHalfOpened` and `CircuitClosed`; None for no
-            events. Default: a log entry each.
-        clock: Monotonic seconds; every duration is measured by it.
+        exceptions: Exceptions that count as failures. Default: timeouts, network and proxy errors,
+            and breaches of the protocol by the server. A rejection by this library is never
+            counted.
+        classify: Decides which outcomes are failures; a function, or several of which the first
+            result that is not None counts. Where none decides, `statuses` and `exceptions` do. See
+            `walltrack.dialects`.
+        listener: Called with `CircuitOpened`, `CircuitHalfOpened` and `CircuitClosed`; None: no
+            events. Default: log entries.
+        clock: Monotonic seconds; measures all durations.
         rng: Source of the cooldown's jitter: the `random` module, or a `random.Random`.
 
     Raises:
-        TypeError: An argument is of another type.
+        TypeError: An argument has another type.
         ValueError: A number is too small or too large, infinite or NaN, or a status is unknown.
     """
 
@@ -143,17 +146,17 @@ class CircuitBreakerTransport(WrappingTransport):
         return self._shown_with("1 breaker" if count == 1 else f"{count} breakers")
 
     def breaker_for(self, url: httpx.URL | str) -> CircuitBreaker:
-        """The breaker that a GET of `url` would go through; to look at, or to use directly."""
+        """Return the breaker for a GET of `url`, to read its state or to use it directly."""
         return self._obtain(httpx.Request("GET", str(url) if isinstance(url, family.URLS) else url))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send `request`, unless its breaker refuses.
+        """Send `request`, unless its breaker rejects it.
 
         Raises:
-            CircuitBreakerOpenError: The breaker is open, or half-open with its probes under way.
+            CircuitBreakerOpenError: The breaker is open, or half-open with all probes in flight.
         """
-        # While no breaker is on the alert, a request would be let through and its success would
-        # change nothing: only the epoch is noted, and no key is built.
+        # While every breaker is clean, a request is admitted and its success changes nothing: only
+        # the epoch is noted, and no key is built.
         ledger = self._ledger
         ticket = ledger.epoch
         breaker = None
@@ -174,9 +177,9 @@ class CircuitBreakerTransport(WrappingTransport):
         elif not response.is_closed:
             if breaker is not None:
                 await guarded(response, breaker.answered, ticket)
-            body: Any = response.stream  # typed for clients of both kinds; this is the one
+            body: Any = response.stream  # the type also allows synchronous streams
             if isinstance(body, WatchedBody):
-                # One that was read ahead has ended: this settles now, and may raise.
+                # If it was read ahead, it has ended: then this settles now, and may raise.
                 settle = body.when_ended
                 await guarded(response, settle, self._end_of_body, request, ticket, breaker)
             else:

@@ -32,44 +32,47 @@ from walltrack.telemetry.log import log_event
 Timer = Callable[[float], anyio.CancelScope]
 
 _AN_INSTANT: Final = math.ulp(0.0)
-"""Seconds: an error that waited for none would say that the queue was full."""
+"""Seconds; above 0, because an error with `waited=0.0` states that the queue was full."""
 
 
 class ConcurrencyLimitTransport(WrappingTransport):
-    """Limit the number of requests in flight; the others wait for their turn.
+    """Limit the number of requests in flight; further requests wait in a queue.
 
-    They go in the order in which they came. A request is under way until its response is closed:
-    whoever streams a body holds a place for as long, and whoever never closes it holds it for ever.
+    The queue is first in, first out. A request is in flight until its response is closed: a
+    streamed response holds its permit until then, and a response that is never closed holds it
+    permanently.
 
-    An adaptive limit finds out by itself what the server bears: from the latency of its answers,
-    and from the share of requests that it drops, by closing the connection, by a timeout, or by
-    status 429, 503 or 504. A request that cannot connect does not count: it never met the server.
-    See `AdaptiveLimit`.
+    An adaptive limit measures what the server can handle: by the latency of its responses, and by
+    the share of requests that it drops (a closed connection, a timeout, or status 429, 503 or 504).
+    A request that cannot connect is not counted, because it never reached the server. See
+    `AdaptiveLimit`.
 
     Args:
         transport: What sends the requests; None makes an `HTTPTransport()`.
-        limit: How many requests may be under way; at least 1. "adaptive" or an `AdaptiveLimit`:
-            what that finds out; with a `key`, one with its settings for each. Default: 20, as many
-            connections as httpx keeps open by default when they are idle.
-        max_queue: How many requests may wait; one more is refused. None: any number. Zero: none.
-        queue_timeout: The longest that a request waits in the queue, in seconds; then it is
-            rejected, as it is at its deadline and when httpx's own pool timeout has passed (for a
-            client 5 seconds, unless its `timeout` says otherwise). The shortest of them counts.
-            None: no limit besides those two.
+        limit: How many requests may be in flight; at least 1. "adaptive" or an `AdaptiveLimit`: as
+            many as it measures; with a `key`, each key has an adaptive limit with the same
+            settings. Default: 20, the number of idle connections that httpx keeps open by default.
+        max_queue: How many requests may wait; further ones are rejected. None: any number. Zero: no
+            request waits.
+        queue_timeout: The longest wait in the queue, in seconds; then the request is rejected. It
+            is also rejected at its deadline, and after httpx's own pool timeout (for a client 5
+            seconds, unless its `timeout` states another). The shortest of them counts. None: only
+            those two.
         key: Requests with the same key share a limit. Default: all share one. `origin_of` gives
-            each origin a limit of its own.
-        max_keys: How many keys are kept in mind. One beyond it takes the place of one without any
-            request; those with one are never forgotten, so that they may exceed this.
-        classify: Says to an adaptive limit which responses are failures, where that differs from
-            the default; of several functions the first one that says something wins.
-        clock: Monotonic seconds; every duration is measured by it.
-        timer: Opens a scope that is cancelled after the given seconds; replace both to
+            each origin its own limit.
+        max_keys: How many keys are kept. On insertion, a key without requests is evicted; a key
+            with requests never is, so that this number can be exceeded.
+        classify: Decides for an adaptive limit which responses are failures; a function, or several
+            of which the first result that is not None counts. Where none decides, the outcome table
+            does.
+        clock: Monotonic seconds; measures all durations.
+        timer: Opens a scope that is cancelled after the given seconds; replace it and `clock` to
             test without waiting.
-        listener: Called with `RequestRejected`; None for no events. Default: a log entry.
+        listener: Called with `RequestRejected`; None: no events. Default: log entries.
 
     Raises:
-        TypeError: An argument is of another type.
-        ValueError: A number is too small, infinite or NaN, or `limit` is another word.
+        TypeError: An argument has another type.
+        ValueError: A number is too small, infinite or NaN, or `limit` is an unknown name.
     """
 
     @shows_defaults_by_name
@@ -118,13 +121,15 @@ class ConcurrencyLimitTransport(WrappingTransport):
         return self._shown_with(state)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send `request` when its turn has come.
+        """Send `request` when there is a permit for it.
 
         Raises:
-            ConcurrencyLimitError: It was not sent: the queue is full, or its turn did not come in
-                time. When httpx's pool timeout has passed it is an httpx.PoolTimeout as well.
-            TransportClosedError: It was not sent: the transport was closed while it waited.
-            RuntimeError: It was not sent: the limit is in use in another event loop.
+            ConcurrencyLimitError: The queue is full, or there was no permit in time; nothing was
+                sent. If httpx's pool timeout ended the wait, the error is also an
+                httpx.PoolTimeout.
+            TransportClosedError: The transport was closed while the request waited; nothing was
+                sent.
+            RuntimeError: The limit is in use in another event loop; nothing was sent.
         """
         turns = self._shared or self._turns.obtain(self._key(request))
         if turns.loop is not running():
@@ -147,7 +152,7 @@ class ConcurrencyLimitTransport(WrappingTransport):
                 watched(response).when_closed(turns.give_back)
         except BaseException as error:
             try:
-                if response is not None:  # a clock of the caller failed
+                if response is not None:  # the clock, a function of the caller, raised
                     await discard(response)
                 elif began is not None and _is_dropped(error):
                     turns.note(began, self._clock(), dropped=True)
@@ -175,7 +180,7 @@ class ConcurrencyLimitTransport(WrappingTransport):
             said = (await classified(self._classifier, request, response)).failure
             failed = failed if said is None else said
         dropped = failed and status in OVERLOAD_STATUSES
-        if dropped or not failed:  # how quickly a server fails tells nothing of what it bears
+        if dropped or not failed:  # the latency of a failure does not show load
             turns.note(began, ended, dropped=dropped)
 
     async def _queue(self, request: httpx.Request, turns: Turns) -> None:
@@ -219,7 +224,7 @@ class ConcurrencyLimitTransport(WrappingTransport):
 
 
 def _is_dropped(error: BaseException) -> bool:
-    # What could not connect, or found no connection, never met the server.
+    # A request that could not connect, or got no connection, never reached the server.
     return verdict_on(error) is Verdict.FAILURE and not isinstance(error, NOT_SENT_ERRORS)
 
 

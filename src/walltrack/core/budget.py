@@ -32,7 +32,7 @@ class RetryBudget:
         clock: Monotonic seconds. Budgets made by a transport use that transport's clock.
 
     Raises:
-        TypeError: An argument is of another type.
+        TypeError: An argument has another type.
         ValueError: `capacity` is below 1, another number is negative or infinite, or one is NaN.
     """
 

@@ -1,4 +1,4 @@
-"""What an exception of httpx's comes from: the evidence in its chain of causes."""
+"""What caused an exception of httpx: the evidence in its chain of causes."""
 
 import errno
 import ssl
@@ -26,10 +26,10 @@ def chain_of(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _evidence_in(error: BaseException) -> Iterator[BaseException]:
-    """Iterate over the chain of an exception as far as it is about the same call.
+    """Iterate over the part of an exception's chain that is about the same call.
 
-    A caller that makes a call while it handles the exception of another one has that exception as
-    a context: it is evidence of the other call alone.
+    A caller may make a call while it handles the exception of an earlier call. Then the new
+    exception has the earlier one as its context, which is evidence about the earlier call only.
     """
     before: BaseException | None = None
     for cause in chain_of(error):
@@ -63,10 +63,10 @@ def is_out_of_streams(error: BaseException) -> bool:
 
 
 def is_breach_by_server(error: BaseException) -> bool:
-    """Return whether the server broke the rules of HTTP/2, whatever httpcore calls it.
+    """Return whether the server violated HTTP/2, whichever exception httpcore raised for it.
 
-    httpcore reports everything that h2 objects to as a LocalProtocolError. Only what h2 raises
-    while it reads is about the server.
+    httpcore reports every violation that h2 detects as a LocalProtocolError. Only those that h2
+    detects while it reads were made by the server.
     """
     return any(
         _package_of(cause) == "h2" and _was_reading(cause.__traceback__)
@@ -94,7 +94,7 @@ def proves_unprocessed(error: BaseException, stream_id: int | None) -> bool:
 
 
 def is_by_httpcore(error: BaseException) -> bool:
-    """Return whether httpx made this of an exception of httpcore's."""
+    """Return whether httpx created this exception from one of httpcore."""
     return _package_of(error.__cause__) in family.CORES
 
 

@@ -1,4 +1,4 @@
-"""What the responses of one API mean, where they differ from the outcome table."""
+"""What the responses of one API mean, if they differ from the outcome table."""
 
 import json
 from collections.abc import Callable, Sequence

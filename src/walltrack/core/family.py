@@ -1,12 +1,13 @@
-"""The two families of httpx, and all that has to know that there are two.
+"""The two families of httpx, httpx and httpx2, and the code that depends on which one is used.
 
-httpx2 is a maintained fork of httpx, with the same API and classes of its own: its client accepts
-its own streams only, and its users catch its own exceptions. What is built on the names below
-belongs to both families once a program has imported httpx2, and to httpx alone before.
+httpx2 is a maintained fork of httpx with the same API but its own classes: its client accepts only
+its own streams, and its users catch its own exceptions. The classes below belong to both families
+once the program has imported httpx2; before that, only to httpx.
 
-Nothing here imports httpx2, which is often installed for another package's sake. It is noticed when
-a transport of this library is made or opened, or when the first object of its classes is met. Then
-it becomes another base of the classes below, and so of all that derive from them.
+This module never imports httpx2, which may be installed only because another package needs it. It
+looks for httpx2 among the imported modules when a transport of this library is made or opened, and
+when a class is compared. If it finds httpx2, the httpx2 classes become additional bases of the
+classes below, and so of all their subclasses.
 """
 
 import sys
@@ -23,20 +24,20 @@ if TYPE_CHECKING:
 _SECOND: Final = "httpx2"
 
 FAMILIES: Final[list[Any]] = [httpx]
-"""The families that were noticed."""
+"""The families that the program has imported."""
 
 BYTES_IN_MEMORY: Final[set[type[Any]]] = {httpx.ByteStream}
 LOGGERS: Final = (httpx.__name__, _SECOND) if httpx.__name__ != _SECOND else (_SECOND,)
 CORES: Final = frozenset({"httpcore", "httpcore2"})
-"""The packages whose exceptions tell by their class how far a request came."""
+"""Packages whose exception classes show how far a request got."""
 
 
 def notice() -> bool:
-    """Return whether httpx2 is known, which it is from now on if the program has imported it."""
+    """Return whether the program has imported httpx2; if it has, add its classes as bases."""
     if len(FAMILIES) > 1:
         return True
     second: Any = sys.modules.get(_SECOND)
-    if second in (None, httpx):  # a program may have it stand in for httpx: then it is but one
+    if second in (None, httpx):  # a program may replace httpx by httpx2: then there is one family
         return False
     try:
         more = [(kind, getattr(second, kind.__name__)) for kind in _OURS]
@@ -51,7 +52,7 @@ def notice() -> bool:
 
 
 class _OfSecond(type):
-    """A class that stands for some of httpx2's, for `isinstance` and `issubclass`."""
+    """A class that represents classes of httpx2 in `isinstance` and `issubclass`."""
 
     names: tuple[str, ...] = ()
 
@@ -66,10 +67,10 @@ class _OfSecond(type):
 
 
 def each(*names: str) -> tuple[type[Any], ...]:
-    """Return the classes of these names in each family, for `isinstance` and `issubclass`.
+    """Return the classes with these names in each family, for `isinstance` and `issubclass`.
 
-    Those of httpx2 are looked up when they are needed, by the last class of the tuple: it is none
-    that `except` would recognise.
+    The last class of the tuple looks up the classes of httpx2 when it is used. `except` does not
+    recognise it.
     """
     known = tuple(getattr(httpx, name) for name in names)
     bases = (Exception,) if all(issubclass(kind, Exception) for kind in known) else ()
@@ -83,8 +84,9 @@ def _of_all(name: str) -> type[Any]:
 
 if TYPE_CHECKING:
     Transport = httpx.AsyncBaseTransport | httpx2.AsyncBaseTransport
-    # A layer is a transport of both families, and its methods are typed by httpx alone. mypy would
-    # say so in each layer; to mypy, for which this name is always true, httpx2's is anything.
+    # A layer is a transport of both families, but its methods have the types of httpx only. mypy
+    # would report that in each layer. So for mypy, to which `MYPY` is always true, the class of
+    # httpx2 is `Any`.
     MYPY = False
     if MYPY:
         _OfHttpx2: Any = httpx2.AsyncBaseTransport
@@ -108,10 +110,10 @@ else:
     TransportError = _of_all("TransportError")
 
     class AsyncBaseTransport(httpx.AsyncBaseTransport):
-        """The AsyncBaseTransport of every family."""
+        """Has the types of httpx, and is accepted by httpx2."""
 
         def __new__(cls, *_: object, **__: object) -> Self:
-            """Make one that belongs to every family."""
+            """Create an object that belongs to every family."""
             return object.__new__(serving(cls, None))
 
 
@@ -129,7 +131,8 @@ notice()
 def serving(kind: type[Any], inner: object) -> type[Any]:
     """Return `kind`, or a subclass of the same name that belongs to the families of `inner`.
 
-    Its MRO names them in the same order: SDKs take from it which client a transport is made for.
+    The MRO of the subclass has the families in the order of `inner`: SDKs read from it for which
+    client a transport was made.
 
     Args:
         kind: A class of transports.
@@ -159,14 +162,18 @@ def _variant(kind: type[Any], second_first: bool) -> type[Any]:  # noqa: FBT001 
 @cache
 def _second_first() -> type[Any]:
     first, second = (home.AsyncBaseTransport for home in FAMILIES)
-    return type(first.__name__, (second, first), {"__doc__": "That of httpx2, then httpx's."})
+    return type(
+        first.__name__,
+        (second, first),
+        {"__doc__": "The AsyncBaseTransport of httpx2, then that of httpx."},
+    )
 
 
 def home_of(request: httpx.Request) -> ModuleType:
     """Return the family that `request` belongs to.
 
     Raises:
-        TypeError: It is a request of neither.
+        TypeError: `request` belongs to neither family.
     """
     if isinstance(request, httpx.Request):
         return httpx
@@ -176,7 +183,7 @@ def home_of(request: httpx.Request) -> ModuleType:
 
 
 def typed(transport: Transport) -> httpx.AsyncBaseTransport:
-    """Return an asynchronous transport of either family; here all is typed by httpx.
+    """Return an asynchronous transport of either family, with the type that httpx gives it.
 
     Raises:
         TypeError: `transport` is something else: a synchronous transport, a client, a string.

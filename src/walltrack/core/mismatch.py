@@ -1,4 +1,4 @@
-"""What to say when a transport of one family of httpx is given a request of the other."""
+"""The error for a transport of one family of httpx that gets a request of the other."""
 
 import httpx
 
@@ -6,17 +6,17 @@ from walltrack.core import family
 
 
 def refuse_mismatch(request: httpx.Request, error: BaseException) -> None:
-    """Raise a TypeError that explains `error`, if that is how a transport refuses the other family.
+    """Raise a TypeError if `error` shows that a transport of the other family got `request`.
 
-    httpx's transport only asserts that the body is of a class of its own, and httpx2's does so,
-    too. Their assertion is told from others by where it was raised.
+    The transports of httpx and httpx2 only assert that the body has a class of their own family.
+    Where the assertion was raised distinguishes it from others.
 
     Args:
-        request: What was to be sent.
+        request: The request.
         error: What the inner transport raised.
 
     Raises:
-        TypeError: The transport does not belong to the client's family.
+        TypeError: The transport does not belong to the family of the client.
     """
     if not isinstance(error, AssertionError):
         return

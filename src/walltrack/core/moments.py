@@ -1,9 +1,9 @@
-"""Read the moments and durations that servers write into headers.
+"""Read the points in time and the durations that servers write into headers.
 
-A moment is measured from the clock that it was written by: the server's, which is what the `Date`
-of the response shows, so that a local clock that is wrong changes nothing. Where the two clocks
-disagree by more than a day, one of them is broken, or the response is a recording. Then the one
-nearer to the moment counts. Without a `Date` the local clock has to do.
+A point in time was written by the server's clock, which the `Date` of the response shows. It is
+compared with that `Date`, so that a wrong local clock has no effect. If the two clocks differ by
+more than a day, one of them is wrong, or the response is a recording; then the clock that is nearer
+to the point in time is used. Without a `Date`, the local clock is used.
 """
 
 import re
@@ -15,15 +15,15 @@ DAY: Final = 86_400.0
 YEAR: Final = 366 * DAY
 
 _LONGEST: Final = 100
-"""No date is longer, in characters."""
+"""In characters; no date is longer."""
 
 _FIRST_EPOCH: Final = 1e9
-"""A number from here on, which has ten digits, can be a moment since 1970."""
+"""A number of at least this, which has ten digits, can be seconds since 1970."""
 
 _EPOCHS: Final = (1.0, 1e3, 1e6, 1e9)
-"""By what to divide a moment since 1970 to have seconds."""
+"""How many of its units a second has, for a time since 1970 in s, ms, µs or ns."""
 
-# `++` and `?+` never give back: no value, however long, takes more than one pass.
+# `++` and `?+` never backtrack: a value of any length takes one pass.
 _DECIMAL: Final = r"[0-9]++(?:\.[0-9]++)?+"
 _NUMBER: Final = re.compile(_DECIMAL)
 _PART: Final = re.compile(rf"({_DECIMAL})(ms|us|ns|[dhms])")
@@ -53,7 +53,7 @@ def parse_number(text: str) -> float | None:
 
 
 def parse_duration(text: str) -> float | None:
-    """Return the seconds in a duration as Go prints it, such as `6m0s` or `20ms`."""
+    """Return the seconds in a duration as Go formats it, such as `6m0s` or `20ms`."""
     if not _DURATION.fullmatch(text):
         return None
     return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
@@ -62,8 +62,8 @@ def parse_duration(text: str) -> float | None:
 def parse_moment(text: str) -> float | None:
     """Return an HTTP-date (RFC 9110, 5.6.7) or a timestamp (RFC 3339) in seconds since 1970.
 
-    A timestamp without a time zone is taken for UTC, as is the oldest format of dates, which has
-    none. Any other date without one that is known is not understood.
+    A timestamp without a time zone is read as UTC, and so is the oldest date format, which has no
+    time zone. Return None for a date of any other format without a known time zone.
     """
     if len(text) > _LONGEST:
         return None
@@ -78,10 +78,10 @@ def parse_moment(text: str) -> float | None:
 
 
 def seconds_until(text: str, now: float, date: float | None = None) -> float | None:
-    """Return for how many seconds a header's value asks to wait.
+    """Return for how many seconds the value of a header asks to wait.
 
-    Understood are seconds, durations with units, HTTP-dates, RFC 3339 timestamps, and numbers that,
-    as seconds since 1970 or thousandths, millionths or billionths of them, are within a year.
+    The value can be seconds, a duration with units, an HTTP-date or an RFC 3339 timestamp. A large
+    number is read as time since 1970 (in s, ms, µs or ns) if that is within a year from now.
 
     Args:
         text: The value, without surrounding white space.
@@ -89,8 +89,7 @@ def seconds_until(text: str, now: float, date: float | None = None) -> float | N
         date: Seconds since 1970 when the response was sent, by the server's clock.
 
     Returns:
-        Seconds from now; None for a moment that is not in the future, and for what is none of
-        these.
+        Seconds from now; None if the value has another form, or is a point in time that has passed.
     """
     number = parse_number(text)
     if number is not None:
@@ -107,7 +106,7 @@ def _until_epoch(number: float, now: float, date: float | None) -> float | None:
         wait = _from_now(number / unit, now, date)
         if abs(wait) <= YEAR:
             return _future(wait)
-    return number  # no moment that anyone would name, and so what the RFC says: seconds
+    return number  # not a plausible point in time, so seconds, as the RFC defines it
 
 
 def _from_now(moment: float, now: float, date: float | None) -> float:

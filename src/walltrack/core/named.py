@@ -1,7 +1,8 @@
 """Defaults that show their names in a signature.
 
-`inspect.signature` and `help` print the repr of a default. That of a function ends with its address
-in memory, that of a module with its path, and that of a large constant fills the screen.
+`inspect.signature` and `help` print the repr of a default. The repr of a function contains its
+address in memory, that of a module contains its path, and that of a large constant fills the
+screen.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ _OURS: Final = __name__.partition(".")[0]
 
 
 class NamedFunction(partial[Any]):
-    """A function whose repr is its name. To call it takes no frame more than the function does."""
+    """A function whose repr is its name. Calling it adds no Python frame."""
 
     __slots__ = ()
 
@@ -39,7 +40,7 @@ class NamedModule:
         self._module = module
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the module has
-        # Not `self._module`: a copy in the making has none, and would ask for it here endlessly.
+        # Not `self._module`: `copy` first makes an object without it, and this would recurse.
         return getattr(object.__getattribute__(self, "_module"), name)
 
     def __repr__(self) -> str:
@@ -55,7 +56,7 @@ def shown_as(name: str, constant: _T) -> _T:
 
 
 def shows_defaults_by_name(function: _F) -> _F:
-    """Have the signature of `function` show its default functions and modules by name."""
+    """Make the signature of `function` show its default functions and modules by name."""
     plain: Any = function
     plain.__defaults__ = plain.__defaults__ and tuple(map(_named, plain.__defaults__))
     options = plain.__kwdefaults__ or {}

@@ -15,7 +15,7 @@ HTTP/2 violation by the server
   ... REFUSED_STREAM, GOAWAY below our stream      yes      failure         not sent
 UnsupportedProtocol                                no       ignored         not sent
 LocalProtocolError: a violation in our request     no       ignored         uncertain
-RequestRejectedError (an open circuit and such)    no       ignored         not sent
+RequestRejectedError, such as an open circuit      no       ignored         not sent
 cancelled by the caller                            no       ignored         uncertain
 any other exception                                no       ignored         uncertain
 """

@@ -1,4 +1,4 @@
-"""The version of the library, as the metadata of the installed package has it."""
+"""The version of the library, from the metadata of the installed package."""
 
 from importlib.metadata import version
 from typing import Final

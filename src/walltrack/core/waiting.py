@@ -1,4 +1,4 @@
-"""Waiting, and how long the caller itself lets a call wait."""
+"""Waiting, and how long the cancel scope of the caller lets a call wait."""
 
 import math
 

@@ -1,15 +1,14 @@
-"""What the responses of well-known APIs mean, where the outcome table does not know it.
+"""What the responses of well-known APIs mean, if the outcome table does not cover it.
 
-Each dialect is a function for `classify=`, in a file of its own, that follows what its vendor
-documents. `reading` is what they share. A dialect says only what its vendor says: it returns None,
-which leaves the decision to the table, for anything else, and it raises for no response, however
-malformed.
+Each dialect is a function for `classify=`, in its own file, that follows the documentation of its
+vendor. For all other responses it returns None, which leaves the decision to the table. It never
+raises, even for a malformed response. `reading` contains what the dialects share.
 
     transport = resilient_transport(classify=dialects.github)
     transport = resilient_transport(classify=[dialects.openai, my_own])
 
-An API without a dialect needs a function of the same form. A GraphQL server that answers 200 with
-`errors`:
+For an API without a dialect, write a function of the same form. For example, for a GraphQL server
+that answers 200 with `errors`:
 
     def graphql(outcome: Outcome) -> Classification | None:
         body = outcome.json()

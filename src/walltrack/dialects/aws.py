@@ -1,4 +1,4 @@
-"""Amazon Web Services: many services refuse with 400, and only the code tells why."""
+"""Amazon Web Services: many services answer 400, and only the error code shows the reason."""
 
 from typing import Final
 
@@ -48,18 +48,18 @@ _CLOCK_SKEW: Final = frozenset(
 
 
 def aws(outcome: Outcome) -> Classification | None:
-    """Say what a response of an AWS service means.
+    """Classify a response of an AWS service.
 
-    A throttling code, with whatever status, is a rate limit for as long as `x-amz-retry-after` or
-    `Retry-After` say. `RequestTimeout` and `IDPCommunicationError` come with a 400 and are retried.
-    A signature that is refused, perhaps because of the local clock, is final: the same request
-    would be refused again. The code is read from the `x-amzn-errortype` and `x-amzn-query-error`
-    headers and from JSON and XML bodies.
+    A throttling code, with any status, is a rate limit that lasts as long as `x-amz-retry-after` or
+    `Retry-After` states. `RequestTimeout` and `IDPCommunicationError` come with a 400 and are
+    retried. A rejected signature, perhaps caused by a wrong local clock, is final: the same request
+    would be rejected again. The code is read from the headers `x-amzn-errortype` and
+    `x-amzn-query-error`, and from JSON and XML bodies.
 
     See https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html, for the codes
     https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html and
     https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html, and for
-    where they stand https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html.
+    their location in a response https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html.
     """
     if outcome.status is None or outcome.status < FIRST_ERROR:
         return None
@@ -87,5 +87,5 @@ def _code_of(outcome: Outcome) -> str:
         xml_code_of(outcome),
     )
     code = next(filter(None, candidates), "")
-    # Around it may stand a namespace before "#", a URL after ":", and who is at fault after ";".
+    # It may have a namespace before "#", a URL after ":", and the party at fault after ";".
     return code.partition(":")[0].partition(";")[0].rpartition("#")[2].strip()

@@ -15,17 +15,18 @@ from walltrack.dialects.reading import (
 
 
 def azure(outcome: Outcome) -> Classification | None:
-    """Say what a response of an Azure service means.
+    """Classify a response of an Azure service.
 
-    A 429 is a rate limit for as long as `retry-after-ms`, `x-ms-retry-after-ms` or `Retry-After`
-    say, and so is a `ServerBusy` of Storage because the account is over its limit. Any other
-    `ServerBusy` is a failure that is retried. So is `OperationTimedOut`, which may have succeeded.
-    Cosmos DB's 449, "retry with", did not, and its 408 may have.
+    A 429 is a rate limit that lasts as long as `retry-after-ms`, `x-ms-retry-after-ms` or
+    `Retry-After` states. So is a `ServerBusy` of Storage if the account is over its limit; any
+    other `ServerBusy` is a failure that is retried. `OperationTimedOut` is retried as well, but the
+    operation may have succeeded. A 449 of Cosmos DB ("retry with") was not processed, while its 408
+    may have been; both are retried.
 
-    See https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling,
+    See https://learn.microsoft.com/azure/ai-foundry/openai/how-to/quota,
     https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes,
     https://learn.microsoft.com/azure/cosmos-db/nosql/conceptual-resilient-sdk-applications and
-    https://learn.microsoft.com/azure/ai-foundry/openai/how-to/quota.
+    https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling.
     """
     if outcome.status is None or outcome.status < FIRST_ERROR:
         return None

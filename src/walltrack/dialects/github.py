@@ -8,16 +8,16 @@ from walltrack.dialects.reading import FINAL, object_of, rate_limited, text_in, 
 
 _MINUTE: Final = 60.0
 _DOUBLINGS: Final = 10
-"""How often the minute may double; longer than anything that is waited for."""
+"""How often the minute may double; more would exceed every limit on waiting."""
 
 
 def github(outcome: Outcome) -> Classification | None:
-    """Say what a response of GitHub's REST and GraphQL APIs means.
+    """Classify a response of GitHub's REST and GraphQL APIs.
 
-    A 403 or 429 is a rate limit if it has a `retry-after`, or `x-ratelimit-remaining: 0`, or a
-    message about a secondary rate limit, and so is a GraphQL 200 with an error that says so. The
-    limit lasts as long as the headers say; else a minute, and twice as long after each further
-    attempt. Any other 403 is final.
+    A 403 or 429 is a rate limit if it has a `retry-after`, `x-ratelimit-remaining: 0`, or a message
+    about a secondary rate limit. So is a GraphQL 200 with an error that states a rate limit. The
+    limit lasts as long as the headers state; without them, for one minute, doubled after each
+    further attempt. Any other 403 is final.
 
     See https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api and
     https://docs.github.com/graphql/overview/rate-limits-and-node-limits-for-the-graphql-api, both
@@ -48,7 +48,7 @@ def _is_secondary(message: str) -> bool:
 
 
 def _has_rate_limit_error(outcome: Outcome) -> bool:
-    if b'"errors"' not in (outcome.content or b""):  # most have none, and need not be parsed
+    if b'"errors"' not in (outcome.content or b""):  # most responses have none, and are not parsed
         return False
     errors = object_of(outcome).get("errors")
     return isinstance(errors, list) and any(

@@ -1,4 +1,4 @@
-"""OpenAI and the APIs that follow it: a 429 means "slow down" or "no money left"."""
+"""OpenAI and compatible APIs: a 429 means "slow down" or "no credit left"."""
 
 from http import HTTPStatus
 from typing import Final
@@ -34,13 +34,13 @@ _RETRIED_BY_THEIR_CLIENTS: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPSt
 
 
 def openai(outcome: Outcome) -> Classification | None:
-    """Say what a response of OpenAI's API, or of one like it, means.
+    """Classify a response of OpenAI's API, or of a compatible one.
 
-    An exhausted quota or credit is final, with any status, and no failure of the service. Any other
-    429 is a rate limit for as long as the headers say: `retry-after-ms`, `retry-after`, or the
-    reset of the requests or tokens of which none are left. `x-should-retry` decides whether to
-    retry; without it 408, 409 and every 5xx, among them 529 for "overloaded", are retried, as they
-    are by OpenAI's and Anthropic's own clients.
+    An exhausted quota or credit is final, with any status, and not a failure of the service. Any
+    other 429 is a rate limit that lasts as long as the headers state: `retry-after-ms`,
+    `retry-after`, or the reset of the requests or tokens that are used up. `x-should-retry` decides
+    whether to retry. Without it, 408, 409 and every 5xx (including 529, "overloaded") are retried,
+    as in the clients of OpenAI and Anthropic.
 
     See https://developers.openai.com/api/docs/guides/error-codes,
     https://developers.openai.com/api/docs/guides/rate-limits and, for `x-should-retry` and the

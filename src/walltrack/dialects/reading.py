@@ -1,4 +1,4 @@
-"""What the dialects share: how to read an error response, and what to say of common ones."""
+"""What the dialects share: how to read an error response, and common classifications."""
 
 import math
 import re
@@ -10,25 +10,25 @@ from walltrack.core.delivery import Delivery
 from walltrack.http.wait_hints import asked_to_wait
 
 FIRST_ERROR: Final = 400
-"""Responses with a lower status are no errors."""
+"""Responses with a lower status are not errors."""
 
 FINAL: Final = Classification(retry=False, failure=False)
-"""The same request would be answered in the same way, and the service is well."""
+"""The same request would get the same response, and the service works."""
 
 _XML_CODE: Final = re.compile(rb"<Code>\s*+([\w.]{1,100}+)\s*+</Code>")
 
 
 def rate_limited(wait: float | None) -> Classification:
-    """Return what it means that a request came too soon: send it again after `wait` seconds.
+    """Return the classification of a rate limit: send the request again after `wait` seconds.
 
-    The service is well, so that no circuit opens, and it did not act on the request.
+    The service works, so no circuit opens, and it did not act on the request.
     """
     return Classification(retry=True, failure=False, retry_after=wait, delivery=Delivery.NOT_SENT)
 
 
 def wait_of(outcome: Outcome) -> float | None:
     """Return for how many seconds a response asks to wait; None if it does not."""
-    # A moment is measured from the response's Date. The clock is for a response without one.
+    # The clock is used only if the response has no Date.
     ask = asked_to_wait(outcome.headers.raw, time.time(), refused=True, at_most=math.inf)
     return None if ask is None else ask.seconds
 

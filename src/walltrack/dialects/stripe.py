@@ -1,4 +1,4 @@
-"""Stripe: it often knows whether a retry helps, and says so."""
+"""Stripe: its responses often state whether a retry helps."""
 
 from http import HTTPStatus
 
@@ -15,12 +15,12 @@ from walltrack.http.wait_hints import should_retry
 
 
 def stripe(outcome: Outcome) -> Classification | None:
-    """Say what a response of Stripe's API means.
+    """Classify a response of Stripe's API.
 
-    `Stripe-Should-Retry` decides whether to retry. Without it a 409 is retried, as the request
-    conflicts with another one or with its own first attempt, and so is a 429, be it a rate limit or
-    a `lock_timeout`. An `idempotency_error` with any other status, a key that was used for another
-    request, is final. None of these three is a failure of the service.
+    `Stripe-Should-Retry` decides whether to retry. Without it, a 409 is retried, since the request
+    conflicts with another one or with its own first attempt, and a 429 is retried, whether it is a
+    rate limit or a `lock_timeout`. An `idempotency_error` with any other status is final: the key
+    was used for another request. None of these three is a failure of the service.
 
     See https://docs.stripe.com/error-low-level (idempotency, the Stripe-Should-Retry header, status
     codes), https://docs.stripe.com/rate-limits (object lock timeouts) and

@@ -135,7 +135,7 @@ class Pair:
 
     @property
     def has_ended(self) -> bool:
-        """Whether there is an outcome, be it only because the other attempt was given up."""
+        """Whether there is an outcome, possibly only because the other attempt was cancelled."""
         return self._winner.ended is not None
 
     @property

@@ -1,4 +1,4 @@
-"""A transport that asks a second time when the first answer takes long."""
+"""A transport that sends a second attempt when the first response takes long."""
 
 import contextlib
 import time
@@ -33,50 +33,51 @@ from walltrack.telemetry.emit import classifier_of, emit
 from walltrack.telemetry.log import log_event
 
 HEDGED_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-"""Methods that ask for nothing to be done: to ask twice at once costs work, and that is all."""
+"""Safe methods: sending a request twice costs the server work, but has no other effect."""
 
 _FEW_HEDGES: Final = RetryBudget(10.0, deposit=0.05, refill=0.0)
 
-_MAX_KEYS: Final = 1000  # latencies of one take some 10 KB
+_MAX_KEYS: Final = 1000  # the latencies of one key take about 10 KB
 
 
 class HedgingTransport(WrappingTransport):
-    """Sends a request a second time when the first attempt has not answered after a while.
+    """Send a second attempt if the first one has no response after a while, and use the faster one.
 
-    The first good answer wins: one with a status that is not in `statuses`. The other attempt is
-    cancelled, and its connection freed. If one fails, the other is waited for, unless the first has
-    answered at more length than can be kept meanwhile, 64 KiB; if both do, or the first does before
-    there is a second, the first one's outcome comes back, as it is. What asks
-    again after a failure is `RetryTransport`, which belongs outside of this; limits and breakers
-    belong inside, where they see each attempt.
+    The first good response wins: one whose status is not in `statuses`. The other attempt is
+    cancelled, and its connection is freed. If one attempt fails, the result is that of the other,
+    unless the first response is longer than the 64 KiB that can be kept in memory meanwhile. If
+    both fail, or the first one fails before there is a second, the result is that of the first,
+    unchanged. Retries after a failure are the job of `RetryTransport`, which belongs outside of
+    this layer. Limits and breakers belong inside, so that they see each attempt.
 
-    Only requests whose body is in memory are sent twice, as two may be read at once. All others,
-    requests for an upgrade (a WebSocket), and methods not in `methods` pass straight through.
+    Only requests whose body is in memory are sent twice, since both attempts may read it at the
+    same time. All other requests, requests for an upgrade (a WebSocket), and methods that are not
+    in `methods` are sent once.
 
     Args:
         transport: What sends the requests; None makes an `HTTPTransport()`.
-        delay: After how many seconds without an answer (its headers) the second attempt is sent.
-            "p95": after as long as 95 % of the last 200 requests took; before 20 were measured,
-            no request is sent twice.
-        methods: Requests with these may be sent twice. Another one of a method that may act twice
-            will, sooner or later.
-        budget: What each second attempt is paid from: a budget like this one for each `key`, funded
-            by good answers that needed no second attempt; or this very one if it is `shared`, as
-            with a `RetryTransport`, which funds it. Default: one of 10 to which such an answer adds
-            0.05. So at most some 5 % more requests are sent, and next to none while answers fail or
-            everything is slow.
+        delay: Seconds without response headers after which the second attempt is sent. "p95": the
+            time within which 95 % of the last 200 requests were answered; until 20 requests were
+            measured, no second attempt is sent.
+        methods: Methods that may be sent twice. A request that is sent twice may be processed
+            twice.
+        budget: Limits the second attempts: a budget like this one for each `key`, to which each
+            good response adds that needed no second attempt. A budget that is `shared`, for
+            instance with a `RetryTransport` that adds to it, is used as it is. Default: capacity
+            10, and 0.05 for each such response. So about 5 % more requests are sent at most, and
+            almost none while requests fail or all responses are slow.
         key: Requests with the same key are measured together, and share a budget. Default: those to
             the same origin.
         statuses: Responses that are not good. Default: 429 and every 5xx.
-        classify: Says which responses are failures, where that differs from `statuses`; of several
-            functions the first one that says something wins.
-        clock: Monotonic seconds; latencies are measured by it.
-        sleep: Waits for the given seconds; replace it to test without waiting.
-        listener: Called with `RequestHedged`; None for no events. Default: a log entry each.
+        classify: Decides which responses are failures; a function, or several of which the first
+            result that is not None counts. Where none decides, `statuses` do.
+        clock: Monotonic seconds; measures latencies.
+        sleep: Waits for the given number of seconds; replace it to test without waiting.
+        listener: Called with `RequestHedged`; None: no events. Default: log entries.
 
     Raises:
-        TypeError: An argument is of another type.
-        ValueError: `delay` is negative, infinite or NaN, or no known name; or a status is unknown.
+        TypeError: An argument has another type.
+        ValueError: `delay` is negative, infinite, NaN or an unknown name; or a status is unknown.
     """
 
     @shows_defaults_by_name
@@ -121,7 +122,7 @@ class HedgingTransport(WrappingTransport):
         return self._shown_with(f"delay={delay!r}")
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send `request`, and once more if the answer takes long."""
+        """Send `request`, and a second time if the response takes long."""
         if (
             request.method not in self._methods
             or type(request.stream) not in BYTES_IN_MEMORY
@@ -139,7 +140,7 @@ class HedgingTransport(WrappingTransport):
             delay = latencies.value
         began = self._clock()
         try:
-            # A task costs more than all the rest: none is made that cannot be of use.
+            # A task costs more than everything else, so none is started if it cannot help.
             if (
                 delay is None
                 or not self._budgets.can_afford(key)
@@ -153,7 +154,9 @@ class HedgingTransport(WrappingTransport):
             refuse_mismatch(request, error)
             raise
         except BaseException:
-            with contextlib.suppress(Exception):  # a clock's must not replace a cancellation
+            with contextlib.suppress(
+                Exception
+            ):  # an exception of the clock must not replace a cancellation
                 self._note(key, latencies, delay, began, good=False)
             raise
         await guarded(response, partial(self._note, key, latencies, delay, began, good=good))
@@ -189,7 +192,7 @@ class HedgingTransport(WrappingTransport):
         try:
             async with anyio.create_task_group() as tasks:
                 both = tasks.cancel_scope
-                # The first attempt takes no task of its own: it runs in the caller's.
+                # The first attempt runs in the task of the caller.
                 tasks.start_soon(self._second, pair, delay, both, self._waits)
                 await pair.first.make(self._send, both, own)
                 if pair.decided or not await pair.first.keep():
@@ -198,7 +201,7 @@ class HedgingTransport(WrappingTransport):
             await pair.release_loser()
         except BaseExceptionGroup as group:
             await pair.close()
-            await own.obey_caller()  # before what a function of the caller's raised
+            await own.obey_caller()  # before an exception of the caller's functions
             _raise_alone(group)
         except BaseException:
             await pair.close()
@@ -225,16 +228,16 @@ class HedgingTransport(WrappingTransport):
         if second.good:
             both.cancel()
         elif pair.first.ended is None:
-            await second.release()  # at once: the first may take long
+            await second.release()  # now, since the first may take long
 
 
 def _raise_alone(group: BaseExceptionGroup) -> NoReturn:
-    # What an attempt raises is an outcome, and in no group: this is an interrupt, or of `sleep`.
+    # Exceptions of attempts are not in this group. It contains an interrupt, or one of `sleep`.
     _, rest = group.split(anyio.get_cancelled_exc_class())
     error = (rest or group).exceptions[0]
     context = error.__context__
     try:
         raise error
     finally:
-        error.__context__ = context  # not the group, which holds it
+        error.__context__ = context  # not the group, which would form a reference cycle
         del error, group, rest

@@ -1,4 +1,4 @@
-"""The body of a response that comes over a connection of httpcore2's."""
+"""The body of a response that httpcore2 received."""
 
 from types import AsyncGeneratorType
 from typing import Any, Protocol, Self
@@ -10,17 +10,17 @@ from walltrack.core import family
 
 
 class Owner(Protocol):
-    """What a body came from."""
+    """The pool that a body belongs to."""
 
     closed: bool
-    """Whether all connections are closed for good."""
+    """Whether all connections were closed finally."""
 
     def explain(self, request: httpx.Request, error: Exception) -> Exception | None:
-        """Return what to raise for an exception of httpcore2's; None if that is the exception."""
+        """Return the exception to raise instead of one of httpcore2; None to keep it."""
         ...
 
     def closed_error(self, request: httpx.Request) -> Exception:
-        """Return what to raise when all connections were closed meanwhile."""
+        """Return the exception to raise if the connections were closed in the meantime."""
         ...
 
     async def body_ended(self, body: "CoreBody") -> None:
@@ -32,9 +32,9 @@ class CoreBody(family.AsyncByteStream):
     """Read a body once, and give its connection back when it is closed.
 
     Args:
-        request: The request that was answered.
-        response: What the body belongs to.
-        owner: The pool that it came from.
+        request: The request that the response answers.
+        response: The response of httpcore2.
+        owner: The pool that the response came from.
     """
 
     def __init__(self, request: httpx.Request, response: httpcore2.Response, owner: Owner) -> None:
@@ -45,7 +45,7 @@ class CoreBody(family.AsyncByteStream):
         self._open = True
 
     def __aiter__(self) -> Self:
-        # No generator: one that is dropped half-way would end only when it is collected.
+        # Not a generator: if it is not read to its end, it finishes only when garbage-collected.
         if self._chunks is None:
             stream: Any = self._response.stream
             self._chunks = aiter(stream)
@@ -66,7 +66,7 @@ class CoreBody(family.AsyncByteStream):
         return chunk
 
     async def aclose(self) -> None:
-        """Close the body; the connection serves again if the body was read to its end."""
+        """Close the body; its connection is reused if the body was read to its end."""
         if not self._open:
             return
         self._open = False

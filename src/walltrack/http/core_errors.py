@@ -1,4 +1,4 @@
-"""Exceptions of httpcore2, as the client's own family of httpx knows them."""
+"""Convert exceptions of httpcore2 to those of httpx or httpx2."""
 
 import ssl
 from contextlib import suppress
@@ -26,7 +26,7 @@ _NAMES: Final[dict[type[BaseException], str]] = {
         "RemoteProtocolError",
     )
 }
-# What httpcore2 lets through as it is.
+# Exceptions of other packages that httpcore2 does not convert.
 _NAMES[ssl.SSLError] = "ReadError"
 _OUT_OF_STREAMS: tuple[type[Exception], ...] = ()
 with suppress(ImportError):  # HTTP/2 is an extra of httpx
@@ -34,14 +34,14 @@ with suppress(ImportError):  # HTTP/2 is an extra of httpx
 
     _NAMES[ProtocolError] = "RemoteProtocolError"
     _OUT_OF_STREAMS = (TooManyStreamsError,)
-with suppress(ImportError):  # so are SOCKS proxies
+with suppress(ImportError):  # SOCKS proxies are an extra as well
     from socksio.exceptions import SOCKSError
 
     _NAMES[SOCKSError] = "ProxyError"
 
 
 def mapped(error: Exception, home: ModuleType) -> Exception | None:
-    """Return the exception of `home` that stands for `error`; None if there is none.
+    """Return the exception of `home` that corresponds to `error`; None if there is none.
 
     Args:
         error: What httpcore2 raised.
@@ -56,9 +56,10 @@ def mapped(error: Exception, home: ModuleType) -> Exception | None:
 
 
 def is_out_of_streams(error: BaseException) -> bool:
-    """Whether an HTTP/2 connection had no stream left, so that nothing of the request was sent.
+    """Return whether an HTTP/2 connection had no stream left: nothing of the request was sent.
 
-    A stream that is cancelled is never reset by httpcore2, and counts until the server ends it.
+    httpcore2 does not reset a stream whose request was cancelled, so that it counts until the
+    server ends it.
     """
     return isinstance(error, httpcore2.LocalProtocolError) and any(
         isinstance(argument, _OUT_OF_STREAMS) for argument in error.args

@@ -54,5 +54,5 @@ class ForwardingTransport(family.AsyncBaseTransport):
 def shown(transport: httpx.AsyncBaseTransport) -> str:
     """Return the repr of a transport, as it could be typed."""
     kind = type(transport)
-    # The repr that Python gives to every object is an address, and says nothing.
+    # The default repr of Python is an address, which is of no use to a reader.
     return f"{kind.__name__}()" if kind.__repr__ is object.__repr__ else repr(transport)

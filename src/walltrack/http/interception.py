@@ -1,8 +1,9 @@
-"""What stands in for httpx's own transport: a mock, a recorder, an instrumentation.
+"""Detect mocks, recorders and instrumentations that replace httpx's own transport.
 
 respx, pytest-httpx, vcrpy and the instrumentation of OpenTelemetry replace a method of httpx's
-transport or of httpcore's pool. What does not call these methods goes past them: a test would send
-to the real service. So requests take httpx's own transport for as long as a method is replaced.
+transport or of httpcore's pool. Requests that do not call these methods would bypass them: a test
+would send to the real service. So while such a method is replaced, requests use httpx's own
+transport.
 """
 
 import sys
@@ -17,8 +18,8 @@ _CORE = "httpcore"
 
 
 def is_intercepted(home: ModuleType) -> bool:
-    """Return whether something stands in for the transport of a family."""
-    # httpcore2's pool needs no look: it is the one in use, as it was replaced.
+    """Return whether a method of the transport of a family is replaced."""
+    # The pool of httpcore2 is not checked: it is the one that is used anyway, even if replaced.
     core = sys.modules.get(_CORE) if home is httpx else None
     return _is_replaced(home, "AsyncHTTPTransport") or (
         core is not None and _is_replaced(core, "AsyncConnectionPool")
@@ -28,7 +29,7 @@ def is_intercepted(home: ModuleType) -> bool:
 def own_transport(
     home: ModuleType, options: Options, proxy: httpx.Proxy | None
 ) -> httpx.AsyncBaseTransport:
-    """Return the own transport of a family, with such options."""
+    """Return the own transport of a family, with these options."""
     make: Any = home
     transport: httpx.AsyncBaseTransport = make.AsyncHTTPTransport(
         verify=options.contexts.of(home),
@@ -46,7 +47,7 @@ def own_transport(
 
 
 def _is_replaced(package: Any, name: str) -> bool:  # noqa: ANN401 - a module
-    # By where the function was defined: a wrapper may take over the names of what it wraps.
+    # By the module that defines the function: a wrapper may copy the name of what it wraps.
     method: Any = getattr(getattr(package, name), "handle_async_request", None)
     if type(method) is not FunctionType:
         return True

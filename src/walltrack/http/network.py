@@ -1,43 +1,33 @@
-"""The sockets of one pool: made, kept track of, and closed with it for good.
+"""The sockets of one pool: they are opened, tracked and finally closed here.
 
-Awaits: httpcore2 connects, reads and writes through these classes.
+Awaits: httpcore2 connects through this class.
 """
 
-import contextlib
-import ssl
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, Protocol
+from typing import Any
 
 import anyio
-import anyio.lowlevel
 import httpcore2
 import sniffio
 
 from walltrack.http.options import SocketOption
-
-_CLOSED = "the transport was closed"
-
-_OPENING: Final = 1
-"""The write that opens an HTTP/2 connection, before any request."""
-
-_LONGEST_WRITE: Final = 30.0
-"""Seconds for a write that cannot be cancelled, where the caller sets no limit."""
+from walltrack.http.stream import CLOSED, Stream, close
 
 
 class NetworkClosedError(Exception):
-    """Raised instead of connecting once the network is closed: nothing was sent."""
+    """Raised instead of connecting after the network was closed: nothing was sent."""
 
 
 class Network(httpcore2.AsyncNetworkBackend):
-    """Connect for one pool, until it is closed.
+    """Connect for one pool, and keep track of its connections until they are closed.
 
     httpcore2 closes the connections that it has established. It does not know those that are still
-    being established when the pool is closed, or when their call is cancelled: this class does.
+    being established when the pool is closed or their call is cancelled. This class closes them.
 
     Args:
-        local_address: The address to connect from, also to proxies.
-        socket_options: What is set on each socket, also to proxies.
-        negotiates: Whether more than the request is written to a socket: SOCKS is spoken on it.
+        local_address: The local address to connect from, also to proxies.
+        socket_options: Options that are set on each socket, also to proxies.
+        negotiates: Whether a socket first carries a negotiation, as with SOCKS, before the request.
         multiplexes: Whether requests share each connection, also without TLS.
     """
 
@@ -58,7 +48,7 @@ class Network(httpcore2.AsyncNetworkBackend):
         self.closed: bool = False
         self.connected: int = 0
         self.spoiled: bool = False
-        """Whether httpcore2 counts a connection that is of no use, or would use it."""
+        """Whether the pool of httpcore2 still contains a connection that cannot be used."""
 
     async def connect_tcp(
         self,
@@ -69,7 +59,7 @@ class Network(httpcore2.AsyncNetworkBackend):
         socket_options: Iterable[SocketOption] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
         """Connect to a host."""
-        del local_address, socket_options  # httpcore2 leaves them out for proxies
+        del local_address, socket_options  # not used, because httpcore2 omits them for proxies
         return await self._connect(
             lambda: _backend().connect_tcp(
                 host, port, timeout, self._local_address, self._socket_options
@@ -93,10 +83,10 @@ class Network(httpcore2.AsyncNetworkBackend):
         await self.unless_closed(lambda: anyio.sleep(seconds))
 
     async def unless_closed(self, act: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - handed on
-        """Return what `act` returns; end it when the network is closed.
+        """Return what `act` returns; cancel it when the network is closed.
 
         Raises:
-            NetworkClosedError: The network is closed; a stream that `act` has made is closed, too.
+            NetworkClosedError: The network is closed. A stream that `act` returned has been closed.
         """
         made = None
         if not self.closed:
@@ -110,25 +100,29 @@ class Network(httpcore2.AsyncNetworkBackend):
             return made
         if made is not None:
             await close(made)
-        raise NetworkClosedError(_CLOSED)
+        raise NetworkClosedError(CLOSED)
 
-    def track(self, stream: httpcore2.AsyncNetworkStream, *, secure: bool) -> "Stream":
-        """Keep track of a stream, which the current task has made."""
+    def track(self, stream: httpcore2.AsyncNetworkStream, *, secure: bool) -> Stream:
+        """Keep track of a stream that the current task has made."""
         self.connected += 1
         task = anyio.get_current_task().id
         tracked = Stream(stream, self, secure=secure, task=task, number=self.connected)
         self._streams.add(tracked)
         return tracked
 
-    def forget(self, stream: "Stream") -> None:
-        """Keep track of a stream no longer: it is closed, or became another one."""
+    def forget(self, stream: Stream) -> None:
+        """Stop tracking a stream: it was closed, or replaced by TLS over it."""
         self._streams.discard(stream)
 
     async def close_lost(self, since: int, *, secure: bool) -> None:
-        """Close what the current task has connected since `since`, in a call that failed.
+        """Close what the current task has connected since `since`, because its call failed.
 
         httpcore2 closes a connection once it is established: when the request is being sent, over
-        TLS where the request wants it. Before that, it loses the stream.
+        TLS if the request needs it. Before that, a failed call leaves the stream open.
+
+        Args:
+            since: The value of `connected` when the call began.
+            secure: Whether the request needs TLS.
         """
         task = anyio.get_current_task().id
         wanted = secure or self._negotiates
@@ -139,13 +133,13 @@ class Network(httpcore2.AsyncNetworkBackend):
                 await close(stream)
 
     def close(self) -> None:
-        """Refuse to connect from now on, and end what is connecting."""
+        """Reject new connections, and cancel those that are being established."""
         self.closed = True
         for scope in tuple(self._connecting):
             scope.cancel()
 
     async def close_streams(self) -> None:
-        """Close all that is open."""
+        """Close all open streams."""
         for stream in tuple(self._streams):
             await close(stream)
 
@@ -153,113 +147,6 @@ class Network(httpcore2.AsyncNetworkBackend):
         self, connect: Callable[[], Awaitable[httpcore2.AsyncNetworkStream]]
     ) -> httpcore2.AsyncNetworkStream:
         return self.track(await self.unless_closed(connect), secure=False)
-
-
-class Stream(httpcore2.AsyncNetworkStream):
-    """A socket, or TLS over one, that its network knows until it is closed."""
-
-    def __init__(
-        self,
-        stream: httpcore2.AsyncNetworkStream,
-        network: Network,
-        *,
-        secure: bool,
-        task: int,
-        number: int,
-    ) -> None:
-        self._stream = stream
-        self._network = network
-        self._secure = secure
-        self._shared = network.multiplexes or (secure and _speaks_http2(stream))
-        self._writes = 0
-        self.task = task
-        self.number = number
-
-    def established(self, *, secure: bool) -> bool:
-        """Whether a request is sent over this, after all steps of connecting."""
-        needed = _OPENING + 1 if self._shared else 1
-        return self._writes >= needed and self._secure >= secure
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as above
-        """Read what there is.
-
-        Raises:
-            ReadError: The network is closed, or the peer breaks TLS: httpcore2 lets that through.
-        """
-        try:
-            data = await self._stream.read(max_bytes, timeout)
-        except ssl.SSLError as error:
-            raise httpcore2.ReadError(error) from error
-        if self._network.closed:  # or the end of the stream would pass for the end of a body
-            raise httpcore2.ReadError(_CLOSED)
-        return data
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as above
-        """Write all of it; on a connection that requests share, also if the call is cancelled.
-
-        Raises:
-            WriteError: The network is closed.
-        """
-        if self._network.closed:
-            raise httpcore2.WriteError(_CLOSED)
-        self._writes += 1
-        if not self._shared:
-            await self._stream.write(buffer, timeout)
-        elif self._writes == _OPENING:
-            # httpcore2 closes a connection whose opening was cancelled, but not right after it.
-            await self._stream.write(buffer, timeout)
-            await anyio.lowlevel.checkpoint_if_cancelled()
-        else:
-            # The frames of other requests are in it: a cancelled call must not cut it short.
-            with anyio.CancelScope(shield=True):
-                await self._stream.write(buffer, _LONGEST_WRITE if timeout is None else timeout)
-
-    async def aclose(self) -> None:
-        """Close it."""
-        self._network.forget(self)
-        await self._stream.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - as above
-    ) -> httpcore2.AsyncNetworkStream:
-        """Return TLS over this stream; close this stream if that fails."""
-        try:
-            made = await self._network.unless_closed(
-                lambda: self._stream.start_tls(ssl_context, server_hostname, timeout)
-            )
-        except BaseException:
-            # A tunnel through a proxy that fails here stays in httpcore2's pool, and in its count.
-            self._network.spoiled |= self._writes > 0
-            await close(self)
-            raise
-        self._network.forget(self)
-        return self._network.track(made, secure=True)
-
-    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - as httpcore2 has it
-        """Return what is known of the stream."""
-        return self._stream.get_extra_info(info)
-
-
-class Closable(Protocol):
-    """What can be closed: a stream, a body."""
-
-    async def aclose(self) -> None:
-        """Close it."""
-        ...
-
-
-async def close(thing: Closable) -> None:
-    """Close something, also in a call that is cancelled; errors are of no interest any more."""
-    with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
-        await thing.aclose()
-
-
-def _speaks_http2(stream: httpcore2.AsyncNetworkStream) -> bool:
-    tls = stream.get_extra_info("ssl_object")
-    return tls is not None and tls.selected_alpn_protocol() == "h2"
 
 
 def _backend() -> httpcore2.AsyncNetworkBackend:

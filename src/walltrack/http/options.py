@@ -17,7 +17,7 @@ SocketOption: TypeAlias = (
 ProxyTypes: TypeAlias = str | httpx.URL | httpx.Proxy
 
 DEFAULT_LIMITS: Final = httpx.Limits(max_connections=100, max_keepalive_connections=20)
-"""As by httpx."""
+"""The default limits of httpx."""
 
 _OPTION_SIZES: Final = (3, 4)
 
@@ -40,7 +40,7 @@ class HTTPOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What every pool of connections of one transport is made with."""
+    """The options of every pool of connections of one transport."""
 
     contexts: Contexts
     http1: bool
@@ -55,7 +55,7 @@ class Options:
 
     @property
     def asks_environment(self) -> bool:
-        """Whether the environment may name proxies: nothing else says where to connect."""
+        """Whether proxies of the environment apply: no option says where to connect."""
         return self.trust_env and self.proxy is None and self.uds is None
 
 
@@ -73,13 +73,13 @@ def checked(
     retries: int,
     socket_options: Iterable[SocketOption] | None,
 ) -> Options:
-    """Refuse options that cannot be what their author meant.
+    """Return the options; reject invalid ones, and those that contradict each other.
 
     Raises:
-        TypeError: One is of another type.
-        ValueError: One is out of range, or contradicts another.
-        ImportError: One needs a package that is not installed.
-        OSError: A path leads to no certificate.
+        TypeError: An option has another type.
+        ValueError: An option is out of range, or contradicts another one.
+        ImportError: An option needs a package that is not installed.
+        OSError: A path does not lead to a certificate.
     """
     for name, flag in (("http1", http1), ("http2", http2), ("trust_env", trust_env)):
         validation.instance(name, flag, bool)
@@ -93,7 +93,7 @@ def checked(
     validation.instance("local_address", local_address, str | None)
     validation.integer("retries", retries, minimum=0)
     if uds is not None and proxy is not None:
-        raise ValueError("uds and proxy must not both be given: a request takes one way")
+        raise ValueError("uds and proxy must not both be given: a request uses only one of them")
     return Options(
         contexts=Contexts(verify=verify, cert=cert, trust_env=trust_env),
         http1=http1,
@@ -112,10 +112,10 @@ def proxy_by(proxy: ProxyTypes) -> httpx.Proxy:
     """Return the proxy that a URL names, or `proxy` itself.
 
     Raises:
-        TypeError: It is something else.
-        ValueError: Its URL is none, or of a scheme that is not spoken to proxies; the URL is not
-            shown, since it may hold a password.
-        ImportError: It needs a package that is not installed.
+        TypeError: `proxy` is neither a URL nor a Proxy.
+        ValueError: The URL is invalid, or its scheme is not supported for proxies. The message does
+            not show it, since it may contain a password.
+        ImportError: The proxy needs a package that is not installed.
     """
     made: Any = proxy
     if not isinstance(proxy, family.each("Proxy")):
@@ -149,7 +149,7 @@ def _need(package: str, what: str, extra: str) -> None:
 def _valid(options: Iterable[SocketOption]) -> tuple[SocketOption, ...]:
     if not isinstance(options, Iterable):
         raise TypeError(f"socket_options must be a list of tuples, got {options!r}")
-    made = tuple(options)  # an iterator would serve the first connection alone
+    made = tuple(options)  # an iterator would have options for the first connection only
     for option in made:
         if not (isinstance(option, tuple) and len(option) in _OPTION_SIZES):
             raise TypeError(f"socket_options must be tuples for setsockopt(), got {option!r}")

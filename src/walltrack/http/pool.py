@@ -1,6 +1,6 @@
-"""One pool of connections: to servers, or by one proxy, for one family of httpx.
+"""One pool of connections: to servers, or through one proxy, for one family of httpx.
 
-Awaits: it closes what is open.
+Awaits: connections and bodies are closed here.
 """
 
 import contextlib
@@ -17,21 +17,22 @@ from walltrack.core.exceptions import TransportClosedError
 from walltrack.core.outcome import NOT_SENT_ERRORS
 from walltrack.http.core_body import CoreBody
 from walltrack.http.core_errors import is_out_of_streams, mapped
-from walltrack.http.network import Network, NetworkClosedError, close
+from walltrack.http.network import Network, NetworkClosedError
 from walltrack.http.options import Options
+from walltrack.http.stream import close
 
 _NOWHERE: Final = httpcore2.URL("http://closed.invalid/")
 _AT_ONCE: Final = {"timeout": {"pool": 0}}
 
 
 class Pool:
-    """Connections, the calls that are in flight on them, and the bodies that are open.
+    """A pool of connections, with the calls that are in flight and the bodies that are open.
 
     Args:
-        options: What it is made with.
-        home: The family that it serves.
-        proxy: By which proxy requests go; None sends them to the server itself.
-        replace: Called when it must not serve another request.
+        options: The options of the transport.
+        home: The family that the pool serves.
+        proxy: The proxy for all requests; None: they go directly to the server.
+        replace: Called when the pool must not get another request.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Pool:
         self._bodies: set[CoreBody] = set()
 
     def body_of(self, request: httpx.Request, response: httpcore2.Response) -> CoreBody:
-        """Return the body of `response`; the call is in flight until that is closed."""
+        """Return the body of `response`; the call is in flight until the body is closed."""
         body = CoreBody(request, response, self)
         self._bodies.add(body)
         return body
@@ -80,7 +81,7 @@ class Pool:
         await self.call_ended()
 
     async def call_ended(self) -> None:
-        """Note that a call is over; the last one closes a pool that was replaced."""
+        """Note that a call has ended; if the pool was replaced, the last call closes it."""
         if self.network.spoiled and not self.replaced:
             self.replaced = True
             self._replace(self)
@@ -89,11 +90,11 @@ class Pool:
             await self.close()
 
     def is_spoiled_by(self, error: BaseException) -> bool:
-        """Return whether connections cannot serve on after `error`.
+        """Return whether the connections cannot be used any more after `error`.
 
         1. An HTTP/2 connection has no stream left.
-        2. httpcore2 fails where it should not: a call that was cancelled while an HTTP/2 connection
-           was set up can leave it with a wrong count of its streams.
+        2. The exception is not one of httpcore2: a call that was cancelled during the setup of an
+           HTTP/2 connection can leave it with a wrong count of its streams.
         """
         if is_out_of_streams(error):
             return True
@@ -101,7 +102,7 @@ class Pool:
         return unknown and self._http2
 
     def explain(self, request: httpx.Request, error: Exception) -> Exception | None:
-        """Return what to raise for an exception of httpcore2's; None if that is the exception."""
+        """Return the exception to raise instead of one of httpcore2; None to keep it."""
         known = mapped(error, self.home)
         if not self.closed:
             return known
@@ -111,22 +112,22 @@ class Pool:
     def closed_error(
         self, request: httpx.Request, delivery: Delivery = Delivery.UNCERTAIN
     ) -> Exception:
-        """Return what to raise in a call that the closing has ended."""
+        """Return the exception to raise in a call that the closing has ended."""
         return TransportClosedError(delivery=delivery, request=request)
 
     def end(self) -> None:
-        """Send nothing more, and end what is connecting; `close` does the rest."""
+        """Reject new requests, and end attempts to connect; call `close` afterwards."""
         self.closed = True
         self.network.close()
 
     async def close(self) -> None:
-        """Close everything, and end what is in flight."""
+        """Close everything, and end the calls in flight."""
         self.end()
         await close(self.core)
         await self.network.close_streams()
         for body in tuple(self._bodies):
             await close(body)
-        # Whatever waits for a connection gets a new one now, which is refused.
+        # httpcore2 now gives waiting calls new connections, which the closed network refuses.
         with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
             nothing = httpcore2.Request(b"GET", _NOWHERE, extensions=_AT_ONCE)
             await self.core.handle_async_request(nothing)

@@ -1,6 +1,6 @@
-"""Which pool of connections a request takes: by its family, and by its proxy.
+"""Choose the pool of connections for a request, by its family and its proxy.
 
-Awaits: it closes them.
+Awaits: pools are closed here.
 """
 
 from collections.abc import Iterator
@@ -10,25 +10,25 @@ from weakref import WeakSet
 import httpx
 
 from walltrack.http.interception import own_transport
-from walltrack.http.network import close
 from walltrack.http.options import Options, proxy_by
 from walltrack.http.pool import Pool
 from walltrack.http.proxy_rules import ProxyRules
+from walltrack.http.stream import close
 
 
 class Pools:
-    """The pools of one event loop, each opened by the first request that takes it.
+    """The pools of one event loop, each opened by the first request that needs it.
 
     Args:
-        options: What they are made with.
-        rules: The proxies of the environment; None if they do not matter.
+        options: The options of the pools.
+        rules: The proxies of the environment; None if they do not apply.
     """
 
     def __init__(self, options: Options, rules: ProxyRules | None) -> None:
         self._options = options
         self._rules = rules if rules is not None and rules.proxies else None
         self._open: dict[tuple[ModuleType, str | None], Pool] = {}
-        self._replaced: WeakSet[Pool] = WeakSet()  # their calls keep them
+        self._replaced: WeakSet[Pool] = WeakSet()  # their calls keep them alive
         self._own: dict[tuple[ModuleType, str | None], httpx.AsyncBaseTransport] = {}
         self.closed: bool = False
 
@@ -47,7 +47,7 @@ class Pools:
     def own_transport_for(
         self, home: ModuleType, request: httpx.Request
     ) -> httpx.AsyncBaseTransport:
-        """Return the family's own transport, which serves while something stands in for it."""
+        """Return the family's own transport, which is used while a method of it is replaced."""
         url = None if self._rules is None else self._rules.proxy_for(request.url)
         transport = self._own.get((home, url))
         if transport is None:
@@ -56,7 +56,7 @@ class Pools:
         return transport
 
     async def close(self) -> None:
-        """Close all of them, and end what is in flight."""
+        """Close all pools, and end the calls in flight."""
         self.closed = True
         pools = tuple(self)
         for pool in pools:
@@ -67,7 +67,7 @@ class Pools:
             await close(transport)
 
     def _replace(self, pool: Pool) -> None:
-        # New requests take a new one; this one closes when the last of its calls is over.
+        # New requests get a new pool; this one closes when its last call has ended.
         for key in [key for key, kept in self._open.items() if kept is pool]:
             del self._open[key]
         self._replaced.add(pool)

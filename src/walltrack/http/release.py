@@ -14,10 +14,10 @@ from walltrack.http.body import content_length
 from walltrack.http.watched_body import WatchedBody, watched
 
 MAX_DRAIN_BYTES: Final = 64 * 1024
-"""To read a longer body would cost more than a new connection."""
+"""Reading a longer body would cost more than a new connection."""
 
 MAX_DRAIN_SECONDS: Final = 0.25
-"""To wait longer for the end of a body would cost more than a new connection."""
+"""Waiting longer for the end of a body would cost more than a new connection."""
 
 
 async def discard(response: httpx.Response) -> None:

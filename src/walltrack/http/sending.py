@@ -1,4 +1,4 @@
-"""What sends requests by default."""
+"""The transport that sends requests if none is given."""
 
 from importlib import import_module
 from typing import Any, Unpack
@@ -10,8 +10,8 @@ from walltrack.http.options import HTTPOptions
 def http_transport(**options: Unpack[HTTPOptions]) -> family.AsyncBaseTransport:
     """Return an `HTTPTransport` with these options.
 
-    It is imported when the first one is made: httpcore2 takes longer to import than the rest of
-    this library, and programs that give a transport of their own do without it.
+    Its module is imported only here: importing httpcore2 takes longer than importing the rest of
+    this library, and programs that give their own transport do not need it.
     """
     module: Any = import_module("walltrack.http.transport")
     transport: family.AsyncBaseTransport = module.HTTPTransport(**options)

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-# Nothing in these can be read in two ways, and `++` and `*+` never give back: no header, however
-# long, takes more than one pass.
+# The alternatives are unambiguous, and `++` and `*+` never backtrack: a header of any length takes
+# one pass.
 _KEY: Final = r"[a-z*][a-z0-9_\-.*]*+"
 _BARE: Final = (
     r'"(?:[ !#-\[\]-~]|\\["\\])*+"'  # a string
@@ -25,8 +25,8 @@ class Member(NamedTuple):
 
     Args:
         key: Its key; None in a list.
-        value: Its value as written, a string with its quotes.
-        parameters: What follows the value; None where a parameter has no value of its own.
+        value: Its value as written; a string includes its quotes.
+        parameters: The parameters of the value; None for a parameter without a value.
     """
 
     key: str | None
@@ -35,10 +35,10 @@ class Member(NamedTuple):
 
 
 def parse_members(lines: Iterable[str]) -> list[Member]:
-    """Return the members of a list or a dictionary; none when it is malformed anywhere.
+    """Return the members of a list or a dictionary; an empty result if any part is malformed.
 
     Args:
-        lines: The values of all header lines of that name, in order.
+        lines: The values of all header lines with that name, in order.
     """
     text, position, members = ",".join(lines), 0, list[Member]()
     while member := _MEMBER.match(text, position):

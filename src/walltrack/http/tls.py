@@ -1,4 +1,4 @@
-"""The TLS contexts of a transport: which certificates it trusts, and which one it shows."""
+"""The TLS contexts of a transport: trusted authorities, and the client certificate."""
 
 import ssl
 from pathlib import Path
@@ -14,21 +14,21 @@ Cert: TypeAlias = str | tuple[str, str] | tuple[str, str, str]
 
 
 class Contexts:
-    """Make the TLS context for each family of httpx when it is first needed, and keep it.
+    """Make a TLS context for each family of httpx when it is first needed, and keep it.
 
-    httpx trusts the authorities of certifi, httpx2 those of the operating system: each family gets
-    its own. Loading them takes 10 to 20 ms, so one context serves all connections.
+    httpx trusts the authorities of certifi, httpx2 those of the operating system. Loading them
+    takes 10 to 20 ms, so all connections of a family share one context.
 
     Args:
-        verify: True trusts the usual authorities, a path those in that file or folder, False
-            everyone. A context is used as it is.
-        cert: The client's certificate: the path of its file, with the path of its key and the
-            password of that key if they are separate.
+        verify: True: trust the usual authorities. A path: trust those in that file or folder.
+            False: do not verify certificates. A context is used as it is.
+        cert: The client certificate: its path, or a tuple of its path, the path of its key and
+            optionally the password of the key.
         trust_env: Whether SSL_CERT_FILE and SSL_CERT_DIR name the usual authorities.
 
     Raises:
-        TypeError: An argument is of another type.
-        OSError: A path leads to no certificate; `ssl.SSLError` is one.
+        TypeError: An argument has another type.
+        OSError: A path does not lead to a certificate; `ssl.SSLError` is a subclass.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Contexts:
         self._made: dict[ModuleType, ssl.SSLContext] = {}
         self._for_proxies: dict[ModuleType, ssl.SSLContext] = {}
         if self._chain or isinstance(verify, str):
-            self.of(httpx)  # a wrong path is reported here rather than by the first request
+            self.of(httpx)  # report a wrong path now, and not at the first request
 
     def of(self, home: ModuleType) -> ssl.SSLContext:
         """Return the context for connections to servers."""
@@ -52,9 +52,9 @@ class Contexts:
         return self._made[home]
 
     def for_proxies(self, home: ModuleType) -> ssl.SSLContext:
-        """Return the context for connections to https:// proxies, to which `verify` is no matter.
+        """Return the context for connections to https:// proxies; `verify` does not affect it.
 
-        It is an object of its own: httpcore2 sets the protocols for ALPN on it.
+        It is a separate object, because httpcore2 sets its ALPN protocols.
         """
         if home not in self._for_proxies:
             self._for_proxies[home] = _usual(home, verify=True, trust_env=self._trust_env)

@@ -11,11 +11,11 @@ from walltrack.core import family, loops
 from walltrack.http.core_errors import is_out_of_streams
 from walltrack.http.environment_proxies import rules_by_environment
 from walltrack.http.interception import is_intercepted
-from walltrack.http.network import close
 from walltrack.http.options import DEFAULT_LIMITS, ProxyTypes, SocketOption, checked
 from walltrack.http.pool import Pool
 from walltrack.http.pools import Pools
 from walltrack.http.proxy_rules import ProxyRules
+from walltrack.http.stream import close
 from walltrack.http.tls import Cert, Verify
 
 _SECURE: Final = frozenset({b"https", b"wss"})
@@ -24,45 +24,48 @@ _SECURE: Final = frozenset({b"https", b"wss"})
 class HTTPTransport(family.AsyncBaseTransport):
     """Send requests over the network, for clients of httpx and of httpx2.
 
-    It stands in for `httpx.AsyncHTTPTransport`, and takes the same options. Its connections are
-    those of httpcore2: its pool stays fast with hundreds of callers, and survives cancellations.
+    It replaces `httpx.AsyncHTTPTransport`, and takes the same options. Its connection pool is that
+    of httpcore2, which stays fast with hundreds of callers and leaks no connections when calls are
+    cancelled.
 
-    - It takes the proxies of the environment, as a client does that was given no transport.
-    - After `aclose()` it can be used again, with new connections. A call that was in flight at the
-      closing sends nothing more, leaves no connection, and raises a TransportClosedError.
-    - Clients that share it close it when the last one of them that was opened by `async with` is
-      closed. `aclose()`, also a client's, closes it at once.
-    - While a mock, a recorder or an instrumentation replaces a method of httpx's own transport, or
-      of httpcore's pool, requests take that transport: they are mocked, recorded or traced.
-    - Each event loop has its own connections. Closing closes those of the loop that it runs in.
+    - It uses the proxies of the environment, like an httpx client without a transport.
+    - After `aclose()` it can be used again, with new connections. A call that is in flight during
+      the closing raises TransportClosedError, sends nothing more and leaves no connection open.
+    - If several clients share it, the last one that leaves its `async with` closes it. `aclose()`,
+      also of a client, closes it at once.
+    - While a mock, a recorder or an instrumentation replaces a method of httpx's own transport or
+      of httpcore's pool, requests use httpx's transport, so that they are mocked, recorded or
+      traced.
+    - Each event loop has its own connections. Closing closes those of the event loop that is
+      running.
 
     Args:
-        verify: True trusts the usual authorities: those of certifi for clients of httpx, those of
-            the operating system for clients of httpx2. A path trusts the authorities in that file
-            or folder; False trusts everyone. Or an `ssl.SSLContext`.
-        cert: The client's certificate: a path, or a tuple of the paths of the certificate and its
-            key and, if the key needs one, its password.
-        http1: Whether to speak HTTP/1.1.
-        http2: Whether to speak HTTP/2 where the server does. Needs `httpx[http2]`.
-        limits: How many connections are open, how many of them idle, and for how many seconds: 100,
-            20 and 5, as by httpx. They count for each proxy, each family and each event loop; a
-            pool that is being replaced has its own.
-        trust_env: Whether the environment names proxies and authorities: HTTP_PROXY, HTTPS_PROXY,
-            ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR. The proxies are read now, and at
-            the first request after each closing.
+        verify: True: trust the usual authorities, which are those of certifi for clients of httpx,
+            and those of the operating system for clients of httpx2. A path: trust the authorities
+            in that file or folder. False: do not verify certificates. An `ssl.SSLContext` is used
+            as it is.
+        cert: The client certificate: its path, or a tuple of its path, the path of its key and
+            optionally the password of the key.
+        http1: Whether to use HTTP/1.1.
+        http2: Whether to use HTTP/2 if the server supports it. Needs `httpx[http2]`.
+        limits: How many connections may be open, how many of them idle, and for how many seconds:
+            100, 20 and 5, as in httpx. Each proxy, family and event loop has its own limits; while
+            a pool is being replaced, its calls and its successor have separate limits.
+        trust_env: Whether to read HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and
+            SSL_CERT_DIR. The proxies are read now, and at the first request after each closing.
         proxy: The proxy for all requests: a URL or an `httpx.Proxy`. Default: by the environment.
-        uds: The path of a Unix domain socket to connect to, past any proxy.
-        local_address: The address to connect from.
-        retries: How often to try again to connect to a server. `RetryTransport` does that as well,
-            and waits less.
-        socket_options: What is set on each socket: arguments of `socket.setsockopt`.
+        uds: The path of a Unix domain socket to connect to; no proxy is used then.
+        local_address: The local address to connect from.
+        retries: How often to try again to connect to a server. `RetryTransport` retries failed
+            connections as well.
+        socket_options: Options that are set on each socket: arguments of `socket.setsockopt`.
 
     Raises:
-        TypeError: An option is of another type.
-        ValueError: An option is out of range, or contradicts another; the environment names a proxy
-            that cannot be one.
+        TypeError: An option has another type.
+        ValueError: An option is out of range, or contradicts another one; or the environment names
+            an invalid proxy.
         ImportError: An option needs a package that is not installed.
-        OSError: A path leads to no certificate.
+        OSError: A path does not lead to a certificate.
     """
 
     def __init__(
@@ -102,7 +105,7 @@ class HTTPTransport(family.AsyncBaseTransport):
 
         Raises:
             TransportClosedError: The transport was closed while the call was in flight.
-            TypeError: It is a request of neither family, or its body is not asynchronous.
+            TypeError: The request belongs to neither family, or its body is not asynchronous.
         """
         if not hasattr(request.stream, "__aiter__"):
             raise TypeError("the body of the request must be asynchronous, got a synchronous one")
@@ -120,7 +123,7 @@ class HTTPTransport(family.AsyncBaseTransport):
             try:
                 response = await pool.core.handle_async_request(sent)
             except BaseException as error:
-                # Before the pool may be closed because it was replaced.
+                # First, because `_clean_up` may close a pool that was replaced.
                 explained = pool.explain(request, error) if isinstance(error, Exception) else None
                 await _clean_up(pool, sent, connected, error)
                 if is_out_of_streams(error) and not (resent or pools.closed):
@@ -175,7 +178,7 @@ class HTTPTransport(family.AsyncBaseTransport):
     def _open(self, loop: object) -> Pools:
         for other in tuple(self._pools):
             if loops.is_over(other):
-                del self._pools[other]  # nothing can be closed in it any more
+                del self._pools[other]  # nothing can be closed in an event loop that has ended
                 self._entered.pop(other, None)
         if self._rules is None:
             self._rules = self._read_environment()
@@ -189,7 +192,7 @@ class HTTPTransport(family.AsyncBaseTransport):
 async def _clean_up(
     pool: Pool, sent: httpcore2.Request, connected: int, error: BaseException
 ) -> None:
-    """Close what a call that failed has lost; a pool that cannot serve another is replaced."""
+    """Close connections that a failed call left behind; replace a pool that is unusable."""
     network = pool.network
     if network.connected != connected:
         await network.close_lost(connected, secure=sent.url.scheme in _SECURE)

@@ -1,27 +1,27 @@
-"""What a response asks of its client: for how long to send nothing, and whether to retry.
+"""What a response asks of its client: how long to send nothing, and whether to retry.
 
-How long, with what each takes for the time to wait:
+These headers state a time to wait, in the order in which they are used:
 
-- Of responses that refuse, `retry-after-ms` and `x-ms-retry-after-ms`, in milliseconds. OpenAI and
-  Azure send them beside a `Retry-After` that is rounded to seconds, and so they go before it.
-- Then `Retry-After`, also of responses that refuse (RFC 9110, section 10.2.3). Where any of
-  these can be read it goes before all others.
-- `RateLimit`, of draft-ietf-httpapi-ratelimit-headers-11: an item with `r=0` has nothing left for
-  `t` seconds; without `t`, for the window `w` that `RateLimit-Policy` tells for the same policy.
-  The draft's older forms as well: `RateLimit: limit=10, remaining=0, reset=30` (07), and
-  `RateLimit-Remaining` with `RateLimit-Reset` (00 to 06).
-- `X-RateLimit-Remaining: 0` with `X-RateLimit-Reset-After` or `X-RateLimit-Reset`, also spelt
+- `retry-after-ms` and `x-ms-retry-after-ms`, in milliseconds, if the response refuses the request.
+  OpenAI and Azure send them beside a `Retry-After` that is rounded to seconds, so they come first.
+- `Retry-After`, if the response refuses the request (RFC 9110, section 10.2.3). If any of these
+  three can be read, the headers below are ignored.
+- `RateLimit` of draft-ietf-httpapi-ratelimit-headers-11: an item with `r=0` has no quota left for
+  `t` seconds; without `t`, for the window `w` that `RateLimit-Policy` states for the same policy.
+  Older forms of the draft are supported as well: `RateLimit: limit=10, remaining=0, reset=30` (07),
+  and `RateLimit-Remaining` with `RateLimit-Reset` (00 to 06).
+- `X-RateLimit-Remaining: 0` with `X-RateLimit-Reset-After` or `X-RateLimit-Reset`, also spelled
   `X-Rate-Limit-`.
-- The same with a quota in the name, as LLM APIs have it: `x-ratelimit-remaining-requests` with
-  `x-ratelimit-reset-requests`, and `anthropic-ratelimit-requests-remaining` with `-reset`, both
-  also for tokens.
+- The same with the name of a quota, as in APIs of language models: `x-ratelimit-remaining-requests`
+  with `x-ratelimit-reset-requests`, and `anthropic-ratelimit-requests-remaining` with `-reset`,
+  each also for tokens.
 
-No standard defines a reset. It is read as seconds, a duration such as `6m0s`, or a moment: a number
-since 1970, an RFC 3339 timestamp or a date; see `walltrack.core.moments`. One that is more than a
-year away tells nothing.
+No standard defines the format of a reset. It is read as seconds, as a duration such as `6m0s`, or
+as a point in time: a number since 1970, an RFC 3339 timestamp or a date; see
+`walltrack.core.moments`. A point in time that is more than a year away is ignored.
 
-Whatever is malformed, repeated where one value is meant, or past, tells nothing; nor does any quota
-in a response that has an `Age`, which comes from a cache.
+Values are ignored if they are malformed, repeated although only one is allowed, or in the past.
+Quotas are also ignored in a response with an `Age`, because it comes from a cache.
 """
 
 import re
@@ -35,8 +35,8 @@ from walltrack.core.moments import DAY, YEAR, parse_moment, parse_number, second
 from walltrack.http.structured import Member, parse_members
 
 MAX_HOLD_BACK: Final = DAY
-"""The longest that a response can hold back other requests, in seconds: a quota that comes back
-later is tried once a day, and a nonsensical figure does not silence a client permanently."""
+"""The longest time for which a response can delay other requests, in seconds. A quota that is
+restored later is tried once a day, and a wrong value does not stop a client permanently."""
 
 _AGE: Final = "Age"
 _DATE: Final = "Date"
@@ -81,11 +81,11 @@ _READ: Final = {
 TELLING: Final = frozenset(
     name.lower().encode() for name in (_RATE_LIMIT, *(quota.remaining for quota in _QUOTAS))
 )
-"""Names, in lower case, one of which is in any response that asks for something without refusing.
-"""
+"""Lower-case names of headers. A response that does not refuse the request, but still asks for a
+wait, has at least one of them."""
 
 TELLING_LENGTHS: Final = frozenset(map(len, TELLING))
-"""Their lengths: few other names have these, so that few have to be looked at more closely."""
+"""The lengths of `TELLING`: few other names have them, so that few have to be compared."""
 
 _COUNT: Final = re.compile(r"[0-9]{1,15}")
 
@@ -94,8 +94,8 @@ class Ask(NamedTuple):
     """What a response asks for.
 
     Args:
-        seconds: For how long nothing should be sent; above 0.
-        header: The name of the header that tells.
+        seconds: How long nothing should be sent, in seconds; above 0.
+        header: The name of the header that states it.
     """
 
     seconds: float
@@ -109,14 +109,13 @@ def asked_to_wait(
     refused: bool,
     at_most: float = MAX_HOLD_BACK,
 ) -> Ask | None:
-    """Return what a response's headers ask for; None when they ask for nothing.
+    """Return what the headers of a response ask for; None if they ask for nothing.
 
     Args:
-        headers: Names and values, as they came.
-        wall_now: Seconds since 1970 by the local clock. A moment is measured from the response's
-            `Date`; this is for responses without one.
-        refused: Whether the response refuses the request, so that its Retry-After counts.
-        at_most: The longest wait, in seconds; a longer one is cut. Default: a day.
+        headers: Names and values, as received.
+        wall_now: Seconds since 1970 by the local clock, for a response without `Date`.
+        refused: Whether the response refuses the request, so that its Retry-After applies.
+        at_most: The longest wait, in seconds; a longer one is shortened to it. Default: a day.
     """
     found: dict[str, list[str]] = {}
     for raw_name, value in headers:
@@ -135,10 +134,10 @@ def asked_to_wait(
 
 
 def should_retry(headers: httpx.Headers, name: str = "x-should-retry") -> bool | None:
-    """Return whether a response says that its request should be sent again; None if it does not.
+    """Return whether a response states that its request should be sent again; None if it does not.
 
-    OpenAI's and Anthropic's APIs say so in `x-should-retry: true` or `false`, and their own clients
-    obey it whatever the status.
+    The APIs of OpenAI and Anthropic state this by `x-should-retry: true` or `false`, and their own
+    clients follow it for every status.
 
     Args:
         headers: The headers of the response.
@@ -149,7 +148,7 @@ def should_retry(headers: httpx.Headers, name: str = "x-should-retry") -> bool |
 
 
 def _sent_at(found: dict[str, list[str]]) -> float | None:
-    """When the response was sent by its server's clock; later by its age if it was stored."""
+    """Return when the response was sent, by the server's clock; add its age if it was cached."""
     dates = found.get(_DATE)
     date = parse_moment(dates[0]) if dates else None
     if date is None:
@@ -187,7 +186,7 @@ def _by_draft(found: dict[str, list[str]]) -> float:
 
 
 def _policy(member: Member) -> str:
-    return member.value.strip('"')  # some drafts have a token where others have a string
+    return member.value.strip('"')  # a token in some drafts, a string in others
 
 
 def _count(text: str | None) -> int | None:

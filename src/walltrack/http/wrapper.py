@@ -22,7 +22,7 @@ class WrappingTransport(ForwardingTransport):
     """
 
     def __new__(cls, transport: object = None, *_: object, **__: object) -> Self:
-        """Make one that belongs to the families that the inner transport serves."""
+        """Create an object that belongs to the families that the inner transport serves."""
         made: Self = object.__new__(family.serving(cls, transport))
         return made
 

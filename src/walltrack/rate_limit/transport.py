@@ -1,4 +1,4 @@
-"""A transport that sends no more than it may, and heeds what a server says of its limits."""
+"""A transport that limits the request rate, and respects the limits that a server announces."""
 
 import math
 import time
@@ -31,49 +31,51 @@ from walltrack.telemetry.log import log_event
 _REFUSED_STATUSES: Final = frozenset({429, 503})
 
 _NO_USE: Final = 0.001
-"""Seconds before the deadline in which no call can be done any more."""
+"""Seconds before the deadline in which a call could not be completed any more."""
 
 
 class RateLimitTransport(WrappingTransport):
-    """Sends `rate` requests in `per` seconds at most, and has the others wait for their turn.
+    """Send at most `rate` requests in `per` seconds; further requests wait for their turn.
 
-    It also respects the limits that a server announces: a response that says that too much was
-    sent, or that nothing is left of a quota, holds back every request to the same origin until the
-    time that it names, those included that wait already. What it goes by: `Retry-After` of 429 and
-    503, and whatever the status a quota that is used up by `RateLimit`
-    (draft-ietf-httpapi-ratelimit-headers-11 and older) or by `X-RateLimit-Remaining` and `-Reset`.
-    At most a day is heeded.
+    It also respects limits that a server announces. If a response states that too much was sent, or
+    that a quota is used up, no request is sent to the same origin until the time that it names;
+    this includes requests that already wait. It reads `Retry-After` of 429 and 503, and for any
+    status a used-up quota in `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11 and older) or in
+    `X-RateLimit-Remaining` and `-Reset`. It waits for one day at most.
 
-    Requests to one origin go in the order in which they came. One whose turn would come too late is
-    refused at once. It takes its token when it goes, and what becomes of it then does not matter:
-    whether the server counted it is unknown. Beneath a `RetryTransport` each attempt takes one.
+    Requests to one origin are sent in the order in which they came. A request whose turn would come
+    too late is rejected at once. A token is taken when a request is sent, and never given back,
+    because it is unknown whether the server counted the request. Inside a `RetryTransport`, each
+    attempt takes one.
 
     Args:
         transport: What sends the requests; None makes an `HTTPTransport()`.
-        rate: How many requests may go in `per` seconds; above 0. None: any number, so that they are
-            held back by what the server says alone, and then all go at once.
-        per: Seconds; above 0.
-        burst: How many may go at once after a pause; at least 1, which spaces them strictly. What
-            is lost when timers fire late is made up for by a burst of a few, and not by one of 1.
-        wait: Whether a request waits for its turn; False rejects one that would have to.
-        max_wait: The longest that a request waits for its turn, in seconds; one that would have to
-            wait longer is refused, as is one that would not have its turn before its deadline.
-        respect_headers: Whether to respect what responses say about limits.
-        statuses: Responses whose Retry-After is heeded.
-        key: Requests with the same key share a rate, and are held back together. Default: those to
-            the same origin. Choose another where a server counts apart, for each user or resource.
-        max_keys: How many keys are kept in mind. One beyond it takes the place of one that is at
-            rest; those that are not are never forgotten, so that they may exceed this.
-        classify: Says what responses mean: its `retry_after` holds back every request, and goes
-            before the headers; of several functions the first one that says something wins.
-        clock: Monotonic seconds; every duration is measured by it.
-        wall_clock: Seconds since the epoch, to measure a header's moment from.
-        sleep: Waits for the given seconds; replace it to test without waiting.
-        listener: Called with `RequestRejected` and `OriginThrottled`; None for no events. Default:
-            a log entry each.
+        rate: How many requests may be sent in `per` seconds; above 0. None: any number, so that
+            only the limits of the server apply; when such a limit ends, all waiting requests are
+            sent at once.
+        per: The period of `rate`, in seconds; above 0.
+        burst: How many requests may be sent at once after a pause; at least 1, which spaces them
+            evenly. A burst of a few makes up for timers that fire late; a burst of 1 does not.
+        wait: Whether requests wait for their turn; False rejects those that would have to wait.
+        max_wait: The longest wait, in seconds. A request whose turn would come later, or not before
+            its deadline, is rejected.
+        respect_headers: Whether to respect the limits that responses announce.
+        statuses: Responses whose Retry-After is respected.
+        key: Requests with the same key share a rate, and wait together. Default: those to the same
+            origin. Use another key if the server counts per user or per resource.
+        max_keys: How many keys are kept. On insertion, a key that is unused and full again is
+            evicted; no other key is, so that this number can be exceeded.
+        classify: Decides what responses mean: its `retry_after` delays all requests with the same
+            key, and takes precedence over the headers. A function, or several of which the first
+            result that is not None counts.
+        clock: Monotonic seconds; measures all durations.
+        wall_clock: Seconds since the epoch, for points in time in headers.
+        sleep: Waits for the given number of seconds; replace it to test without waiting.
+        listener: Called with `RequestRejected` and `OriginThrottled`; None: no events. Default: log
+            entries.
 
     Raises:
-        TypeError: An argument is of another type.
+        TypeError: An argument has another type.
         ValueError: A number is too small, infinite or NaN, or a status is unknown.
     """
 
@@ -100,7 +102,7 @@ class RateLimitTransport(WrappingTransport):
         def make() -> WaitingLine:
             return WaitingLine(TokenBucket(rate, per, burst), clock, sleep)
 
-        make()  # refuses bad numbers here, not on the first request
+        make()  # rejects invalid numbers now, and not at the first request
         validation.instance("wait", wait, bool)
         validation.number("max_wait", max_wait, finite=False)
         validation.instance("respect_headers", respect_headers, bool)
@@ -121,7 +123,7 @@ class RateLimitTransport(WrappingTransport):
         self._clock = clock
         self._wall_clock = wall_clock
         self._listener = listener
-        # Without a rate of its own it need not know a request's key while no request is held back.
+        # Without a rate, no key is needed while no limit of a server applies.
         self._paces = self._watchful = rate is not None
         self._watchful_until = -math.inf
 
@@ -133,9 +135,8 @@ class RateLimitTransport(WrappingTransport):
         """Send `request` when its turn has come.
 
         Raises:
-            RateLimitError: Its turn would not come in time; `retry_after` tells in how many seconds
-                there would be room.
-            TransportClosedError: The transport was closed while it waited.
+            RateLimitError: Its turn would come too late; `retry_after` is the seconds until then.
+            TransportClosedError: The transport was closed while the request waited.
             RuntimeError: Callers in another event loop wait for their turns.
         """
         if self._watchful:

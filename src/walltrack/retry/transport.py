@@ -1,4 +1,4 @@
-"""A transport that repeats requests when a repetition is safe and likely to help."""
+"""A transport that retries requests when this is safe and likely to help."""
 
 import random
 import time
@@ -45,47 +45,47 @@ _PER_CALL: Final = frozenset({RETRY, GATE, DEADLINE})
 
 def random_key() -> str:
     """Return a new Idempotency-Key."""
-    # From the operating system, not from the injected RNG: two processes that seed theirs alike
-    # would send the same keys, and a server would drop what the second one asks.
+    # From the operating system, not from the injected RNG: two processes with the same seed would
+    # send the same keys, and a server would ignore the requests of the second one.
     return str(uuid.uuid4())
 
 
 class RetryTransport(WrappingTransport):
-    """Repeat a request that failed in a way that another attempt may mend.
+    """Retry failed requests if another attempt is safe and likely to succeed.
 
-    When retries end, the caller gets exactly what came last: the response as it is, or the
-    exception. `response.extensions["walltrack.attempts"]` is the number of attempts, and
-    `extensions["walltrack.attempt"]` of each attempt's request its own. A request may bring its own
-    policy, by `extensions={"walltrack.retry": RetryPolicy(...)}`; False asks for a single attempt.
+    When retries end, the caller gets the last response, or the last exception, unchanged.
+    `response.extensions["walltrack.attempts"]` is the number of attempts. The request of each
+    attempt has its number in `extensions["walltrack.attempt"]`. A request can have its own policy:
+    `extensions={"walltrack.retry": RetryPolicy(...)}`; False allows a single attempt.
 
     Args:
         transport: What sends the requests. Default: an `HTTPTransport()`.
         policy: What is retried, how often, and after how long.
-        budget: What retries are paid from: a budget like this one for each `key`, or this very one
-            if it is `shared`. None: they are free.
+        budget: Limits the retries: a budget like this one for each `key`, or this object for all if
+            it is `shared`. None: no limit.
         key: Requests with the same key share a budget. Default: those to the same origin.
         body: Which response bodies are read inside the attempt, so that a connection that breaks in
-            the middle of one is retried like any other. "small": those with a Content-Length of at
-            most 64 KiB. "whole": all, so that also a chunked body that breaks off is retried, and
-            nothing is streamed. "stream": none. A request's
-            `extensions={"walltrack.whole_body": True}` stands for "whole", False for "stream".
-            Never read ahead are `text/event-stream`, switched protocols, and requests with
-            `"walltrack.retry": False`.
-        max_response_bytes: The longest body that is read whole, in bytes as they come over the
-            wire; decompressed it may be much longer. Default: 100 MiB.
-        classify: Says what the outcomes of one API mean, where that differs from the default; of
-            several functions the first one that says something wins. See `walltrack.dialects`.
-        listener: Called with `RetryScheduled` and `RetryStopped`; None for no events. Default: log
-            them.
-        clock: Monotonic seconds, to measure a deadline given as a number by.
-        sleep: Waits for the given seconds; replace it to test without waiting.
+            the middle of one is retried like any other failure. "small": those with a
+            Content-Length of at most 64 KiB. "whole": all, so that nothing is streamed. "stream":
+            none. `extensions={"walltrack.whole_body": True}` of a request means "whole", False
+            means "stream". `text/event-stream`, switched protocols and requests with
+            `"walltrack.retry": False` are never read ahead.
+        max_response_bytes: The longest body that is read whole, in bytes as received; decompressed
+            it can be much longer. Default: 100 MiB.
+        classify: Decides what the outcomes of one API mean; a function, or several of which the
+            first result that is not None counts. Where none decides, the outcome table does. See
+            `walltrack.dialects`.
+        listener: Called with `RetryScheduled` and `RetryStopped`; None: no events. Default: log
+            entries.
+        clock: Monotonic seconds, for a deadline that is given as a number.
+        sleep: Waits for the given number of seconds; replace it to test without waiting.
         rng: Source of the backoff's jitter: the `random` module, or a `random.Random`.
-        wall_clock: Seconds since the epoch, to measure a Retry-After date from.
+        wall_clock: Seconds since the epoch, for a Retry-After with a date.
         new_key: Makes the value of an Idempotency-Key. Default: a random UUID.
 
     Raises:
-        TypeError: An argument is of another type.
-        ValueError: `max_response_bytes` is below 1, or `body` is another word.
+        TypeError: An argument has another type.
+        ValueError: `max_response_bytes` is below 1, or `body` is an unknown name.
     """
 
     @shows_defaults_by_name
@@ -137,12 +137,12 @@ class RetryTransport(WrappingTransport):
         return self._shown_with(f"policy={self._policy!r}")
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send `request`, and again where the policy says so.
+        """Send `request`, and retry it according to the policy.
 
         Raises:
             TypeError: The request's "walltrack.retry" is neither a RetryPolicy nor False, or its
                 "walltrack.deadline" is not a deadline; nothing was sent.
-            ResponseTooLargeError: The body is to be read whole, and is too long.
+            ResponseTooLargeError: The body has to be read whole, and is too long.
             TransportClosedError: The transport was closed while the call waited for a retry.
         """
         suspects: Container[int] = self._suspects
@@ -254,7 +254,7 @@ class RetryTransport(WrappingTransport):
         return None
 
     async def _deliver(self, call: Call) -> httpx.Response:
-        """Hand over exactly what came last."""
+        """Return the last response, or raise the last exception, unchanged."""
         ended = call.ended
         try:
             if ended is not None and not isinstance(ended, Exception):

@@ -1,6 +1,5 @@
-"""The base class of clients for one API each."""
+"""The base class of clients for one API."""
 
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -17,15 +16,13 @@ from walltrack.core import validation, waiting
 from walltrack.core.budget import RetryBudget
 from walltrack.core.classification import Classify
 from walltrack.core.events import Listener
-from walltrack.core.exceptions import RequestRejectedError
-from walltrack.core.extensions import REPORT, SERVICE, WHOLE_BODY, CallReport
 from walltrack.core.named import shows_defaults_by_name
 from walltrack.retry.policy import RetryPolicy
 from walltrack.retry.transport import MAX_RESPONSE_BYTES, RetryTransport
-from walltrack.services import failures
 from walltrack.services.base_url import BaseURL
 from walltrack.services.defaults import breaker_by, policy_by
-from walltrack.services.requests import BodyOptions, RequestBuilder, RequestOptions, sending
+from walltrack.services.requests import BodyOptions, RequestBuilder, RequestOptions
+from walltrack.services.session import Session
 from walltrack.stack import Layer, Limit, resilient_transport
 from walltrack.telemetry.emit import classifier_of
 from walltrack.telemetry.log import log_event
@@ -35,50 +32,52 @@ __all__ = ["BaseAPIClient", "BodyOptions", "CircuitBreaker", "CircuitState", "Re
 
 
 class BaseAPIClient:
-    """A client for one API that retries what may succeed and leaves a failing service alone.
+    """A client for one API, with retries and a circuit breaker. Subclass it.
 
         class Dexscreener(BaseAPIClient):
             async def pairs(self, token: str) -> list[dict]:
                 response = await self.get(f"/tokens/{token}")
                 return response.json()["pairs"]
 
-    The connection pool is made by the first request and closed by `close()`, `aclose()` or the end
-    of `async with`; a later request makes a new one. The circuit breaker lives as long as the
+    The first request opens the connection pool; `close()`, `aclose()` or the end of `async with`
+    closes it, and a later request opens a new one. The circuit breaker exists as long as the
     client.
 
     Args:
-        base_url: Root of the API; paths are joined to it. It may carry userinfo, but no query.
-        timeout: Seconds to wait for a connection, a write and each read, or an `httpx.Timeout`.
-            Default: `Settings.http_timeout`.
-        headers: Sent with every request. A `SecretStr` is unwrapped only when one is built.
-        params: Query parameters of every request; a `SecretStr` is unwrapped there too.
+        base_url: Root of the API, to which paths are joined. It may contain userinfo, but no query.
+        timeout: Seconds to wait for a connection, for each write and for each read, or an
+            `httpx.Timeout`. Default: `Settings.http_timeout`.
+        headers: Headers of every request. A `SecretStr` is unwrapped only when a request is built.
+        params: Query parameters of every request; a `SecretStr` is unwrapped at the same time.
         service: Name of the service in errors and events. Default: `host[:port]`.
-        settings: Where defaults come from. Default: `get_settings()`.
-        transport: What sends the requests: a mock, an ASGI application, a proxy's. Closing the
-            client closes it. Default: one for each opening, by the proxies that the environment
-            names then.
-        retry: When a request is retried. Default: by the settings' retry count and backoff.
-        breaker: The circuit breaker; give several clients one to share it. Default: one of its
-            own, by the settings' threshold and cooldown.
-        budget: What retries are paid from; give several clients one that is `shared`. Default: one
-            of its own, as `RetryBudget()` makes it.
-        deadline: Seconds for a whole call, waits included. Default: no limit. This and the next
-            three are those of `resilient_transport`, and outlive the connections.
+        settings: The source of defaults. Default: `get_settings()`.
+        transport: What sends the requests, for instance a mock or an ASGI application. Closing the
+            client closes it. Default: an `HTTPTransport`, which uses the proxies of the
+            environment.
+        retry: When a request is retried. Default: by the retry count and backoff of the settings.
+        breaker: The circuit breaker; several clients can share one. Default: one for this client,
+            by the threshold and cooldown of the settings.
+        budget: Limits the retries; several clients can share one that is `shared`. Default: one for
+            this client, made by `RetryBudget()`.
+        deadline: Seconds for a whole call, including waits. Default: no limit. This option and the
+            next three are those of `resilient_transport`; they keep their state when the client is
+            closed.
         attempt_timeout: Seconds for one attempt. Default: no limit.
-        rate_limit: How many requests are sent a second. Default: no limit.
-        concurrency_limit: How many are under way at a time, or "adaptive". Default: no limit.
-        max_response_bytes: The longest response that is read whole, in bytes as they come over the
-            wire; `stream` knows no limit.
-        classify: Says what the outcomes of this API mean, where that differs from the default; of
-            several functions the first one that says something wins. See `walltrack.dialects`.
-        listener: Called with the events of all layers; None for no events. Default: a log entry
-            each.
-        sleep: Waits for the given seconds between attempts; replace it to test without waiting.
+        rate_limit: How many requests are sent per second. Default: no limit.
+        concurrency_limit: How many requests may be in flight, or "adaptive". Default: no limit.
+        max_response_bytes: The longest response that is read whole, in bytes as received; it does
+            not apply to `stream`.
+        classify: Decides what the outcomes of this API mean; a function, or several of which the
+            first result that is not None counts. Where none decides, the outcome table does. See
+            `walltrack.dialects`.
+        listener: Called with the events of all layers; None: no events. Default: log entries.
+        sleep: Waits for the given number of seconds between attempts; replace it to test without
+            waiting.
 
     Raises:
-        ValueError: `base_url` is no absolute http or https URL, or has a query or a fragment;
-            `timeout` is not above 0.
-        TypeError: An argument is of another type.
+        ValueError: `base_url` is not an absolute http or https URL, or has a query or a fragment;
+            or `timeout` is not above 0.
+        TypeError: An argument has another type.
     """
 
     @shows_defaults_by_name
@@ -112,11 +111,10 @@ class BaseAPIClient:
         validation.instance("retry", retry, RetryPolicy | None)
         validation.instance("breaker", breaker, CircuitBreaker | None)
         validation.instance("budget", budget, RetryBudget | None)
-        self._timeout = settings.http_timeout if timeout is None else timeout
-        self._requests = RequestBuilder(root, headers, params)
+        timeout = settings.http_timeout if timeout is None else timeout
         self._breaker = breaker or breaker_by(settings, self.service)
         classifier = classifier_of(classify)
-        self._stack = resilient_transport(
+        stack = resilient_transport(
             transport,
             deadline=deadline,
             retry=partial(
@@ -136,14 +134,14 @@ class BaseAPIClient:
             listener=listener,
             sleep=sleep,
         )
-        self._client: httpx.AsyncClient | None = None
+        self._session = Session(self.service, RequestBuilder(root, headers, params), stack, timeout)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.service}, {self._breaker!r}>"
 
     @property
     def circuit_breaker(self) -> CircuitBreaker:
-        """The circuit breaker that every request goes through."""
+        """The circuit breaker for all requests of this client."""
         return self._breaker
 
     async def __aenter__(self) -> Self:
@@ -158,13 +156,11 @@ class BaseAPIClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections. Closing twice is fine; the next request opens new ones."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        """Close the connections. This can be repeated; the next request opens new ones."""
+        await self._session.close()
 
     async def aclose(self) -> None:
-        """Close the connections: `close` by the name that it has in httpx."""
+        """Close the connections, like `close`; httpx uses this name."""
         await self.close()
 
     async def get(self, path: str, **options: Unpack[RequestOptions]) -> httpx.Response:
@@ -198,67 +194,27 @@ class BaseAPIClient:
 
         Args:
             method: HTTP method.
-            path: Joined to the base URL; an absolute URL of the same origin is taken as it is.
-            options: As httpx knows them: params, headers, timeout, auth, follow_redirects,
-                extensions; content, data, files, json.
+            path: Joined to the base URL; an absolute URL of the same origin is used as it is.
+            options: As in httpx: params, headers, timeout, auth, follow_redirects, extensions;
+                content, data, files, json.
 
         Raises:
-            ExternalServiceError: The final answer was a 4xx or 5xx, or there was none.
+            ExternalServiceError: The final response was a 4xx or 5xx, or there was none.
             CircuitBreakerOpenError: The circuit is open; nothing was sent.
             ValueError: `path` leads to another origin; nothing was sent.
-            TypeError: An option has another name; nothing was sent.
+            TypeError: An option is unknown; nothing was sent.
         """
-        return await self._send(method, path, options, stream=False)
+        return await self._session.send(method, path, options)
 
     @asynccontextmanager
     async def stream(
         self, method: str, path: str, **options: Unpack[BodyOptions]
     ) -> AsyncIterator[httpx.Response]:
-        """Send a request; the body of the response is read inside the `async with`, as it comes.
+        """Send a request, and read the body of the response in parts inside the `async with`.
 
-        Takes and raises what `request` does. A body that breaks off raises ExternalServiceError,
-        too; it is not asked for again, since a part of it was already handed out.
+        Options and exceptions are those of `request`. A body that breaks off also raises
+        ExternalServiceError; it is not requested again, because the caller already has a part of
+        it.
         """
-        response = await self._send(method, path, options, stream=True)
-        try:
+        async with self._session.stream(method, path, options) as response:
             yield response
-        except httpx.RequestError as error:
-            if failures.request_of(error) is not response.request:
-                raise
-            report = CallReport(failures.attempts_of(response))
-            failure = failures.of_error(self.service, response.request, report, error)
-        else:
-            return
-        finally:
-            await response.aclose()
-        try:
-            raise failure
-        finally:
-            del failure  # or it and this frame, in its traceback, would hold each other
-
-    async def _send(
-        self, method: str, path: str, options: BodyOptions, *, stream: bool
-    ) -> httpx.Response:
-        client = self._client = self._client or self._open()
-        report = CallReport()
-        request = self._requests.build(client, method, path, options)
-        request.extensions |= {SERVICE: self.service, REPORT: report, WHOLE_BODY: not stream}
-        try:
-            response = await client.send(request, stream=stream, **sending(options))
-        except RequestRejectedError:
-            raise
-        except (httpx.RequestError, ssl.SSLError) as error:
-            failure = failures.of_error(self.service, request, report, error)
-        else:
-            if not response.is_error:
-                return response
-            await response.aclose()
-            failure = failures.of_response(self.service, report, response)
-        try:
-            raise failure
-        finally:
-            del failure  # as above
-
-    def _open(self) -> httpx.AsyncClient:
-        hooks = {"request": [self._requests.keep_credentials_home]}
-        return httpx.AsyncClient(transport=self._stack, timeout=self._timeout, event_hooks=hooks)

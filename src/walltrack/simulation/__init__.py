@@ -1,17 +1,18 @@
-"""Outages in virtual time: how a stack of transports, or any httpx client, would fare in them.
+"""Simulate outages in virtual time: how does a stack of transports, or any httpx client, behave?
 
-Read `scenario` and `faults` first: a service, those that call it, and what goes wrong when.
-`standard` has the standard scenarios, and `run` simulates them. Below it:
+Read `scenario` and `faults` first: the service, its callers, and what goes wrong when. `standard`
+has the standard scenarios, and `run` simulates them. The modules below these:
 
-- `arrivals` says when calls begin, and `clients` makes them through the stack.
-- `clock` is the event loop on which it all runs; `substitution` and `virtual_datetime` have code
-  that reads a clock read that loop's.
-- `service` answers, with its `backend`s, by the responses in `messages`.
-- `oracle` tells what was possible, and `measure` makes a `report` of it all.
+- `arrivals` decides when calls start, and `clients` sends them through the stack.
+- `clock` is the event loop with virtual time; `substitution` and `virtual_datetime` replace the
+  clocks that code reads.
+- `service` answers the requests with its `backend`s, using the responses in `messages`.
+- `oracle` computes what was possible, and `measure` makes a `report` of the results.
 
-`incident` reads a record (`observation`) of a real service, and `replay` answers as that did;
-`scenario_file` reads a scenario. `python -m walltrack.simulation` is `command`: it compares a stack
-with those in `stacks`, shows that by `console`, draws it by `plot`, and keeps logs `quiet`.
+`incident` reads a record (`observation`) of a real service, which `replay` repeats; `scenario_file`
+reads a scenario. `python -m walltrack.simulation` is `command`: it compares a stack with those in
+`stacks`, shows the results with `console`, draws them with `plot`, and suppresses log entries with
+`quiet`.
 """
 
 from walltrack.simulation.faults import Fault

@@ -2,7 +2,7 @@
 
 import sys
 
-# Processes of the simulation import this module, too, and need nothing of the command.
+# Worker processes of the simulation import this module as well, but do not run the command.
 if __name__ == "__main__":
     try:
         from walltrack.simulation.command import main

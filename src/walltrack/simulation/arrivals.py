@@ -1,4 +1,4 @@
-"""When calls are made, by which client, and to which host."""
+"""When calls start, by which client, and to which host."""
 
 import math
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ class Arrival:
     """A call to be made.
 
     Args:
-        at: When it begins, in seconds into the run.
+        at: When it starts, in seconds into the run.
         client: The number of the client that makes it, from 0.
-        host: The host that it goes to.
+        host: The host that it is sent to.
     """
 
     at: float

@@ -1,4 +1,4 @@
-"""One backend of a simulated service: workers, and the queue before them."""
+"""One backend of a simulated service: its workers and their queue."""
 
 import asyncio
 from collections import deque
@@ -13,8 +13,8 @@ class Job:
 
     Args:
         loop: The event loop.
-        latest: When its client stops waiting, if the service was told; it is not begun after that.
-        late: How many times its duration the answer takes on top of it.
+        latest: When its client stops waiting, if the service knows it; then it is not started.
+        late: The additional latency of the response, as a multiple of its duration.
     """
 
     __slots__ = ("abandoned", "answered", "late", "latest", "skipped")
@@ -27,25 +27,25 @@ class Job:
         self.skipped: bool = False
 
     def answer(self) -> None:
-        """Answer the client, if it still waits."""
+        """Send the response, if the client still waits."""
         if not self.answered.done():
             self.answered.set_result(True)
 
     def expire(self) -> None:
-        """Tell the client, if it still waits, that its timeout has passed; it is gone then."""
+        """Raise the timeout in the client, if it still waits; it is gone afterwards."""
         if not self.answered.done():
             self.abandoned = True
             self.answered.set_result(False)
 
 
 class Backend:
-    """Works on jobs, first in, first out, whether or not their clients still wait.
+    """Process jobs, first in, first out, whether or not their clients still wait.
 
     Args:
-        loop: The event loop, whose time it is.
+        loop: The event loop, with its virtual time.
         rng: Source of the durations.
-        service: What it is a backend of.
-        slowdown: Returns how many times as long as usual a job takes that begins now.
+        service: The service that the backend belongs to.
+        slowdown: Returns by which factor the duration of a job that starts now is multiplied.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class Backend:
         self._queue: deque[Job] = deque()
         self.done: int = 0
         self.wasted: int = 0
-        """Jobs done whose client was gone."""
+        """Jobs that were completed after their client was gone."""
 
     def submit(self, job: Job) -> bool:
-        """Take a job; False: the queue is full."""
+        """Accept a job; return False if the queue is full."""
         if self._free:
             self._free -= 1
             self._begin(job)

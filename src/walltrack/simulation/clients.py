@@ -1,4 +1,4 @@
-"""Those that call the simulated service: through what, and how each call ends."""
+"""The callers of the simulated service: what they send through, and how each call ends."""
 
 import asyncio
 import functools
@@ -18,12 +18,12 @@ Target = httpx.AsyncBaseTransport | httpx.AsyncClient
 Send = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
 GAVE_UP: Final = "gave up"
-"""How a call ends whose caller's patience does."""
+"""How a call ends when its caller does not wait any longer."""
 
 _BAD: Final = 400
 _ROUNDING: Final = 1e-6  # seconds
 _GRACE: Final = 300.0
-"""Seconds after the last call began in which all calls have to end; then they are cancelled."""
+"""Seconds after the start of the last call; then all calls that still run are cancelled."""
 
 
 @dataclass(slots=True)
@@ -31,8 +31,8 @@ class Call:
     """A call that was made.
 
     Args:
-        began: When it began, in seconds into the run.
-        host: The host that it went to.
+        began: When it started, in seconds into the run.
+        host: The host that it was sent to.
         ended: When it ended.
         failure: A status, the name of an exception, or `GAVE_UP`; None: it succeeded.
     """
@@ -55,11 +55,11 @@ async def call_all(
 
     Args:
         expected: The calls, in order.
-        targets: What each client sends by; they are entered before and closed after.
-        callers: How they call.
+        targets: The transport or client of each client; opened before and closed afterwards.
+        callers: How the callers behave.
 
     Returns:
-        The calls, in the order in which they began.
+        The calls, in the order in which they started.
     """
     loop = asyncio.get_running_loop()
     caller = _Caller(callers)
@@ -84,7 +84,7 @@ async def call_all(
 
 
 class _Caller:
-    """Makes calls, and notes how each ends."""
+    """Makes calls, and records how each ends."""
 
     def __init__(self, callers: Callers) -> None:
         self._callers = callers
@@ -113,7 +113,7 @@ class _Caller:
             call.failure = type(error).__name__
         call.ended = loop.time()
         if patience is not None and call.seconds > patience + _ROUNDING:
-            call.failure = GAVE_UP  # its caller did, and the stack did not notice
+            call.failure = GAVE_UP  # the caller gave up, and the stack did not notice
 
     async def _send(self, call: Call, send: Send) -> None:
         response = await send(self._request(call.host))
@@ -121,7 +121,7 @@ class _Caller:
         call.failure = None if status < _BAD else str(status)
 
     def _request(self, host: str) -> httpx.Request:
-        # Made of another one: to parse the URL and the headers again would take longer than all
+        # Copied from another request: parsing the URL and the headers again would take longer than
         # the rest of a call.
         template = self._templates.get(host)
         if template is None:
@@ -145,7 +145,7 @@ def _sender(target: Target) -> Send:
 async def _send_by(transport: httpx.AsyncBaseTransport, request: httpx.Request) -> httpx.Response:
     """Send a request and read the body, as `AsyncClient.send` does.
 
-    What else a client does takes no virtual time, but most of the real time.
+    The other work of a client takes no virtual time, but most of the real time.
     """
     response = await transport.handle_async_request(request)
     stream: Any = response.stream  # an asynchronous one, from an asynchronous transport

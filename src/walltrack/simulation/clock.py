@@ -1,9 +1,10 @@
-"""An event loop in which hours pass in a second, for the real code of any client.
+"""An event loop with virtual time, in which real code of any client runs for hours in a second.
 
-`VirtualLoop` is asyncio's own event loop with two differences: `time()` is virtual, and instead of
-waiting for the next timer the loop moves that time forward to it. So `asyncio.sleep`,
-`asyncio.timeout`, anyio's cancel scopes and everything built on them need nothing injected.
-`virtual_clock_functions` adds those of the module `time`, for code that reads a clock itself.
+`VirtualLoop` is the event loop of asyncio with two differences: `time()` is virtual, and instead of
+waiting for the next timer the loop moves the time forward to it. So `asyncio.sleep`,
+`asyncio.timeout`, anyio's cancel scopes and everything built on them work without injected clocks.
+`virtual_clock_functions` also replaces the functions of the module `time`, for code that reads a
+clock.
 """
 
 import asyncio
@@ -17,14 +18,14 @@ from walltrack.simulation.substitution import virtual_clocks
 _T = TypeVar("_T")
 
 EPOCH: Final = 1_893_456_000.0
-"""The date at which virtual time begins: 2030-01-01 in UTC, in seconds since 1970."""
+"""The date at which virtual time starts: 2030-01-01 in UTC, in seconds since 1970."""
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An asyncio event loop on virtual time, which begins at 0.
+    """An asyncio event loop with virtual time, which starts at 0.
 
-    Sockets, threads and subprocesses do not work in it: they take real time. A program in which
-    every task waits for one of them ends with a RuntimeError.
+    Sockets, threads and subprocesses do not work in it, because they take real time. If all tasks
+    wait for one of these, a RuntimeError ends the program.
     """
 
     def __init__(self) -> None:
@@ -40,14 +41,13 @@ def run_virtually(main: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
     """Run a coroutine function in virtual time.
 
     Args:
-        main: What to run. Whatever it leaves running is cancelled.
+        main: The function. Tasks that it leaves running are cancelled.
 
     Returns:
         What `main` returns.
 
     Raises:
-        RuntimeError: Every task waits and no timer is set, or this thread already runs an event
-            loop.
+        RuntimeError: All tasks wait and no timer is set, or this thread already runs an event loop.
     """
     if _runs_a_loop():
         raise RuntimeError(
@@ -58,12 +58,12 @@ def run_virtually(main: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
 
 
 def virtual_clock_functions() -> AbstractContextManager[None]:
-    """Have `time.monotonic` and its like give virtual time to what a `VirtualLoop` runs."""
+    """Make `time.monotonic` and similar functions return virtual time inside a `VirtualLoop`."""
     return virtual_clocks(virtual_now, EPOCH)
 
 
 def virtual_now() -> float | None:
-    """Return the time of the virtual loop that this thread runs, or None if it runs none."""
+    """Return the time of the virtual loop that this thread runs; None if it runs none."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
@@ -80,7 +80,7 @@ def _runs_a_loop() -> bool:
 
 
 class _Instant(selectors.BaseSelector):
-    """Waits for no file; a wait with a timeout moves `now` forward by it."""
+    """A selector that never waits for files: a wait with a timeout moves `now` forward by it."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""The command line: how does this stack fare in that outage, next to others?"""
+"""The command line: how does a stack behave in an outage, compared with other stacks?"""
 
 import argparse
 import importlib
@@ -25,8 +25,8 @@ _PLOT: Final = "walltrack.simulation.plot"
 _CALLERS: Final = ("rate", "clients", "patience", "announced", "method")
 _EPILOG: Final = f"""\
 A scenario is a kind of outage ({", ".join(KINDS)}), one of the standard scenarios by its name
-({", ".join(STANDARD)}), "{_ALL}" for all of these, a TOML file with a scenario of
-yours, or a CSV file of an incident (time, outcome, latency), which is replayed.
+({", ".join(STANDARD)}), "{_ALL}" for all of these, a TOML file with your own
+scenario, or a CSV file of an incident (time, outcome, latency), which is replayed.
 
 A stack is a function that takes a transport, which leads to the simulated service, and returns a
 transport or an httpx.AsyncClient: --stack mypackage.http:make_transport
@@ -37,10 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command.
 
     Args:
-        arguments: Those of the command line. Default: those of this process.
+        arguments: The command-line arguments. Default: those of this process.
 
     Raises:
-        SystemExit: An argument makes no sense.
+        SystemExit: An argument is invalid.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -53,11 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for scenario in _scenarios(name, options.seconds)
         ]
         stacks = _stacks(options.stack, alone=options.alone)
-        # Before all the work: it may be missing, and would waste it.
+        # First, because matplotlib may be missing, and all work would be lost.
         plot = None if options.plot is None else importlib.import_module(_PLOT)
     except (ImportError, OSError, TypeError, ValueError) as error:
         parser.error(str(error))
-    if options.processes == 1:  # others are silent anyway
+    if options.processes == 1:  # worker processes do this themselves
         silence()
     with progress_bar(output(stderr=True), len(scenarios) * options.seeds) as advance:
         results = sweep(

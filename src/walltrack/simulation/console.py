@@ -32,29 +32,29 @@ _COLUMNS: Final = (
     "well after s",
 )
 _WIDTH: Final = 110
-"""How many characters fit into a line; a terminal may have room for more."""
+"""Characters per line; a terminal may have more."""
 
 
 def output(*, stderr: bool = False) -> Console:
-    """Return where results go, or progress."""
+    """Return the console for results, or for progress."""
     console = Console(stderr=stderr)
     return console if console.is_terminal else Console(stderr=stderr, width=_FILE_WIDTH)
 
 
 _FILE_WIDTH: Final = 160
-"""The same in a file."""
+"""The same for output to a file."""
 
 
 @contextmanager
 def progress_bar(console: Console, steps: int) -> Iterator[Callable[[], None]]:
-    """Show a progress bar while the block runs, and give it a function for one step."""
+    """Show a progress bar while the block runs; yield a function that advances it by one step."""
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("simulating", total=steps)
         yield lambda: progress.advance(task)
 
 
 def table_of(scenario: Scenario, reports: Mapping[str, Report]) -> Table:
-    """Return a table of how several stacks fared in one scenario."""
+    """Return a table that compares stacks in one scenario."""
     table = _table(f"{scenario.name}: {scenario.title}")
     table.add_column("stack", no_wrap=True)
     for column in _COLUMNS:
@@ -77,9 +77,9 @@ def table_of(scenario: Scenario, reports: Mapping[str, Report]) -> Table:
 
 
 def overview(results: Sequence[Mapping[str, Report]]) -> Table:
-    """Return a table of the success of several stacks in all scenarios, and of the means.
+    """Return a table of the success of several stacks in all scenarios, with the means.
 
-    It has a row for each scenario, or for each stack if there are too many of these.
+    It has a row for each scenario, or for each stack if there are too many stacks for columns.
     """
     table = _table("success in % of all calls")
     reports = [next(iter(of_scenario.values())) for of_scenario in results]

@@ -1,4 +1,4 @@
-"""What can go wrong, and when it does."""
+"""What can go wrong, and when."""
 
 import math
 from dataclasses import dataclass
@@ -11,46 +11,46 @@ Kind = Literal[
 ]
 """What a `Fault` does.
 
-Before the service has worked on a request:
+Before the service processes a request:
 
 - refuse: the connection is refused.
 - blackhole: the connection is never established.
 - reset: the connection breaks off.
 - status: the service answers with `status` at once.
 
-After the service has worked on it:
+After the service has processed it:
 
 - error: the service answers with `status`.
-- lost: the connection breaks off, without an answer.
-- late: the answer takes `factor` times as long; the worker is free at the usual time.
-- drip: the body arrives at a byte a second, and never ends.
+- lost: the connection breaks off, without a response.
+- late: the response takes `factor` times as long; the worker is free at the usual time.
+- drip: the body arrives at one byte per second, and never ends.
 - cut: the body breaks off.
 
 To the service itself:
 
-- slow: its workers take `factor` times as long, so that it bears less.
+- slow: its workers take `factor` times as long, so that its capacity is lower.
 """
 
 BEFORE_WORK: Final = frozenset({"refuse", "blackhole", "reset", "status"})
-"""The kinds of faults that befall a request before the service works on it."""
+"""The kinds of faults that affect a request before the service processes it."""
 
 AFTER_WORK: Final = frozenset({"error", "lost", "drip", "cut"})
-"""The kinds that have it fail afterwards."""
+"""The kinds of faults that make a request fail afterwards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Something that goes wrong, during a time, for some or all of the requests.
+    """Something that goes wrong for some time, for some or all requests.
 
     Args:
         kind: What goes wrong; see `Kind`.
         begins: Seconds into the run.
         ends: Seconds into the run. Default: never.
-        share: The share of the requests that it befalls, above 0 and up to 1.
-        status: The status that is answered (kinds "status" and "error").
-        factor: How many times as long it takes (kinds "slow" and "late").
-        host: The only host that it befalls. Default: all.
-        backend: The number of the only backend, from 0, that it befalls. Default: all.
+        share: The share of the requests that are affected, above 0 and up to 1.
+        status: The status of the response (kinds "status" and "error").
+        factor: The factor by which the duration is multiplied (kinds "slow" and "late").
+        host: The only host that is affected. Default: all.
+        backend: The number of the only backend that is affected, from 0. Default: all.
     """
 
     kind: Kind
@@ -70,7 +70,7 @@ class Fault:
         validation.positive("factor", self.factor)
 
     def befalls(self, now: float, host: str, backend: int) -> bool:
-        """Whether it befalls requests to a backend at this time, all of them or a share."""
+        """Return whether the fault affects requests to a backend at this time, all or a share."""
         return (
             self.begins <= now < self.ends
             and (self.host is None or self.host == host)

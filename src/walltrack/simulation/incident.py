@@ -17,28 +17,28 @@ _COLUMNS: Final = ("time", "outcome", "latency")
 def load_incident(
     path: Path, *, begins: float | None = None, ends: float | None = None
 ) -> Scenario:
-    """Read a scenario from a CSV file of what requests to a real service met with.
+    """Read a scenario from a CSV file with the results of requests to a real service.
 
-        time,outcome,latency
-        2026-03-01T12:00:00.250+00:00,200,0.12
-        2026-03-01T12:00:00.310+00:00,ConnectError,0.003
-        2026-03-01T12:00:00.990+00:00,503,0.02
+            time,outcome,latency
+            2026-03-01T12:00:00.250+00:00,200,0.12
+            2026-03-01T12:00:00.310+00:00,ConnectError,0.003
+            2026-03-01T12:00:00.990+00:00,503,0.02
 
-    Calls begin at the recorded times. Each request, retries included, fares as one of those that
-    were recorded within a second of it, chosen at random. So a replay shows what a stack would
-    have made of the service as it was; it does not show what the stack's own load would have done
-    to the service. Requests that a retry layer or a circuit breaker kept back were not recorded:
-    the more of them there were, the less the record knows.
+    Calls start at the recorded times. Each request, including retries, has the result of a request
+    that was recorded within a second of it, chosen at random. So a replay shows how a stack would
+    have handled the service as it was, but not how the load of that stack would have changed the
+    service. Requests that a retry layer or a circuit breaker prevented are not in the record: the
+    more there were, the less reliable the record is.
 
     Args:
         path: The file, with these columns: `time`, in seconds or in ISO 8601; `outcome`, a status
-            or the name of an exception of httpx's; `latency`, in seconds until that. Other columns
-            are ignored.
+            or the name of an exception of httpx; `latency`, the seconds until the outcome. Other
+            columns are ignored.
         begins: When the outage began, in seconds after the first request.
-        ends: When it ended; with it, recovery is measured.
+        ends: When it ended; needed to measure recovery.
 
     Raises:
-        ValueError: The file has no rows, lacks a column, or has a value that makes no sense.
+        ValueError: The file has no rows, lacks a column, or has an invalid value.
     """
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)

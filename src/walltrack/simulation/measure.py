@@ -1,4 +1,4 @@
-"""Make a `Run` of the calls of one run."""
+"""Make a `Run` from the calls of one run."""
 
 import math
 import statistics
@@ -14,19 +14,19 @@ from walltrack.simulation.service import SimulatedService
 _SPAN: Final = 5.0
 _ENOUGH: Final = 0.99
 _STEP: Final = 0.5
-"""A service is well again when so large a share of the calls that begin in a span succeeds."""
+"""A service has recovered when this share of the calls that start in a span succeeds."""
 
 
 def measured(
     seed: int, scenario: Scenario, calls: Sequence[Call], service: SimulatedService, oracle: float
 ) -> Run:
-    """Return what one run shows.
+    """Return the results of one run.
 
     Args:
         seed: The seed of the run.
         scenario: What was simulated.
-        calls: All calls, in the order in which they began.
-        service: What was called.
+        calls: All calls, in the order in which they started.
+        service: The service that was called.
         oracle: The share of the calls that could have succeeded.
     """
     begins, ends = scenario.outage

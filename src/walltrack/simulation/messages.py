@@ -14,13 +14,13 @@ _OK: Final = 200
 
 
 def timeout_of(request: httpx.Request, name: str) -> float:
-    """Return the timeout of this name that `request` carries, in seconds; infinite without one."""
+    """Return the timeout of `request` with this name, in seconds; infinite if it has none."""
     seconds = request.extensions.get("timeout", {}).get(name)
     return math.inf if seconds is None else seconds
 
 
 def short_response(status: int = _OK, retry_after: int | None = None) -> httpx.Response:
-    """Return a response with a short body, which is there at once but still to be read."""
+    """Return a response with a short body, which is available at once but not yet read."""
     headers = _SHORT
     if retry_after is not None:
         headers = headers.copy()
@@ -29,7 +29,7 @@ def short_response(status: int = _OK, retry_after: int | None = None) -> httpx.R
 
 
 def endless_response() -> httpx.Response:
-    """Return a response whose body arrives at a byte a second, and never ends."""
+    """Return a response whose body arrives at one byte per second, and never ends."""
     return httpx.Response(_OK, headers=_ENDLESS, stream=_EndlessBody())
 
 

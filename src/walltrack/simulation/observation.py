@@ -1,4 +1,4 @@
-"""How one request fared at a real service, and what it was at a moment."""
+"""The recorded result of one request to a real service, and look-ups by time."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -8,16 +8,16 @@ from typing import Final
 
 _BAD: Final = 400
 _NEAR: Final = 1.0
-"""Seconds; requests that were made so close to each other fared alike, by chance."""
+"""Seconds; requests within this time of each other are assumed to have similar results."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """How one request fared.
+    """The result of one request.
 
     Args:
         at: When it was made, in seconds into the record.
-        outcome: The status of its answer, or the name of an exception of httpx's.
+        outcome: The status of the response, or the name of an exception of httpx.
         seconds: How long it took.
     """
 
@@ -27,16 +27,16 @@ class Observation:
 
     @property
     def succeeded(self) -> bool:
-        """Whether it was answered with a status below 400."""
+        """Whether the response had a status below 400."""
         return isinstance(self.outcome, int) and self.outcome < _BAD
 
 
 def observed_near(record: Sequence[Observation], at: float) -> Sequence[Observation]:
-    """Return the observations within a second of a moment, or else the next one, or the last.
+    """Return the observations within a second of a time, or else the next one, or the last one.
 
     Args:
         record: All observations, in order of time; at least one.
-        at: The moment, in seconds into the record.
+        at: The time, in seconds into the record.
     """
     return observed_between(record, at, at)
 
@@ -46,7 +46,7 @@ def observed_between(
 ) -> Sequence[Observation]:
     """Return the observations from a second before `begins` to a second after `ends`.
 
-    If there are none, it is the next one, or else the last.
+    If there are none, return the next one, or else the last one.
     """
     first = bisect_left(record, begins - _NEAR, key=attrgetter("at"))
     after = bisect_right(record, ends + _NEAR, key=attrgetter("at"))

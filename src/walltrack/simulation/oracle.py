@@ -1,13 +1,13 @@
 """The upper bound of a scenario: how many calls could succeed if the future were known.
 
-A clairvoyant dispatcher stands before the service and holds the calls of all clients. It hands the
-service a call only while that accepts requests, has it worked on in the best order (the call whose
-caller gives up first), drops a call as soon as it cannot succeed, and repeats a request that failed
-as long as there is time. So no worker is idle while a call waits, and none works in vain. No client
-can do that, and none can do better, except by luck.
+A dispatcher with perfect knowledge holds the calls of all clients. It passes a call to the service
+only while the service accepts requests, in the best order (the call whose caller gives up first).
+It drops a call as soon as the call cannot succeed, and repeats a failed request as long as there is
+time. So no worker is idle while a call waits, and no work is wasted. No client can do this, and
+none can be better, except by chance.
 
-A random fault after the work costs the oracle that work; one before the work costs it nothing, and
-neither does a straggler. It is bound neither by httpx's timeouts nor by the length of a queue.
+A random fault after the work costs the oracle that work. A fault before the work, or a slow
+response, costs it nothing. Neither the timeouts of httpx nor the length of a queue limit it.
 """
 
 import heapq
@@ -24,16 +24,16 @@ from walltrack.simulation.observation import observed_between
 from walltrack.simulation.scenario import Scenario
 
 Waiting = tuple[float, int, Arrival]
-"""When the caller gives up, a number that tells calls apart, and the call."""
+"""When the caller gives up, a number that makes entries unique, and the call."""
 
-_SOON: Final = 1e-9  # seconds; less than that is a rounding error
+_SOON: Final = 1e-9  # seconds; smaller differences are rounding errors
 
 
 def most_successes(scenario: Scenario, expected: Iterable[Arrival], rng: Random) -> int:
     """Return how many of the expected calls succeed with perfect knowledge.
 
     Args:
-        scenario: What happens.
+        scenario: What is simulated.
         expected: The calls.
         rng: Source of durations and faults.
     """
@@ -43,7 +43,7 @@ def most_successes(scenario: Scenario, expected: Iterable[Arrival], rng: Random)
 
 
 def _is_possible(scenario: Scenario, arrival: Arrival) -> bool:
-    """Whether a call has a moment at which a recorded request succeeded in time."""
+    """Return whether a recorded request succeeded in time at any moment of a call."""
     last = arrival.at + (scenario.callers.patience or math.inf)
     return any(
         observation.succeeded and observation.at + observation.seconds <= last
@@ -111,7 +111,7 @@ class _Oracle:
             heapq.heappush(self._events, (at, next(self._count), call, place))
 
     def _accept(self, now: float, line: "_Line") -> None:
-        """Hand in the calls of a line that the service accepts now."""
+        """Hand in the calls of a queue that the service accepts now."""
         for host, waiting in line.waiting.items():
             while waiting and self._is_up(now, host):
                 if self._too_late(now, waiting[0], host):
@@ -126,14 +126,14 @@ class _Oracle:
                     break
 
     def _is_up(self, now: float, host: str) -> bool:
-        """Whether any backend of a host accepts requests, and answers them as it should."""
+        """Return whether any backend of a host accepts requests and answers them correctly."""
         return any(
             not any(fault.befalls(now, host, number) for fault in self._certain)
             for number in range(len(self._free[host]))
         )
 
     def _begin(self, now: float, host: str) -> None:
-        """Have the free workers of a host begin with the calls that it accepted."""
+        """Let the free workers of a host start with the calls that it accepted."""
         accepted, free, slowdown = self._accepted[host], self._free[host], self._scenario.slowdown
         while accepted and any(free):
             number = min(
@@ -155,17 +155,17 @@ class _Oracle:
                 self._at(ends, place=(host, number))
 
     def _too_late(self, now: float, call: Waiting, host: str) -> bool:
-        """Whether a call cannot be expected to succeed, whichever backend begins with it now."""
+        """Return whether a call is not expected to succeed, whichever backend starts it now."""
         backends = range(len(self._free[host]))
         return all(now + self._expected(now, host, number) > call[0] for number in backends)
 
     def _expected(self, now: float, host: str, number: int) -> float:
-        """Return the seconds until the answer, on average, if a backend begins now."""
+        """Return the mean seconds until the response, if a backend starts now."""
         factors = (fault.factor for fault in self._slowing if fault.befalls(now, host, number))
         return self._latency.mean * math.prod(factors)
 
     def _fails(self, now: float, host: str, number: int) -> bool:
-        """Whether a random fault befalls a request once it is worked on."""
+        """Return whether a random fault affects a request once it is processed."""
         return any(
             fault.befalls(now, host, number) and self._rng.random() < fault.share
             for fault in self._random

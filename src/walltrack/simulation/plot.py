@@ -1,4 +1,4 @@
-"""Draw success and load over time, to a file."""
+"""Draw success and load over time to a file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,14 +20,14 @@ _COLOURS: Final = ("0.55", "tab:red", "tab:blue", "tab:orange", "tab:purple", "t
 
 
 def save(reports: Mapping[str, Report], path: Path | str) -> None:
-    """Draw how several stacks fared in one scenario.
+    """Draw how several stacks behaved in one scenario.
 
-    The upper half shows the share of the calls begun at a time that succeeded, the lower one the
-    requests that the service got. The outage is grey.
+    The upper half shows the share of the calls started at a time that succeeded; the lower half
+    shows the requests that the service received. The outage is grey.
 
     Args:
         reports: The reports, by the names of the stacks.
-        path: The file; its suffix says which format, such as .png or .svg.
+        path: The file; its suffix decides the format, such as .png or .svg.
 
     Raises:
         ValueError: There are no reports, or the format is unknown.
@@ -52,7 +52,7 @@ def save(reports: Mapping[str, Report], path: Path | str) -> None:
     lower.set_xlabel("seconds")
     lines = upper.get_legend_handles_labels()
     figure.legend(*lines, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
-    # The same file for the same reports: neither random names nor a date in it.
+    # Without random names and dates, the same reports give the same file.
     with mpl.rc_context({"svg.hashsalt": "walltrack"}):
         metadata = {"Date": None} if Path(path).suffix == ".svg" else None
         figure.savefig(path, dpi=110, metadata=metadata)
@@ -67,6 +67,6 @@ def _draw(upper: Axes, lower: Axes, report: Report, label: str, colour: str) -> 
 
 
 def _smooth(values: Sequence[float]) -> list[float]:
-    """Return the means over three seconds, of which each value is the middle one."""
+    """Return moving means over three seconds, centred on each value."""
     spans = [values[max(second - 1, 0) : second + 2] for second in range(len(values))]
     return [sum(span) / len(span) for span in spans]

@@ -1,4 +1,4 @@
-"""Keep the log entries of a thousand simulated failures out of the way of the results."""
+"""Suppress the log entries of simulated failures, which would hide the results."""
 
 import logging
 from typing import NoReturn
@@ -7,7 +7,7 @@ import structlog
 
 
 def silence() -> None:
-    """Have this process log nothing from now on; for processes that do nothing else."""
+    """Turn off logging in this process; for processes that do nothing else."""
     logging.disable(logging.CRITICAL)
     structlog.configure(processors=[_drop])
 

@@ -1,4 +1,4 @@
-"""The transport to a service that does again what was recorded of it."""
+"""A transport that repeats the recorded results of a real service."""
 
 import asyncio
 from collections import Counter
@@ -16,11 +16,11 @@ _CONNECTING: Final = frozenset({"ConnectError", "ConnectTimeout"})
 
 
 class ReplayTransport(httpx.AsyncBaseTransport):
-    """Has each request fare as one that was recorded within a second of it.
+    """Give each request the result of one that was recorded within a second of it.
 
     Args:
-        record: What was recorded, in order of time.
-        rng: Source of the choice between several.
+        record: The observations, in order of time.
+        rng: Source of the choice between several observations.
         requests: Counts the requests, by second.
     """
 
@@ -30,10 +30,11 @@ class ReplayTransport(httpx.AsyncBaseTransport):
         self._requests = requests
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer `request`.
+        """Respond to `request`.
 
         Raises:
-            httpx.TransportError: What was recorded, or that it takes longer than the timeout.
+            httpx.TransportError: The recorded exception, or a timeout if the recorded latency is
+            longer than the timeout of the request.
         """
         now = asyncio.get_running_loop().time()
         self._requests[int(now)] += 1

@@ -1,4 +1,4 @@
-"""What a simulation shows: how many calls succeeded, how fast, and at what load."""
+"""The results of a simulation: how many calls succeeded, how fast, and at what load."""
 
 import math
 import statistics
@@ -17,23 +17,23 @@ class Run:
         seed: The seed.
         calls: How many calls were made.
         success: The share of the calls that succeeded: with a status below 400, in time.
-        during: The same, of the calls that began in the outage; NaN if there was none.
-        after: The same, of the calls that began after the outage; NaN if there was none.
+        during: The same for the calls that started during the outage; NaN if there were none.
+        after: The same for the calls that started after the outage; NaN if there were none.
         oracle: The share that could have succeeded with perfect knowledge.
-        p50: Median duration of a success; NaN if there was none.
+        p50: Median duration of a successful call; NaN if there was none.
         p99: 99th percentile of these durations.
         p999: 99.9th percentile of these durations.
-        failed_after: Mean time after which a failed call failed; NaN if none did.
+        failed_after: Mean duration of a failed call; NaN if none failed.
         load: Requests sent to the service per call.
         peak: The most requests that were sent in a second, in multiples of the calls per second.
-        work: Requests that the service worked on, per call.
-        wasted: Those of them whose client was gone, per call.
-        recovery: Seconds from the end of the outage until all is well: of the calls that begin in
-            the next 5 s, 99 % succeed. None: that was not seen.
+        work: Requests that the service processed, per call.
+        wasted: Requests that it processed after their client was gone, per call.
+        recovery: Seconds from the end of the outage until recovery: 99 % of the calls that start in
+            the next 5 s succeed. None: there was no recovery in the run.
         failures: How failed calls ended, and how often: a status, an exception, or "gave up".
-        hosts: The share of successes by host, of the calls that began in the outage.
-        begun: Calls that began, by second.
-        succeeded: Those of them that succeeded, by the second in which they began.
+        hosts: The share of successes by host, for the calls that started during the outage.
+        begun: Calls that started, by second.
+        succeeded: Those of them that succeeded, by the second in which they started.
         requests: Requests sent to the service, by second.
     """
 
@@ -61,7 +61,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The runs of one stack in one scenario, and the means of what they show.
+    """The runs of one stack in one scenario, and the means of their results.
 
     Args:
         scenario: What was simulated.
@@ -78,7 +78,7 @@ class Report:
 
     @property
     def worst(self) -> float:
-        """The same in the worst of the runs."""
+        """The same in the worst run."""
         return min(run.success for run in self.runs)
 
     @property
@@ -89,12 +89,12 @@ class Report:
 
     @property
     def during(self) -> float:
-        """The share that succeeded of the calls that began in the outage."""
+        """The share of successes among the calls that started during the outage."""
         return self._mean(lambda run: run.during)
 
     @property
     def after(self) -> float:
-        """The share that succeeded of the calls that began after the outage."""
+        """The share of successes among the calls that started after the outage."""
         return self._mean(lambda run: run.after)
 
     @property
@@ -109,7 +109,7 @@ class Report:
 
     @property
     def p50(self) -> float:
-        """Median duration of a success, in seconds."""
+        """Median duration of a successful call, in seconds."""
         return self._mean(lambda run: run.p50)
 
     @property
@@ -124,7 +124,7 @@ class Report:
 
     @property
     def failed_after(self) -> float:
-        """Mean time after which a failed call failed, in seconds; NaN if none did."""
+        """Mean duration of a failed call, in seconds; NaN if none failed."""
         return self._mean(lambda run: run.failed_after)
 
     @property
@@ -139,24 +139,24 @@ class Report:
 
     @property
     def work(self) -> float:
-        """Requests that the service worked on, per call."""
+        """Requests that the service processed, per call."""
         return self._mean(lambda run: run.work)
 
     @property
     def wasted(self) -> float:
-        """Requests that it worked on in vain, per call: the client was gone."""
+        """Requests that it processed after their client was gone, per call."""
         return self._mean(lambda run: run.wasted)
 
     @property
     def recovery(self) -> float:
-        """Mean seconds until all was well again, of the runs that recovered; NaN if none did."""
+        """Mean seconds until recovery, over the runs that recovered; NaN if none did."""
         if not self.scenario.recovers:
             return math.nan
         return self._mean(lambda run: math.nan if run.recovery is None else run.recovery)
 
     @property
     def never_recovered(self) -> int:
-        """How many runs did not recover, of a scenario from which one can."""
+        """How many runs did not recover, if the scenario allows recovery."""
         lost = sum(run.recovery is None for run in self.runs)
         return lost if self.scenario.recovers else 0
 
@@ -170,18 +170,18 @@ class Report:
 
     @property
     def hosts(self) -> dict[str, float]:
-        """The share that succeeded of the calls to each host that began in the outage."""
+        """The share of successes by host, for the calls that started during the outage."""
         names = self.runs[0].hosts
         return {name: _mean(run.hosts[name] for run in self.runs) for name in names}
 
     @property
     def begun(self) -> list[float]:
-        """Calls that began, by second: the mean of the runs."""
+        """Calls that started, by second: the mean of the runs."""
         return self._timeline([run.begun for run in self.runs])
 
     @property
     def succeeded(self) -> list[float]:
-        """Calls that succeeded, by the second in which they began: the mean of the runs."""
+        """Calls that succeeded, by the second in which they started: the mean of the runs."""
         return self._timeline([run.succeeded for run in self.runs])
 
     @property

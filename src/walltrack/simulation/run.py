@@ -26,10 +26,10 @@ from walltrack.simulation.service import SimulatedService
 from walltrack.simulation.standard import scenario_named
 
 _SHARES: Final = 16
-"""In how many shares each process gets its work."""
+"""Into how many parts the work of each process is divided."""
 
 MakeTransport = Callable[[httpx.AsyncBaseTransport], Target]
-"""Builds what one client sends by, around the transport that leads to the simulated service."""
+"""Builds the stack of one client around the transport to the simulated service."""
 
 
 def simulate(
@@ -39,38 +39,38 @@ def simulate(
     seeds: int | Iterable[int] = 10,
     processes: int = 1,
 ) -> Report:
-    """Simulate an outage, and report how the calls through a stack fare.
+    """Simulate an outage, and report how the calls through a stack end.
 
-        def test_most_calls_survive_a_short_blackout() -> None:
-            report = simulate(lambda inner: resilient_transport(inner), "blackout")
-            assert report.success > 0.9
+            def test_most_calls_survive_a_short_blackout() -> None:
+                report = simulate(lambda inner: resilient_transport(inner), "blackout")
+                assert report.success > 0.9
 
-    Everything that runs is real, except the service and time. `make_transport` is called once for
-    each client, in the event loop of the run; its argument takes the place of an
-    `httpx.AsyncHTTPTransport`. Give your stack no clock and no sleep: it runs on an asyncio event
-    loop whose time is virtual. `asyncio.sleep`, the timeouts of asyncio and anyio,
-    `time.monotonic`, `time.time` and `time.perf_counter` follow it, also as default values of
-    parameters, such as the clocks of this library. `datetime.now()` does not follow it, nor do
-    the clocks of objects that were made before; sockets and threads cannot be used.
+    All code that runs is real, except the service and the time. `make_transport` is called once for
+    each client, in the event loop of the run; its argument replaces an `httpx.AsyncHTTPTransport`.
+    Do not give your stack a clock or a sleep: it runs in an asyncio event loop whose time is
+    virtual. `asyncio.sleep`, the timeouts of asyncio and anyio, `time.monotonic`, `time.time` and
+    `time.perf_counter` use it, also as default values of parameters, such as the clocks of this
+    library. `datetime.now()` does not, nor do the clocks of objects that were made before; sockets
+    and threads cannot be used.
 
-    The runs of one seed are equal to the last digit, and see the same calls whatever the stack.
-    For that the module `random` is seeded in each run, and restored after it; a stack with another
-    source of randomness is not deterministic.
+    Runs with the same seed have identical results, and the same calls for every stack. For this,
+    the module `random` is seeded in each run and restored afterwards. A stack with another source
+    of randomness is not deterministic.
 
     Call it outside of any event loop; in an async test, by `asyncio.to_thread`.
 
     Args:
-        make_transport: Builds the stack around the transport that leads to the service. It returns
-            a transport, or an `httpx.AsyncClient`, whose whole code runs then as well.
-        scenario: What happens: a `Scenario`, or the name of one, such as "blackout" or "D10".
+        make_transport: Builds the stack around the transport to the service. It returns a
+            transport, or an `httpx.AsyncClient`, whose complete code runs then as well.
+        scenario: What is simulated: a `Scenario`, or the name of one, such as "blackout" or "D10".
         seeds: How many runs to make, or the seeds of the runs. Default: the seeds 1 to 10.
-        processes: In how many processes to make them. Default: in this one. With more than one,
-            `make_transport` must be importable, a function at the top of a module, and what it
-            logs is dropped.
+        processes: In how many processes to run. Default: in this one. With more than one,
+            `make_transport` must be importable (a function at the top of a module), and its log
+            entries are dropped.
 
     Raises:
-        TypeError: An argument is of another type, or `make_transport` returns no transport.
-        ValueError: There is no such scenario, or no seed.
+        TypeError: An argument has another type, or `make_transport` does not return a transport.
+        ValueError: The scenario is unknown, or there is no seed.
         RuntimeError: The stack waits for something that is not simulated, or an event loop runs.
     """
     return compare({"": make_transport}, scenario, seeds=seeds, processes=processes)[""]
@@ -88,10 +88,10 @@ def compare(
 
     Args:
         stacks: Functions as for `simulate`, by name.
-        scenario: What happens.
+        scenario: What is simulated.
         seeds: How many runs to make of each stack, or the seeds of the runs.
-        processes: In how many processes to make them.
-        progress: Called for each seed when all runs of it are done.
+        processes: In how many processes to run.
+        progress: Called for each seed when all its runs are done.
 
     Returns:
         The reports, by the names of the stacks.
@@ -112,10 +112,10 @@ def sweep(
 
     Args:
         stacks: Functions as for `simulate`, by name.
-        scenarios: What happens.
+        scenarios: What is simulated.
         seeds: How many runs to make of each stack in each scenario, or the seeds of the runs.
-        processes: In how many processes to make them.
-        progress: Called for each scenario and seed when all runs of it are done.
+        processes: In how many processes to run.
+        progress: Called for each scenario and seed when all its runs are done.
 
     Returns:
         For each scenario the reports, by the names of the stacks.
@@ -143,7 +143,7 @@ def sweep(
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """All runs of a scenario by one seed; the clocks have to be virtual."""
+    """All runs of a scenario with one seed; the clocks must be virtual."""
 
     stacks: dict[str, MakeTransport]
     scenario: Scenario
@@ -183,7 +183,7 @@ class _Job:
 
 
 def _runs_of(jobs: Sequence[_Job], processes: int) -> Iterator[dict[str, Run]]:
-    # Few enough that replacing the clocks for each costs little, and enough to share them out.
+    # Few parts, since each replaces the clocks; but enough to distribute them evenly.
     size = max(len(jobs) // (processes * _SHARES), 1)
     batches = [jobs[first : first + size] for first in range(0, len(jobs), size)]
     if processes == 1:

@@ -1,4 +1,4 @@
-"""What is simulated: a service, those that call it, and what goes wrong when. Plain data."""
+"""What is simulated: a service, its callers, and what goes wrong when. Plain data."""
 
 from dataclasses import dataclass
 from random import Random
@@ -10,11 +10,11 @@ from walltrack.simulation.observation import Observation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """How long a worker is busy with a request: at least `minimum`, and a random tail.
+    """How long a worker is busy with a request: at least `minimum`, plus a random tail.
 
     Args:
         minimum: Seconds that every request takes.
-        tail: Mean of what comes on top, in seconds; it is distributed exponentially.
+        tail: Mean of the additional seconds, which are distributed exponentially.
     """
 
     minimum: float = 0.1
@@ -42,7 +42,7 @@ class Quota:
     Args:
         rate: Requests a second.
         burst: How many it accepts at once after a pause.
-        per_client: Whether each client has a quota of its own; otherwise all share one.
+        per_client: Whether each client has its own quota; otherwise all share one.
         retry_after: Seconds in the header `Retry-After` of a 429; None: there is no such header.
     """
 
@@ -62,20 +62,20 @@ class Quota:
 class Service:
     """A service: for each host, as many backends behind a load balancer that picks one at random.
 
-    A backend has workers and one queue, first in, first out. It finishes every request that has
-    reached its queue, also one whose client is gone, as most servers do.
+    A backend has workers and one queue, first in, first out. It processes every request that has
+    reached its queue, even if its client is gone, as most servers do.
 
     Args:
-        workers: Requests that a backend works on at a time.
-        latency: How long a worker is busy with one.
-        queue: How many more may wait at a backend, which answers 503 to all others; None: any
-            number.
+        workers: How many requests a backend processes at a time.
+        latency: How long a worker is busy with a request.
+        queue: How many further requests may wait at a backend, which answers 503 to others; None:
+            any number.
         backends: How many backends each host has.
-        hosts: The hosts; calls go to all of them alike.
+        hosts: The hosts; each gets the same share of the calls.
         quota: Limit on the requests of all hosts together. Default: there is none.
         deadline_header: Name of a request header with the seconds for which the client still waits
-            for the answer. A request is skipped, and answered with 504, if that time is over when
-            its turn comes. Default: none is read.
+            for the response. If that time has passed when its turn comes, a request is not
+            processed, but answered with 504. Default: no header is read.
     """
 
     workers: int = 5
@@ -96,22 +96,21 @@ class Service:
 
     @property
     def capacity(self) -> float:
-        """How many requests a second it bears."""
+        """How many requests per second it can process."""
         return len(self.hosts) * self.backends * self.workers / self.latency.mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callers:
-    """Those that call the service, at random moments and regardless of how it is (an open loop).
+    """The callers of the service: they call at random times, whatever its state (an open loop).
 
     Args:
-        rate: Calls a second, of all clients together.
-        clients: How many processes call, each with a transport of its own.
+        rate: Calls per second, of all clients together.
+        clients: How many processes call, each with its own transport.
         patience: Seconds after which a caller gives up and cancels its call; None: never.
-        announced: Whether the call can know its patience in advance: it runs in a cancel scope of
+        announced: Whether the call can read this time in advance: it runs in a cancel scope of
             anyio. Otherwise it is cancelled without notice, as when a user closes the page.
-        timeout: Seconds for httpx's own timeouts (connect, read, write, pool); None: there are
-            none.
+        timeout: Seconds for httpx's own timeouts (connect, read, write, pool); None: no timeouts.
         method: The method of the requests. Default: GET.
     """
 
@@ -137,15 +136,15 @@ class Scenario:
     Args:
         name: A short name.
         title: What happens, in a few words.
-        seconds: For how long calls begin.
-        service: What is called.
-        callers: What calls it.
-        faults: What goes wrong. Where several befall the same request, the first does.
-        begins: When the outage begins. Default: when the first fault does.
-        ends: When the outage ends. Default: when the last fault does, or the run.
-        record: What a real service did, in order of time: each request fares as one that was made
-            at about the same time. Calls begin when those of the record did. Default: there is
-            none, and the service is simulated.
+        seconds: How long calls are started.
+        service: The service that is called.
+        callers: Its callers.
+        faults: What goes wrong. If several affect the same request, the first one does.
+        begins: When the outage begins. Default: when the first fault begins.
+        ends: When the outage ends. Default: when the last fault ends, or the run.
+        record: The results of a real service, in order of time: each request has the result of one
+            that was made at about the same time, and calls start when those of the record did.
+            Default: there is none, and the service is simulated.
     """
 
     name: str
@@ -178,7 +177,7 @@ class Scenario:
         return known and self.outage[1] < self.seconds
 
     def slowdown(self, now: float, host: str, backend: int) -> float:
-        """Return how many times as long as usual a backend's workers take at this time."""
+        """Return the factor by which the work of a backend takes longer at this time."""
         factor = 1.0
         for fault in self.faults:
             if fault.kind == "slow" and fault.befalls(now, host, backend):
@@ -186,7 +185,7 @@ class Scenario:
         return factor
 
     def fault_of(self, now: float, host: str, backend: int, rng: Random) -> Fault | None:
-        """Return the fault that befalls a request, if any; the chances are drawn from `rng`."""
+        """Return the fault that affects a request, if any; `rng` decides about random faults."""
         for fault in self.faults:
             if (
                 fault.kind != "slow"

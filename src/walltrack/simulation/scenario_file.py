@@ -14,7 +14,7 @@ from walltrack.simulation.scenario import Callers, Latency, Quota, Scenario, Ser
 _T = TypeVar("_T")
 
 _UNLIMITED: Final = frozenset({"patience", "queue", "timeout"})
-"""What may be `inf`, for which the classes have None."""
+"""Fields that may be `inf` in the file, which is None in the classes."""
 
 
 def load_scenario(path: Path) -> Scenario:
@@ -40,11 +40,11 @@ def load_scenario(path: Path) -> Scenario:
         every = 10
 
     Args:
-        path: The file. Its name is that of the scenario, unless it says otherwise.
+        path: The file. Its name is the name of the scenario, unless the file contains another.
 
     Raises:
-        ValueError: It is no TOML, or says what is unknown or out of range.
-        TypeError: A value is of another type.
+        ValueError: The file is not TOML, or a name is unknown or a value out of range.
+        TypeError: A value has another type.
     """
     with path.open("rb") as file:
         table = tomllib.load(file)
@@ -64,7 +64,7 @@ def load_scenario(path: Path) -> Scenario:
 
 
 def _faults(entry: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield a fault as often as its entry says."""
+    """Yield a fault as often as its entry states."""
     values = dict(entry)
     times, every = values.pop("times", 1), values.pop("every", 0.0)
     validation.integer("fault.times", times, minimum=1)

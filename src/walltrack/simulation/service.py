@@ -22,19 +22,19 @@ from walltrack.simulation.scenario import Quota, Scenario
 from walltrack.testing.messages import error_for
 
 ROUND_TRIP: Final = 0.002
-"""Seconds until a refusal, or an answer without any work, reaches the client."""
+"""Seconds until a refused connection, or a response without any work, reaches the client."""
 
 _FROM: Final = "simulated"
-"""How the text of an exception begins."""
+"""The beginning of the text of an exception."""
 
 
 class SimulatedService:
-    """All backends of a scenario, and what is counted at them.
+    """All backends of a scenario, with their counts.
 
     Args:
-        scenario: What happens.
-        rng: Source of all chances.
-        loop: The event loop, whose time it is.
+        scenario: What is simulated.
+        rng: Source of all randomness.
+        loop: The event loop, with its virtual time.
     """
 
     def __init__(self, scenario: Scenario, rng: Random, loop: asyncio.AbstractEventLoop) -> None:
@@ -50,7 +50,7 @@ class SimulatedService:
         self._shared = _bucket(scenario.service.quota)
 
     def transport(self) -> httpx.AsyncBaseTransport:
-        """Return the way of one client to the service; it takes the place of an HTTPTransport."""
+        """Return the transport of one client to the service, in place of an HTTPTransport."""
         if self.scenario.record:
             return ReplayTransport(self.scenario.record, self.rng, self.requests)
         quota = self.scenario.service.quota
@@ -59,12 +59,12 @@ class SimulatedService:
 
     @property
     def done(self) -> int:
-        """How many requests were worked on."""
+        """How many requests were processed."""
         return sum(backend.done for group in self.backends.values() for backend in group)
 
     @property
     def wasted(self) -> int:
-        """How many were worked on after their client was gone."""
+        """How many requests were processed after their client was gone."""
         return sum(backend.wasted for group in self.backends.values() for backend in group)
 
     def _backend(self, host: str, number: int) -> Backend:
@@ -75,14 +75,14 @@ class SimulatedService:
 
 
 class SimulatedTransport(httpx.AsyncBaseTransport):
-    """Sends requests to a simulated service, as an `AsyncHTTPTransport` does to a real one.
+    """Send requests to a simulated service, as an `AsyncHTTPTransport` does to a real one.
 
-    It raises httpx's own exceptions and honours the timeouts of the request. It has no connection
-    pool, no TLS and no DNS: connecting takes no time unless a fault says so.
+    It raises httpx's own exceptions, and applies the timeouts of the request. It has no connection
+    pool, no TLS and no DNS: connecting takes no time unless a fault delays it.
 
     Args:
         service: The service.
-        quota: What limits the requests of this client.
+        quota: Limits the requests of this client.
     """
 
     def __init__(self, service: SimulatedService, quota: TokenBucket | None) -> None:
@@ -93,7 +93,7 @@ class SimulatedTransport(httpx.AsyncBaseTransport):
         """Send `request`.
 
         Raises:
-            httpx.TransportError: A fault befell it, or it took too long.
+            httpx.TransportError: A fault affected it, or it took too long.
         """
         service, host = self._service, request.url.host
         now = service.loop.time()
@@ -150,7 +150,7 @@ class SimulatedTransport(httpx.AsyncBaseTransport):
 
 
 def _answer(request: httpx.Request, fault: Fault | None) -> httpx.Response:
-    """Return how a request ends that was worked on in time."""
+    """Return the result of a request that was processed in time."""
     match None if fault is None else fault.kind:
         case "lost":
             raise error_for(request, httpx.ReadError, _FROM)

@@ -1,4 +1,4 @@
-"""The stacks that others are compared with."""
+"""Stacks to compare others with."""
 
 import asyncio
 from typing import Final
@@ -12,12 +12,12 @@ _SERVER_ERROR: Final = 500
 
 
 def bare(inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
-    """Return httpx as it is."""
+    """Return httpx alone."""
     return inner
 
 
 def naive(inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
-    """Return the loop that is written when there is no time: 3 retries, after 1, 2 and 4 s."""
+    """Return a simple retry loop, as often written by users: 3 retries, after 1, 2 and 4 s."""
     return NaiveRetry(inner)
 
 
@@ -27,7 +27,7 @@ def recommended(inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
 
 
 class NaiveRetry(httpx.AsyncBaseTransport):
-    """Retries whatever failed, with neither jitter nor budget nor circuit breaker.
+    """Retry every failure, without jitter, budget or circuit breaker.
 
     Args:
         inner: What sends the requests.
@@ -57,4 +57,4 @@ STANDARD_STACKS: Final = {
     "naive retry loop": naive,
     "resilient_transport()": recommended,
 }
-"""The stacks by the names that a table shows."""
+"""The stacks, by their names in tables."""

@@ -1,7 +1,7 @@
 """The standard scenarios, and the kinds of outages that they are examples of.
 
-Unless a scenario says otherwise, 10 clients make 20 calls a second to a service that bears 25, so
-that careless retries are dangerous; and a caller gives up after 10 seconds.
+Unless a scenario states otherwise, 10 clients make 20 calls per second to a service with a capacity
+of 25, so that excessive retries overload it; a caller gives up after 10 seconds.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def blackout(seconds: float = 10.0) -> Scenario:
 
 
 def brownout(seconds: float = 10.0) -> Scenario:
-    """The service bears a fifth of the usual for `seconds`."""
+    """The service has a fifth of its usual capacity for `seconds`."""
     ends = _BEGINS + seconds
     return Scenario(
         name="brownout",
@@ -38,7 +38,7 @@ def brownout(seconds: float = 10.0) -> Scenario:
 
 
 def gray(seconds: float = 60.0) -> Scenario:
-    """Half of the answers are errors for `seconds`."""
+    """Half of the responses are errors for `seconds`."""
     ends = _BEGINS + seconds
     fault = Fault(kind="error", status=500, share=0.5, begins=_BEGINS, ends=ends)
     return Scenario(
@@ -93,7 +93,7 @@ def deploy(seconds: float = 40.0) -> Scenario:
 
 
 def stragglers(seconds: float = 40.0) -> Scenario:
-    """One answer in a hundred takes a hundred times as long."""
+    """One response in a hundred takes a hundred times as long."""
     return Scenario(
         name="stragglers",
         title="1 % of the answers take 100 times as long",
@@ -198,10 +198,10 @@ STANDARD: Final[dict[str, Scenario]] = {scenario.name: scenario for scenario in 
 HEEDS_DEADLINES: Final = replace(
     brownout(60.0),
     name="E60d",
-    title="brownout of 60 s, of a service that heeds deadlines",
+    title="brownout of 60 s, of a service that respects deadlines",
     service=Service(deadline_header="x-deadline-left"),
 )
-"""E60 for a stack that sends how long it still waits. It is not one of the standard scenarios."""
+"""E60 for stacks that send how long they still wait; not one of the standard scenarios."""
 
 
 def scenario_named(
@@ -211,11 +211,11 @@ def scenario_named(
 
     Args:
         name: The name.
-        seconds: The length of the outage; only a kind takes one. Default: the kind's own.
-        callers: Those that call, instead of the scenario's own.
+        seconds: The length of the outage; only for a kind. Default: that of the kind.
+        callers: Replace the callers of the scenario.
 
     Raises:
-        ValueError: There is no such scenario, or a standard one was given another length.
+        ValueError: The scenario is unknown, or a standard one got another length.
     """
     if name in KINDS:
         found = KINDS[name]() if seconds is None else KINDS[name](seconds)  # type: ignore[call-arg]

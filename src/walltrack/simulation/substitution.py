@@ -1,14 +1,13 @@
-"""Have code that reads a clock read virtual time, wherever it got the clock from.
+"""Replace the clocks that code reads by virtual time, wherever the code got them from.
 
-Replaces `time.monotonic`, `time.time` and `time.perf_counter` (and their `_ns` forms) in three
+`time.monotonic`, `time.time` and `time.perf_counter` (and their `_ns` forms) are replaced in three
 places: in the module `time`; in modules that imported one of them by name; and in the default
-values of functions and methods, as in `def __init__(self, clock=time.monotonic)`, also where the
-default is a `functools.partial` that does no more than call the clock. In modules that
-imported the class `datetime` or its module, `now()` is replaced as well. What replaces them gives
-virtual time to code that a virtual event loop runs, and real time to all other code: other threads,
-and other event loops.
+values of functions and methods, as in `def __init__(self, clock=time.monotonic)`, also if the
+default is a `functools.partial` that only calls the clock. In modules that imported the class
+`datetime` or its module, `now()` is replaced as well. The replacements return virtual time to code
+in a virtual event loop, and real time to all other code: other threads, and other event loops.
 
-Not replaced is what objects kept that were made before.
+Clocks that existing objects hold are not replaced.
 """
 
 import functools
@@ -29,7 +28,7 @@ _CLOCKS: Final[dict[str, Callable[[], Any]]] = {
     for name in ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time", "time_ns")
 }
 _EXCLUSIVE: Final = threading.RLock()
-"""Held while clocks are replaced: there is one module `time`, whichever thread asks."""
+"""Held while clocks are replaced, since all threads share the module `time`."""
 
 
 @contextmanager
@@ -37,8 +36,8 @@ def virtual_clocks(now: Now, epoch: float) -> Iterator[None]:
     """Replace the clocks until the block ends.
 
     Args:
-        now: Returns the virtual time in seconds, or None where the real one is meant.
-        epoch: What `time.time` is when that is 0, in seconds.
+        now: Returns the virtual time in seconds; None: the real time applies.
+        epoch: The value of `time.time` when the virtual time is 0, in seconds.
     """
     substitutes: dict[int, object] = {
         id(real): _virtual(real, now, epoch if name.startswith("time") else 0.0, name)
@@ -69,8 +68,8 @@ def _virtual(real: Callable[[], Any], now: Now, epoch: float, name: str) -> Call
 def _replace_in(
     module: ModuleType, substitutes: Mapping[int, object]
 ) -> Iterator[Callable[[], object]]:
-    """Replace the clocks in one module; yield what undoes each replacement."""
-    # The standard library's own use of clocks is left alone: threads, queues and sockets need it.
+    """Replace the clocks in one module; yield functions that undo this."""
+    # Not in the standard library: threads, queues and sockets need real time.
     name = getattr(module, "__name__", "")
     standard = name.partition(".")[0] in sys.stdlib_module_names
     if (standard and module is not time) or module is virtual_datetime:

@@ -1,4 +1,4 @@
-"""A `datetime` whose `now` is virtual, and a module with it."""
+"""A `datetime` whose `now` is virtual, and a module that contains it."""
 
 import datetime as dt
 import time
@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 
 
 class _TakenForReal(type):
-    """Has every date and time be an instance, as code that asks expects of `datetime`."""
+    """Make every `datetime` an instance, so that `isinstance` works as usual."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, dt.datetime)
@@ -17,7 +17,7 @@ class _TakenForReal(type):
 
 
 class VirtualDatetime(dt.datetime, metaclass=_TakenForReal):
-    """Stands for `datetime.datetime`, and asks `time.time` what time it is."""
+    """Replaces `datetime.datetime`, and reads the time from `time.time`."""
 
     @classmethod
     def now(cls, tz: dt.tzinfo | None = None) -> Self:
@@ -31,11 +31,11 @@ class VirtualDatetime(dt.datetime, metaclass=_TakenForReal):
 
     @classmethod
     def utcnow(cls) -> Self:
-        """Return the date and time in UTC, without saying so."""
+        """Return the date and time in UTC, without a time zone."""
         return cls.now(dt.UTC).replace(tzinfo=None)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:  # noqa: ANN401 - as its base has it
-        """Be copied and pickled as a plain `datetime`."""
+        """Copy and pickle as a plain `datetime`."""
         return dt.datetime, super().__reduce_ex__(protocol)[1]
 
 
@@ -46,4 +46,4 @@ def _module() -> ModuleType:
 
 
 SUBSTITUTES: Final[dict[int, object]] = {id(dt.datetime): VirtualDatetime, id(dt): _module()}
-"""What stands for the class and for its module, by the `id` of either."""
+"""The replacements of the class and of its module, by their `id`."""

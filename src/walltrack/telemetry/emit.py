@@ -13,7 +13,7 @@ _logger = logging.getLogger("walltrack")
 
 
 def emit(listener: Listener, event: Event) -> None:
-    """Call `listener` with `event`; log an exception that it raises, and go on."""
+    """Call `listener` with `event`; log an exception that it raises, and continue."""
     handled = sys.exception()
     try:
         listener(event)

@@ -1,4 +1,4 @@
-"""A response body whose reading is limited.
+"""A response body that must be read within time limits.
 
 Awaits: chunks are read here, each within its limit.
 """
@@ -23,15 +23,15 @@ Timer = Callable[[float], anyio.CancelScope]
 
 
 class LimitedBody(family.AsyncByteStream):
-    """End the reading of a body when a limit strikes.
+    """Stop reading a body when a time limit ends.
 
     Args:
         body: The body.
-        total: When it must have come to its end.
+        total: The limit until the end of the body.
         idle: Seconds between two chunks; None: no limit.
         timer: Opens a scope that is cancelled after the given seconds.
-        below: The request that the layers inside were given.
-        request: The request as it came.
+        below: The request that the inner layers got.
+        request: The request of the caller.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class LimitedBody(family.AsyncByteStream):
                         if not own.explains(error, scope):
                             raise
                 await own.check()
-        except Exception:  # the end of the body is one, too
+        except Exception:  # including StopAsyncIteration at the end of the body
             hand_up(self._below, self._request)
             raise
         await self._body.abandon()
@@ -77,7 +77,7 @@ class LimitedBody(family.AsyncByteStream):
         raise exceeded(self._request, self._idle, IDLE)
 
     async def aclose(self) -> None:
-        """Close the body, however long that takes."""
+        """Close the body; no limit applies to this."""
         await self._body.aclose()
 
 
@@ -87,7 +87,7 @@ def exceeded(request: httpx.Request, seconds: float, name: str) -> TimeLimitExce
 
 
 def hand_up(below: httpx.Request, request: httpx.Request) -> None:
-    """Let the layers outside see what those inside left for them."""
+    """Copy what inner layers set for outer layers to the request of the caller."""
     for key in (GATE, DELIVERY):
         if key in below.extensions:
             request.extensions[key] = below.extensions[key]

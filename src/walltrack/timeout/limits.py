@@ -1,4 +1,4 @@
-"""Which limits there are on the time of a request, and which of them strikes first."""
+"""The limits on the time of a request, and which of them ends first."""
 
 import math
 from collections.abc import Callable
@@ -15,13 +15,13 @@ IDLE: Final = "time between chunks"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptTimeout:
-    """Limits on the time that one attempt may take; at least one of them is given.
+    """Time limits of one attempt; give at least one of them.
 
     Args:
-        headers: Seconds until the headers of the response have come; above 0. None: no limit.
+        headers: Seconds until the headers of the response; above 0. None: no limit.
         idle: Seconds between two chunks of the body; above 0. None: no limit.
-        total: Seconds until the end of the body; above 0. None: no limit. It ends healthy long
-            streams, too.
+        total: Seconds until the end of the body; above 0. None: no limit. It also ends long streams
+            that are working.
 
     Raises:
         TypeError: A limit is not a number.
@@ -41,16 +41,16 @@ class AttemptTimeout:
             raise ValueError(f"at least one of {', '.join(limits)} must be given")
 
     def begin(self, name: str, clock: Callable[[], float], outer: Deadline | None) -> TimeLimit:
-        """Return the limit on the whole, which begins now."""
+        """Return the limit in total, which starts now."""
         return TimeLimit(math.inf if self.total is None else self.total, name, clock, outer)
 
     def to_headers(self, total: TimeLimit, clock: Callable[[], float]) -> TimeLimit:
-        """Return the limit that strikes first while the headers have not come."""
+        """Return the limit that ends first while there are no headers."""
         if self.headers is None or total.own_remaining() <= self.headers:
             return total
         return TimeLimit(self.headers, HEADERS, clock, total)
 
     @property
     def covers_bodies(self) -> bool:
-        """Whether the reading of a body is limited."""
+        """Whether a limit applies to reading a body."""
         return self.total is not None or self.idle is not None

@@ -1,4 +1,4 @@
-"""A transport that limits the time that everything inside it may take."""
+"""A transport that limits the time of everything inside it."""
 
 import time
 import weakref
@@ -21,49 +21,48 @@ from walltrack.timeout.deadline import TimeLimit
 from walltrack.timeout.limits import AttemptTimeout
 
 _CALL: Final = "walltrack.call"
-"""On the first request of a call, and so on its redirects: where the limit began."""
+"""On the first request of a call, and so on its redirects: where the limit started."""
 
 
 class TimeoutTransport(WrappingTransport):
-    """Limit, on the wall clock, the time that a request and its response may take.
+    """Limit the time that a request and its response may take in total.
 
-    httpx's own timeouts begin again with every operation: a server that sends a byte now and then
-    never trips them, and code that wraps a client may override them. Three limits can be set here:
+    httpx's own timeouts start again with every operation: a server that sends a byte now and then
+    never exceeds them, and code around a client may override them. This layer has three limits:
 
-    - `seconds`: from the sending of the request to the end of the body, whatever happens in
-      between; the time that a reader spends between two reads counts as well. It ends healthy long
-      streams, too.
-    - `headers`: until the headers have come. The body may take as long as it needs.
+    - `seconds`: from sending the request to the end of the body, including the time that the reader
+      spends between two reads. It also ends long streams that are working.
+    - `headers`: until the headers of the response. The body may take any time.
     - `idle`: between two chunks of the body.
 
-    A limit that strikes ends what is in flight, closes the connection, and raises a
-    TimeLimitExceededError that names the limit.
+    When a limit ends, the request is cancelled, its connection is closed, and a
+    TimeLimitExceededError names the limit.
 
-    As the outermost layer it is the deadline of the whole call, waits included: layers inside see
-    what is left of it, and a retry that cannot be made in time is not begun. As the innermost it
-    limits one attempt, and what it raises is retried, and counted by a circuit breaker, like any
-    other timeout.
+    As the outermost layer, it is the deadline of the whole call, including waits: inner layers see
+    the remaining time, and a retry that would come too late is not started. As the innermost layer,
+    it limits one attempt: its error is retried, and counted by a circuit breaker, like any other
+    timeout.
 
-    A body that is already in memory is not limited, nor is the closing of any. What comes at the
-    very moment of the limit, a response or another exception, is handed on as it came.
+    The limits do not apply to a body that is already in memory, nor to closing a body. A response
+    or another exception that comes just as a limit ends is returned or raised unchanged.
 
     Args:
         transport: What sends the requests; None makes an `HTTPTransport()`.
-        seconds: The limit on the whole, in seconds; above 0. A request has less time if its own
-            `extensions={"walltrack.deadline": ...}` says so: seconds from now, or an object with
-            `remaining()`. None: no limit.
+        seconds: The limit in total, in seconds; above 0. `extensions={"walltrack.deadline": ...}`
+            of a request can shorten it: seconds from now, or an object with `remaining()`. None: no
+            limit.
         headers: The limit until the headers, in seconds; above 0. None: no limit.
         idle: The limit between two chunks, in seconds; above 0. None: no limit.
-        name: What the limit on the whole is called in errors: "deadline" for that of a call,
-            "attempt timeout" for that of one attempt.
-        whole_call: Whether the redirects that a request leads to share its limit, as a deadline for
-            the caller should; for the outermost layer. Otherwise each redirect has its own.
-        clock: Monotonic seconds; what is left is measured by it.
+        name: Name of the limit in total in errors: "deadline" for that of a call, "attempt timeout"
+            for that of one attempt.
+        whole_call: Whether the redirects of a request share its limit; for the outermost layer.
+            Otherwise each redirect has its own limit.
+        clock: Monotonic seconds; measures the remaining time.
         timer: Opens a scope that is cancelled after the given seconds; replace it and `clock` to
             test without waiting.
 
     Raises:
-        TypeError: An argument is of another type.
+        TypeError: An argument has another type.
         ValueError: A limit is not above 0, infinite or NaN, or none is given.
     """
 
@@ -105,15 +104,15 @@ class TimeoutTransport(WrappingTransport):
         return self._shown_with(*shown, f"name={self._name!r}")
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send `request`, and give up when a limit strikes.
+        """Send `request`, and stop when a limit ends.
 
         Raises:
-            TimeLimitExceededError: There was no response in time, or no time to begin with;
-                nothing was sent then. Reading the body raises it as well.
+            TimeLimitExceededError: There was no response in time, or the time had already passed,
+                and nothing was sent. Reading the body can raise it as well.
         """
         total = self._limit_for(request, deadline_of(request.extensions, self._clock))
         if (passed := total.passed()) is not None:
-            if passed is not total:  # below another of ours: the request is none of the caller's
+            if passed is not total:  # an outer TimeoutTransport made this copy of the request
                 request.extensions[DELIVERY] = Delivery.NOT_SENT
             raise exceeded(request, passed.seconds, passed.name)
         limit = self._limits.to_headers(total, self._clock)
@@ -154,10 +153,10 @@ class TimeoutTransport(WrappingTransport):
 
 
 class _Begun(NamedTuple):
-    """Where the limit of a call began.
+    """When the limit of a call started.
 
     Args:
-        transport: Which layer set it.
+        transport: The layer that set it.
         request: The first request of the call.
         limit: The limit.
     """
@@ -168,10 +167,10 @@ class _Begun(NamedTuple):
 
 
 def _seen_below(request: httpx.Request, limit: TimeLimit) -> httpx.Request:
-    """Return the request with its deadline, for the layers inside.
+    """Return the request with its deadline, for the inner layers.
 
-    The caller's may be in flight more than once at a time, each time with a limit of its own; so
-    this is another one, which shares all but the extensions.
+    The same request may be sent several times at once, each time with another deadline. So this is
+    a copy, which shares everything but the extensions.
     """
     below: httpx.Request = object.__new__(type(request))
     vars(below).update(vars(request))

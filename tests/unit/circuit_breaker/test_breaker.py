@@ -287,7 +287,7 @@ def test_a_probe_without_verdict_gives_its_place_back(
     assert breaker.admit() is None
 
 
-def test_only_the_probe_under_way_is_told_to_be_one(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_only_the_probe_in_flight_is_a_probe(breaker: CircuitBreaker, clock: Clock) -> None:
     """A ticket given while closed is no probe's, neither then nor when the breaker is half-open."""
     early = admitted(breaker).ticket
     assert not breaker.is_probe(early)
@@ -338,7 +338,7 @@ def test_a_replaced_probe_says_nothing_any_more(
 @pytest.mark.parametrize(
     ("verdict", "state"), [(SUCCESS, CLOSED), (FAILURE, OPEN), (NONE, HALF_OPEN)]
 )
-def test_a_lapsed_probe_that_nobody_replaced_still_counts(
+def test_a_lapsed_probe_that_was_not_replaced_still_counts(
     breaker: CircuitBreaker, clock: Clock, verdict: Verdict, state: CircuitState
 ) -> None:
     """A verdict that comes too late but before another probe began is the newest there is."""
@@ -510,7 +510,7 @@ def test_recording_changes_nothing_while_calls_are_refused(
     assert (breaker.state, breaker.failure_count, breaker.shut_for()) == (state, 5, 20.0)
 
 
-def test_the_last_failure_is_told_in_utc(clock: Clock) -> None:
+def test_the_last_failure_is_in_utc(clock: Clock) -> None:
     """`last_failure_time` is the wall clock's time of the newest failure, aware of its zone."""
     wall = Clock(0.0)
     breaker = CircuitBreaker(clock=clock, wall_clock=wall)
@@ -598,7 +598,7 @@ def opened(breaker: CircuitBreaker, _clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("before", [with_failures, opened, half_opened])
-def test_forced_open_it_refuses_until_told_otherwise(
+def test_forced_open_it_refuses_until_the_mode_changes(
     breaker: CircuitBreaker, clock: Clock, before: Callable[[CircuitBreaker, Clock], None]
 ) -> None:
     """Neither time nor recorded successes open the way; `reset` does."""
@@ -690,7 +690,7 @@ def test_observing_it_tells_when_a_probe_would_go(breaker: CircuitBreaker, clock
 @pytest.mark.parametrize("by_hand", BY_HAND)
 @pytest.mark.parametrize("before", [with_failures, opened, half_opened])
 @pytest.mark.parametrize("window", [None, CountWindow(4, minimum_calls=4), TimeWindow(30.0)])
-def test_each_change_by_hand_clears_the_counts_and_makes_results_late(
+def test_each_manual_change_clears_the_counts_and_makes_results_late(
     clock: Clock,
     window: CountWindow | TimeWindow | None,
     before: Callable[[CircuitBreaker, Clock], None],
@@ -725,7 +725,7 @@ def test_a_reset_breaker_is_as_good_as_new(breaker: CircuitBreaker) -> None:
 
 
 @pytest.mark.parametrize("by_hand", BY_HAND)
-def test_a_breaker_changed_by_hand_is_on_the_alert(
+def test_a_breaker_set_manually_is_not_clean(
     breaker: CircuitBreaker, by_hand: Callable[[CircuitBreaker], None]
 ) -> None:
     """A request has to ask for a mode, until `reset` makes an end of it."""

@@ -396,7 +396,7 @@ def test_a_closed_one_with_a_window_can_be_forgotten() -> None:
     "by_hand",
     [CircuitBreaker.force_open, CircuitBreaker.disable, CircuitBreaker.observe_only],
 )
-def test_one_that_was_changed_by_hand_is_never_forgotten(
+def test_one_that_was_set_manually_is_never_evicted(
     by_hand: Callable[[CircuitBreaker], None],
 ) -> None:
     """What somebody decided holds until somebody decides otherwise."""

@@ -98,7 +98,7 @@ def test_a_probe_without_an_answer_loses_its_place_to_the_next() -> None:
     assert probation.is_passed(4.0)
 
 
-def test_the_oldest_probe_under_way_is_told() -> None:
+def test_the_oldest_probe_in_flight_is_returned() -> None:
     """What is older than it cannot count any more."""
     probation = Probation(places=3, enough=1)
 

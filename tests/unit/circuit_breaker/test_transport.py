@@ -187,7 +187,7 @@ async def test_a_cancelled_call_is_not_counted(clock: Clock) -> None:
 
 
 @pytest.mark.anyio
-async def test_other_statuses_count_as_failures_when_told_so(clock: Clock) -> None:
+async def test_other_statuses_count_as_failures_if_given(clock: Clock) -> None:
     """With `statuses=` those count, and no others."""
     transport = layer(Scripted(*[503] * 5, *[404] * 5), clock, statuses={404})
 
@@ -199,7 +199,7 @@ async def test_other_statuses_count_as_failures_when_told_so(clock: Clock) -> No
 
 
 @pytest.mark.anyio
-async def test_other_exceptions_count_as_failures_when_told_so(clock: Clock) -> None:
+async def test_other_exceptions_count_as_failures_if_given(clock: Clock) -> None:
     """With `exceptions=` those count, and no others; a rejection made here never does."""
     errors = [httpx.ReadTimeout("slow"), KeyError("key"), RequestRejectedError("elsewhere")]
     transport = layer(Scripted(*errors, 503), clock, exceptions=(LookupError, WallTrackError))
@@ -512,7 +512,7 @@ async def test_good_headers_close_after_a_cooldown_while_the_stream_goes_on(cloc
 
 
 @pytest.mark.anyio
-async def test_a_response_that_is_dropped_unclosed_does_not_shut_for_ever(clock: Clock) -> None:
+async def test_a_response_that_is_dropped_unclosed_does_not_shut_permanently(clock: Clock) -> None:
     """A probe whose response nobody reads or closes counts as good when its time is over."""
     transport = recovering(Scripted(streamed(b"one"), 200), clock)
     await begin(transport)
@@ -684,7 +684,7 @@ async def test_an_open_breaker_is_never_forgotten(clock: Clock) -> None:
     assert "50 breakers" in repr(transport)
 
 
-def test_a_breaker_that_was_forgotten_can_still_be_used_by_hand(clock: Clock) -> None:
+def test_an_evicted_breaker_can_still_be_used_directly(clock: Clock) -> None:
     """What it finds out concerns nobody any more."""
     transport = layer(Scripted(200), clock, max_breakers=1)
     forgotten = transport.breaker_for(URL)
@@ -720,7 +720,7 @@ async def test_many_healthy_origins_stay_bounded(clock: Clock) -> None:
         (partial(get, URL, extensions={"walltrack.service": "prices"}), "prices"),
     ],
 )
-async def test_each_change_is_told_once_and_in_order(
+async def test_each_change_is_reported_once_and_in_order(
     clock: Clock, events: Events, request_for: Callable[[], httpx.Request], service: str
 ) -> None:
     """Opening, probing, opening again, probing and closing are told, with the service's name."""
@@ -761,7 +761,7 @@ async def test_a_refusal_names_the_service_as_the_caller_does(clock: Clock) -> N
 
 
 @pytest.mark.anyio
-async def test_a_stream_that_outlives_its_probation_is_told_when_it_ends(
+async def test_a_stream_that_outlives_its_probation_is_reported_when_it_ends(
     clock: Clock, events: Events
 ) -> None:
     """Both changes that its break makes are told, in order: it was good, and then it failed."""
@@ -775,7 +775,7 @@ async def test_a_stream_that_outlives_its_probation_is_told_when_it_ends(
 
 
 @pytest.mark.anyio
-async def test_a_probation_that_passed_is_told_by_the_next_request(
+async def test_a_probation_that_passed_is_reported_by_the_next_request(
     clock: Clock, events: Events
 ) -> None:
     """The closing of a circuit by good headers is told once, when a request finds it closed."""
@@ -1227,7 +1227,7 @@ async def test_many_failing_origins_stay_bounded(clock: Clock, events: Events) -
 
 
 @pytest.mark.anyio
-async def test_without_a_window_a_success_is_told_to_the_breaker_that_is_there(
+async def test_without_a_window_a_success_is_counted_by_an_existing_breaker(
     clock: Clock,
 ) -> None:
     """A row that the successor of a forgotten breaker has begun ends with it, too."""

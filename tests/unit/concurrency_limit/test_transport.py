@@ -158,7 +158,7 @@ async def test_a_hundred_have_their_turns_in_the_order_in_which_they_came() -> N
     assert desk.came == names
 
 
-async def test_nobody_overtakes_whoever_waits() -> None:
+async def test_no_caller_overtakes_one_that_waits() -> None:
     """A permit that is given back is not free for one who comes at that very moment."""
     async with office() as (desk, callers):
         await callers.come("holder", "waiter")
@@ -293,7 +293,7 @@ async def test_a_permit_is_held_until_the_body_is_closed() -> None:
         await other.aclose()
 
 
-async def test_a_response_that_nobody_reads_gives_its_permit_back_when_it_is_closed() -> None:
+async def test_an_unread_response_gives_its_permit_back_when_it_is_closed() -> None:
     """Not before, and once only, however often it is closed."""
     transport = layer(lambda _: streamed(b"body"), limit=2)
     one, two = [await transport.handle_async_request(get()) for _ in range(2)]
@@ -323,7 +323,7 @@ async def test_a_body_that_breaks_off_gives_its_permit_back() -> None:
     assert at_rest(transport)
 
 
-async def test_a_reader_who_goes_away_early_gives_the_permit_back() -> None:
+async def test_a_reader_that_leaves_early_gives_the_permit_back() -> None:
     """Closing is enough, wherever he stopped."""
     transport = layer(lambda _: httpx.Response(200, stream=Endless()))
     for _ in range(3):
@@ -334,7 +334,7 @@ async def test_a_reader_who_goes_away_early_gives_the_permit_back() -> None:
     assert at_rest(transport)
 
 
-async def test_a_reader_who_is_cancelled_gives_the_permit_back() -> None:
+async def test_a_reader_that_is_cancelled_gives_the_permit_back() -> None:
     """In the middle of a body, too."""
 
     class Stuck(Body):
@@ -415,7 +415,7 @@ async def test_beneath_retries_a_small_body_holds_its_permit_until_it_is_closed(
 
 
 @pytest.mark.parametrize("position", range(5))
-async def test_whoever_waits_can_be_cancelled_at_any_position(position: int) -> None:
+async def test_a_caller_that_waits_can_be_cancelled_at_any_position(position: int) -> None:
     """He is gone, and the others keep their order."""
     names = ["a", "b", "c", "d", "e"]
     gone = names.pop(position)
@@ -427,7 +427,7 @@ async def test_whoever_waits_can_be_cancelled_at_any_position(position: int) -> 
     assert gone not in callers.ended
 
 
-async def test_all_who_wait_can_be_cancelled_at_once() -> None:
+async def test_all_callers_that_wait_can_be_cancelled_at_once() -> None:
     """Nothing is left of them, and the next one has his turn."""
     async with office() as (desk, callers):
         await callers.come("holder", *"abcdefgh")
@@ -438,7 +438,7 @@ async def test_all_who_wait_can_be_cancelled_at_once() -> None:
     assert desk.came == ["holder", "next"]
 
 
-async def test_whoever_is_cancelled_when_called_passes_the_permit_on() -> None:
+async def test_a_caller_that_is_cancelled_at_its_turn_passes_the_permit_on() -> None:
     """The next one in the queue has it then."""
     async with office() as (desk, callers):
         desk.answer = lambda: streamed(b"body")
@@ -492,7 +492,7 @@ async def test_a_full_queue_refuses(events: Events) -> None:
     assert desk.came == ["holder", "a", "b"]
 
 
-async def test_without_a_queue_whoever_finds_no_place_is_refused() -> None:
+async def test_without_a_queue_a_request_without_a_permit_is_refused() -> None:
     """`max_queue=0` is a bulkhead that never makes anybody wait."""
     async with office(max_queue=0) as (desk, callers):
         await callers.come("a", "b")
@@ -503,7 +503,7 @@ async def test_without_a_queue_whoever_finds_no_place_is_refused() -> None:
         assert isinstance(callers.ended["c"], httpx.Response)
 
 
-async def test_whoever_left_makes_room_in_the_queue() -> None:
+async def test_a_caller_that_left_makes_room_in_the_queue() -> None:
     """It counts who waits, not who ever did."""
     async with office(max_queue=1) as (desk, callers):
         await callers.come("holder", "a")
@@ -513,7 +513,7 @@ async def test_whoever_left_makes_room_in_the_queue() -> None:
     assert desk.came == ["holder", "b"]
 
 
-async def test_whoever_waits_too_long_is_refused(events: Events) -> None:
+async def test_a_request_that_waits_too_long_is_refused(events: Events) -> None:
     """After `queue_timeout`, with the time that it waited; the others keep their places."""
     async with office(queue_timeout=0.02, listener=events) as (desk, callers):
         await callers.come("holder", "a")
@@ -617,7 +617,7 @@ async def test_a_pool_timeout_in_the_queue_is_a_rejection_to_other_layers() -> N
     assert desk.came == ["holder"]
 
 
-async def test_whoever_is_called_at_the_last_moment_goes() -> None:
+async def test_a_request_whose_turn_comes_at_the_last_moment_is_sent() -> None:
     """His time is over, but his turn has come."""
     scopes: list[anyio.CancelScope] = []
 
@@ -823,7 +823,7 @@ async def test_a_call_that_was_ended_by_closing_is_not_retried() -> None:
     assert desk.came == ["holder"]
 
 
-async def test_whoever_is_cancelled_as_the_transport_is_closed_is_cancelled() -> None:
+async def test_a_caller_cancelled_as_the_transport_is_closed_is_cancelled() -> None:
     """A cancellation by the caller is not swallowed."""
     async with office() as (desk, callers):
         await callers.come("holder", "a")
@@ -969,7 +969,7 @@ async def test_a_call_that_is_cancelled_says_nothing_of_the_server() -> None:
     assert at_rest(transport)
 
 
-async def test_a_limit_that_grows_calls_those_who_wait() -> None:
+async def test_a_limit_that_grows_admits_waiting_requests() -> None:
     """Those who came first, and as many as there is room for."""
     desk = Desk()
     limit = AdaptiveLimit(40, window=1e-9)

@@ -78,7 +78,7 @@ def called() -> list[str]:
     return []
 
 
-def test_a_permit_goes_to_whoever_waits_for_longest(called: list[str]) -> None:
+def test_a_permit_goes_to_the_caller_that_waited_longest(called: list[str]) -> None:
     """And nobody who comes between finds it free."""
     turns = Turns(1)
     take(turns)
@@ -96,7 +96,7 @@ def test_a_permit_goes_to_whoever_waits_for_longest(called: list[str]) -> None:
     assert turns.free == 1
 
 
-def test_whoever_left_is_not_called(called: list[str]) -> None:
+def test_a_caller_that_left_is_not_called(called: list[str]) -> None:
     """His place is closed up, wherever he stood."""
     turns = Turns(1)
     take(turns)

@@ -37,7 +37,7 @@ def test_number_accepts_numbers_from_the_minimum(value: float) -> None:
     validation.number("delay", value, minimum=0.5)
 
 
-def test_number_accepts_zero_unless_told_otherwise() -> None:
+def test_number_accepts_zero_by_default() -> None:
     """Without a minimum, anything that is not negative passes."""
     validation.number("delay", 0.0)
 

@@ -15,7 +15,7 @@ async def test_waiting_takes_its_time() -> None:
     assert time.monotonic() - began >= 0.02
 
 
-def test_whoever_does_not_wait_does_not_load_what_waits() -> None:
+def test_without_waiting_nothing_that_waits_is_loaded() -> None:
     """The parts of anyio that it takes are loaded by the first wait, where anyio allows it."""
     code = (
         "import sys, anyio; before = 'anyio._core._eventloop' in sys.modules; "

@@ -131,7 +131,7 @@ async def test_closing_lets_go_of_everything() -> None:
     assert [body.closes for body in bodies] == [1, 1]
 
 
-async def test_what_was_told_on_the_winners_request_is_told_outside() -> None:
+async def test_extensions_of_the_winners_request_are_copied() -> None:
     """The gate that the attempt went through, and what is known of its delivery; no other key."""
     gate = Open()
 
@@ -157,7 +157,7 @@ async def test_what_was_told_on_the_winners_request_is_told_outside() -> None:
         (503, Delivery.UNCERTAIN),
     ],
 )
-async def test_not_sent_is_told_only_if_neither_was_sent(
+async def test_not_sent_is_reported_only_if_neither_was_sent(
     second: Step | None, told: Delivery
 ) -> None:
     """The first attempt's exception would say that the server cannot have acted."""

@@ -308,7 +308,7 @@ async def test_each_attempt_has_a_request_of_its_own() -> None:
 
 
 @asynchronous
-async def test_the_second_attempt_is_told(events: Events, clock: Clock) -> None:
+async def test_the_second_attempt_is_reported(events: Events, clock: Clock) -> None:
     """Service, method, path, and for how long the first was under way; no userinfo, no query."""
 
     async def late(_: httpx.Request) -> httpx.Response:
@@ -325,7 +325,7 @@ async def test_the_second_attempt_is_told(events: Events, clock: Clock) -> None:
 
 
 @asynchronous
-async def test_nobody_has_to_listen() -> None:
+async def test_no_listener_is_needed() -> None:
     """And a listener that raises does not break the call."""
 
     def deaf(_: Event) -> None:
@@ -1021,7 +1021,7 @@ async def test_a_foreign_cancellation_of_the_loser_does_not_cancel_the_caller() 
 
 @asynchronous
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_caller_who_cancels_a_hedged_call_is_obeyed() -> None:
+async def test_the_cancellation_of_a_hedged_call_is_obeyed() -> None:
     """A foreign CancelledError is also how the caller's own cancellation may arrive."""
     transport = HedgingTransport(Stubborn(), 60, listener=None)
     task = asyncio.ensure_future(transport.handle_async_request(get()))
@@ -1034,7 +1034,7 @@ async def test_a_caller_who_cancels_a_hedged_call_is_obeyed() -> None:
 
 @asynchronous
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_caller_who_cancels_is_obeyed_although_a_function_raises() -> None:
+async def test_a_cancellation_is_obeyed_although_a_function_raises() -> None:
     """The key raises for the second attempt in the step in which the caller cancels."""
     calls = itertools.count()
 
@@ -1053,7 +1053,7 @@ async def test_a_caller_who_cancels_is_obeyed_although_a_function_raises() -> No
 
 @asynchronous
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_caller_who_cancels_is_obeyed_although_the_clock_raises() -> None:
+async def test_a_cancellation_is_obeyed_although_the_clock_raises() -> None:
     """What the clock raises as a latency is noted does not take the cancellation's place."""
     calls = itertools.count()
 

@@ -1,9 +1,13 @@
 """Fixtures for the tests of what sends over the network."""
 
+from typing import Any
+
 import httpcore2
 import pytest
 
 from tests.unit.http.fake_core import Core
+from tests.unit.http.wires import Backend
+from walltrack.http import network
 
 
 @pytest.fixture
@@ -13,3 +17,14 @@ def core(monkeypatch: pytest.MonkeyPatch) -> type[Core]:
     monkeypatch.setattr(Core, "steps", [], raising=False)
     monkeypatch.setattr(httpcore2, "AsyncConnectionPool", Core)
     return Core
+
+
+@pytest.fixture
+def patched(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401 - a function
+    """Has networks connect by a backend."""
+
+    def patch(backend: Backend) -> Backend:
+        monkeypatch.setattr(network, "_backend", lambda: backend)
+        return backend
+
+    return patch

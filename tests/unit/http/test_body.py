@@ -118,14 +118,14 @@ def test_a_small_body_belongs_to_the_attempt(length: str, *, belongs: bool) -> N
 
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("length", ["", str(SMALL_BODY_BYTES + 1)])
-def test_a_caller_who_wants_the_whole_has_it_read(length: str, *, whole: bool) -> None:
+def test_a_caller_that_wants_the_whole_body_has_it_read(length: str, *, whole: bool) -> None:
     """Whatever its length; for a caller who says no, it streams."""
     request = get(extensions={"walltrack.whole_body": whole})
     assert belongs_to_attempt(request, response_with(content_length=length)) is whole
 
 
 @asynchronous
-async def test_a_body_that_was_read_belongs_to_nobody() -> None:
+async def test_a_body_that_was_read_has_no_reader() -> None:
     """There is nothing left to read."""
     response = response_with(content_length="2")
     await response.aread()

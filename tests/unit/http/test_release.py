@@ -94,7 +94,7 @@ async def test_a_body_that_turns_out_long_is_read_no_further() -> None:
     assert (body.read, body.closes) == (len(LONG), 1)
 
 
-async def test_a_body_that_drips_holds_nobody_up() -> None:
+async def test_a_body_that_drips_delays_no_caller() -> None:
     """Reading ends by the clock as well as by the count."""
     body = Silent(b"s")
     with anyio.fail_after(5):

@@ -188,7 +188,7 @@ async def test_an_idle_pool_that_is_replaced_is_closed_at_once(core: type[Core])
     assert [fake.closed for fake in core.made] == [1, 0]
 
 
-async def test_a_server_that_allows_no_stream_is_not_asked_for_ever(core: type[Core]) -> None:
+async def test_a_server_that_allows_no_stream_is_not_asked_endlessly(core: type[Core]) -> None:
     """A second connection has a reason of its own to be full."""
     core.steps[:] = [httpcore2.LocalProtocolError(FULL)] * 3
     with pytest.raises(httpx.LocalProtocolError, match="Max outbound streams"):

@@ -59,7 +59,7 @@ async def test_chunks_come_as_they_are_sent() -> None:
         assert ends == []
 
 
-async def test_a_body_that_breaks_off_is_told_with_the_error() -> None:
+async def test_a_body_that_breaks_off_is_reported_with_the_error() -> None:
     """The very error that reading raised is told, and reaches the reader."""
     ends, error = Ends(), httpx.ReadError("broken")
     stream = ends.watch(Body(b"one", error))
@@ -71,7 +71,7 @@ async def test_a_body_that_breaks_off_is_told_with_the_error() -> None:
     assert ends == [error]
 
 
-async def test_a_cancelled_reader_is_told_as_such() -> None:
+async def test_a_cancelled_reader_is_reported_as_such() -> None:
     """A cancellation that comes while reading is told as what it is, not as an early closing."""
     ends = Ends()
     stream = ends.watch(Endless())
@@ -128,7 +128,7 @@ async def test_a_step_that_is_dropped_tells_nothing_until_the_body_is_closed() -
 
 
 @pytest.mark.parametrize("last", [b"end", httpx.ReadError("broken")], ids=["whole", "broken"])
-async def test_the_end_is_told_once(last: bytes | Exception) -> None:
+async def test_the_end_is_reported_once(last: bytes | Exception) -> None:
     """Closing and reading again after the end report nothing, and the stream is closed once."""
     ends, body = Ends(), Body(last)
     stream = ends.watch(body)
@@ -144,7 +144,7 @@ async def test_the_end_is_told_once(last: bytes | Exception) -> None:
     assert body.closes == 1
 
 
-async def test_the_end_is_told_although_closing_fails() -> None:
+async def test_the_end_is_reported_although_closing_fails() -> None:
     """An inner stream that cannot be closed raises, after the end was told."""
 
     class Stuck(Body):
@@ -276,7 +276,7 @@ async def test_an_iterator_that_is_the_body_itself_is_closed_once() -> None:
     assert body.closes == 1
 
 
-async def test_closings_are_told_of_although_the_iteration_ends_badly() -> None:
+async def test_closings_are_reported_although_the_iteration_fails() -> None:
     """What a generator raises when it is ended comes out, after everybody was told."""
 
     class Bad(ConnectionBody):
@@ -441,7 +441,7 @@ def test_layers_share_one_wrapper() -> None:
     assert isinstance(response.stream, WatchedBody)
 
 
-async def test_every_layer_is_told_of_the_end_in_order() -> None:
+async def test_the_end_is_reported_to_every_layer_in_order() -> None:
     """Those inside come first, each with what it has to know."""
     told: list[object] = []
     body = WatchedBody(Body(b"x"), lambda *end: told.append(end), 1)
@@ -451,7 +451,7 @@ async def test_every_layer_is_told_of_the_end_in_order() -> None:
     assert told == [(1, None), (2, "two", None), (3, None)]
 
 
-async def test_a_layer_is_told_of_the_end_although_another_raises() -> None:
+async def test_the_end_is_reported_although_another_layer_raises() -> None:
     """No permit is lost because a listener of another layer ends the program."""
     told: list[object] = []
 
@@ -466,7 +466,7 @@ async def test_a_layer_is_told_of_the_end_although_another_raises() -> None:
     assert told == [None, "closed"]
 
 
-async def test_every_layer_is_told_of_the_closing_although_another_raises() -> None:
+async def test_the_closing_is_reported_although_another_layer_raises() -> None:
     """Each place in a limit is given back."""
     told: list[object] = []
 
@@ -481,7 +481,7 @@ async def test_every_layer_is_told_of_the_closing_although_another_raises() -> N
     assert told == ["closed"]
 
 
-async def test_who_asks_after_the_end_is_told_at_once() -> None:
+async def test_a_callback_after_the_end_is_called_at_once() -> None:
     """A body that a layer inside has read ahead is a success for the layers outside."""
     told: list[object] = []
     body = WatchedBody(Body(b"x"))

@@ -82,7 +82,7 @@ def test_what_is_taken_early_is_missing_later() -> None:
     assert bucket.opens_in(NOW + 999) == pytest.approx(1.0, abs=1e-9)
 
 
-def test_each_who_is_ahead_takes_a_token() -> None:
+def test_each_caller_ahead_takes_a_token() -> None:
     """The wait of those who stand in line is known before it begins."""
     bucket = TokenBucket(rate=2, burst=3)
     assert [bucket.opens_in(NOW, ahead) for ahead in range(6)] == [0, 0, 0, 0.5, 1.0, 1.5]
@@ -122,7 +122,7 @@ def test_the_longest_wait_that_was_asked_for_holds() -> None:
     assert bucket.opens_in(NOW) == 10.0
 
 
-def test_what_is_told_again_is_no_news_but_is_heeded() -> None:
+def test_a_repeated_limit_is_not_reported_but_is_respected() -> None:
     """A hundred answers to what was under way tell of nearly the same moment."""
     bucket = TokenBucket(None)
     assert bucket.hold_back(NOW, 10.0) == 10.0
@@ -178,7 +178,7 @@ def test_no_window_lets_more_through_than_was_agreed(
     burst=st.integers(1, 20),
     pauses=st.lists(st.floats(0.0, 3.0), min_size=1, max_size=40),
 )
-def test_nobody_waits_for_longer_than_needed(rate: float, burst: int, pauses: list[float]) -> None:
+def test_no_caller_waits_longer_than_needed(rate: float, burst: int, pauses: list[float]) -> None:
     """A request that waits does so because the one `burst` before it went just one wait earlier."""
     bucket, now, taken, interval = TokenBucket(rate, 1.0, burst), NOW, list[float](), 1.0 / rate
     for pause in pauses:

@@ -188,7 +188,7 @@ HEADERS = [
 
 @pytest.mark.parametrize("rate", [None, 1000.0])
 @pytest.mark.parametrize("told_by", HEADERS)
-async def test_one_who_is_told_holds_back_all(
+async def test_one_limited_response_delays_all_requests(
     clock: Clock,
     events: Events,
     told_by: tuple[int, list[tuple[str, str]], str],
@@ -217,7 +217,7 @@ async def test_one_who_is_told_holds_back_all(
         (200, [("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "-30")]),
     ],
 )
-async def test_what_asks_for_nothing_holds_nobody_back(
+async def test_a_response_that_asks_for_nothing_delays_no_request(
     clock: Clock, status: int, headers: list[tuple[str, str]]
 ) -> None:
     """Nor is anything told of it."""
@@ -251,7 +251,7 @@ async def test_other_origins_are_not_held_back(clock: Clock) -> None:
     assert clock.sleeps == [30.0]
 
 
-async def test_those_who_wait_already_are_held_back_as_well() -> None:
+async def test_requests_that_already_wait_are_delayed_as_well() -> None:
     """What is under way ends as it ends; what has not gone yet does not go."""
     time = VirtualTime()
     go = anyio.Event()
@@ -275,7 +275,7 @@ async def test_those_who_wait_already_are_held_back_as_well() -> None:
     assert went == [10.5, 11.5]
 
 
-async def test_whoever_cannot_wait_so_long_is_refused_at_once(events: Events) -> None:
+async def test_a_request_that_cannot_wait_that_long_is_refused_at_once(events: Events) -> None:
     """Also when it waited already; the error tells when there is room."""
     time = VirtualTime()
     inner = Scripted(told_to_wait(10), told_to_wait(3600), 200)
@@ -317,7 +317,7 @@ async def test_a_day_is_the_longest_that_is_heeded(
     assert await ask(transport) == 200
 
 
-async def test_a_hold_back_that_grows_is_told_again(clock: Clock, events: Events) -> None:
+async def test_a_delay_that_grows_is_reported_again(clock: Clock, events: Events) -> None:
     """A hundred answers that tell of the same moment are not."""
     answers = iter([told_to_wait(5), told_to_wait(5), told_to_wait(9), httpx.Response(200)])
     go = anyio.Event()
@@ -338,7 +338,7 @@ async def test_a_hold_back_that_grows_is_told_again(clock: Clock, events: Events
     assert clock.sleeps == [9]
 
 
-async def test_nobody_has_to_hear_of_it(clock: Clock) -> None:
+async def test_no_listener_is_needed(clock: Clock) -> None:
     """Without a listener everything happens in silence."""
     transport = layer(Scripted(told_to_wait(100), 200), clock)
     await ask(transport)
@@ -491,7 +491,7 @@ async def test_after_a_hold_back_it_is_as_quick_as_before(clock: Clock) -> None:
     assert len(keys) == asked
 
 
-async def test_nobody_overtakes_those_who_are_let_go_one_after_the_other() -> None:
+async def test_no_caller_overtakes_waiters_that_go_one_after_the_other() -> None:
     """When the hold-back is over, whoever comes now stands behind those who waited."""
     time = VirtualTime()
     went: list[str] = []

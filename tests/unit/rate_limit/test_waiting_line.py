@@ -61,7 +61,7 @@ async def a_crowd(line: WaitingLine, time: VirtualTime) -> AsyncIterator[Crowd]:
             yield Crowd(line, time, group)
 
 
-async def test_those_who_wait_go_in_order_each_at_its_time() -> None:
+async def test_waiters_go_in_order_each_at_its_time() -> None:
     """First come, first served, an interval apart."""
     time = VirtualTime()
     line = a_line(time)
@@ -99,7 +99,7 @@ async def test_only_the_first_one_sleeps() -> None:
         ("abcd", []),
     ],
 )
-async def test_who_is_cancelled_leaves_its_place_to_those_behind(
+async def test_a_cancelled_waiter_leaves_its_place_to_those_behind(
     leaves: str, went: list[tuple[str, float]]
 ) -> None:
     """The first, the last or any other: no token is lost, and no time."""
@@ -177,7 +177,7 @@ async def test_a_wait_as_long_as_the_longest_is_begun() -> None:
     assert [name for name, _ in crowd.went] == ["a", "b", "c"]
 
 
-async def test_all_who_wait_are_held_back() -> None:
+async def test_all_waiters_are_delayed() -> None:
     """The one who sleeps already, too; then a whole burst goes, and the rest at the rate."""
     time = VirtualTime()
     line = a_line(time, burst=2)
@@ -192,7 +192,7 @@ async def test_all_who_wait_are_held_back() -> None:
     assert crowd.went == [("a", 5), ("b", 5), ("c", 6)]
 
 
-async def test_who_cannot_wait_so_long_is_sent_away_at_once() -> None:
+async def test_a_waiter_that_cannot_wait_that_long_is_refused_at_once() -> None:
     """The first one, who sleeps, and any other; those behind move up."""
     time = VirtualTime()
     line = a_line(time)

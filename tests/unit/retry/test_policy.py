@@ -77,7 +77,7 @@ def test_each_reason_to_stop(reason: StopReason, known: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("first", range(len(STOPS)))
-def test_of_several_reasons_the_lasting_one_is_told(first: int) -> None:
+def test_of_several_reasons_the_permanent_one_is_reported(first: int) -> None:
     """What would hold at any time goes before what may pass."""
     known = {field: value for _, k in STOPS[first:] for field, value in k.items()}
 

@@ -421,7 +421,7 @@ async def test_a_discarded_exception_dies_before_the_wait(make: Make) -> None:
 
 
 @asynchronous
-async def test_each_retry_is_told_before_it_is_waited_for(make: Make, events: Events) -> None:
+async def test_each_retry_is_reported_before_its_wait(make: Make, events: Events) -> None:
     """Service, method, path, attempt, limit, delay and reason; no userinfo and no query."""
     request = get("https://me:secret@api.test:8443/a?api-key=secret")
     await make(Scripted(503, httpx.ReadTimeout, 200)).handle_async_request(request)
@@ -433,7 +433,7 @@ async def test_each_retry_is_told_before_it_is_waited_for(make: Make, events: Ev
 
 
 @asynchronous
-async def test_the_end_of_the_retries_is_told(make: Make, events: Events) -> None:
+async def test_the_end_of_the_retries_is_reported(make: Make, events: Events) -> None:
     """What the last attempt ended with, and why there is no other."""
     await make(Scripted(503)).handle_async_request(get())
     assert events.names == ["retry_scheduled"] * 3 + ["retry_stopped"]
@@ -452,7 +452,7 @@ async def test_events_call_the_service_by_its_name(make: Make, events: Events) -
 
 
 @asynchronous
-async def test_an_event_is_told_before_the_wait(make: Make, clock: Clock) -> None:
+async def test_an_event_is_emitted_before_the_wait(make: Make, clock: Clock) -> None:
     """Whoever reads the log knows what the call is waiting for."""
     slept: list[list[float]] = []
     transport = make(Scripted(503, 200), listener=lambda _: slept.append(list(clock.sleeps)))
@@ -461,7 +461,7 @@ async def test_an_event_is_told_before_the_wait(make: Make, clock: Clock) -> Non
 
 
 @asynchronous
-async def test_nobody_has_to_listen(make: Make) -> None:
+async def test_no_listener_is_needed(make: Make) -> None:
     """Without a listener everything else is the same."""
     transport = make(Scripted(503), listener=None)
     assert (await transport.handle_async_request(get())).extensions["walltrack.attempts"] == 4
@@ -809,7 +809,7 @@ async def test_only_the_keyed_mode_adds_a_key(make: Make, mode: Any) -> None:  #
 
 
 @asynchronous
-async def test_a_post_that_is_not_repeated_is_told(make: Make, events: Events) -> None:
+async def test_a_post_that_is_not_retried_is_reported(make: Make, events: Events) -> None:
     """The event says that it was the method."""
     transport = make(Scripted(503), policy=RetryPolicy(non_idempotent="never"))
     await transport.handle_async_request(post())
@@ -910,7 +910,7 @@ async def test_any_other_body_streams_through(make: Make, length: str | None) ->
 
 
 @asynchronous
-async def test_a_caller_who_wants_the_whole_body_gets_it(make: Make) -> None:
+async def test_a_caller_that_wants_the_whole_body_gets_it(make: Make) -> None:
     """Without a length, too, a break in it is a failed attempt."""
     broken = httpx.Response(200, stream=Body(b"so", httpx.ReadError("broken")))
     inner = Scripted(broken, httpx.Response(200, stream=Body(b"so", b"so")))
@@ -955,7 +955,7 @@ async def test_a_streaming_caller_knows_no_limit(make: Make) -> None:
 
 
 @asynchronous
-async def test_the_last_failures_body_is_read_for_who_wants_the_whole(make: Make) -> None:
+async def test_the_body_of_the_last_failure_is_read_whole_if_wanted(make: Make) -> None:
     """And one that breaks off is raised then: no attempt is left."""
     last = httpx.Response(503, stream=Body(b"so", httpx.ReadError("broken")))
     with pytest.raises(httpx.ReadError):
@@ -980,7 +980,7 @@ async def test_a_call_never_sleeps_towards_a_shut_gate(
 
 
 @asynchronous
-async def test_an_open_gate_stops_nobody(make: Make) -> None:
+async def test_an_open_gate_stops_no_retry(make: Make) -> None:
     """It is asked after each failure, and again before each wait, and lets the call go on."""
     gate = Shut(0.0)
     response = await make(Scripted(behind(gate))).handle_async_request(get())

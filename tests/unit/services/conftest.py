@@ -1,9 +1,13 @@
-"""What the tests of the story share: a client, a mocked service and virtual time, as users have."""
+"""Clients for the tests, and virtual time for those that are written as a user would."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
+import pytest
 import pytest_asyncio
 
+from tests.support import Clock, Events, Scripted, Step
+from tests.unit.services.clients import URL, Make, Things
 from walltrack import BaseAPIClient, CircuitBreaker
 from walltrack.testing import VirtualTime
 
@@ -23,3 +27,15 @@ async def client(time: VirtualTime) -> AsyncIterator[BaseAPIClient]:
         "https://api.test", service="prices", breaker=breaker, sleep=time.sleep
     ) as client:
         yield client
+
+
+@pytest.fixture
+def make(clock: Clock, events: Events) -> Make:
+    """Makes a client that neither waits nor logs."""
+
+    def make(*script: Step, inner: Scripted | None = None, **options: Any) -> Things:  # noqa: ANN401
+        transport = inner or Scripted(*script)
+        given = {"transport": transport, "sleep": clock.sleep, "listener": events}
+        return Things(URL, **{**given, **options})
+
+    return make

@@ -1,6 +1,3 @@
-import traceback
-import weakref
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,7 +7,15 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from tests.support import Body, Clock, Events, IteratorBody, Scripted, Step, without_gc
+from tests.support import Body, Clock, Events, IteratorBody, Scripted
+from tests.unit.services.clients import (
+    HEADERS,
+    PARAMS,
+    URL,
+    Make,
+    failure_of,
+    shown,
+)
 from walltrack import (
     BaseAPIClient,
     CircuitBreakerOpenError,
@@ -29,67 +34,13 @@ from walltrack.services import base
 
 asynchronous = pytest.mark.anyio
 
-URL = "https://api.test/v1"
-HEADERS = {"X-Key": SecretStr("hunter2"), "X-Mode": "plain"}
-PARAMS = {"key": SecretStr("swordfish"), "page": 1}
-
 VERBS = ["get", "head", "post", "put", "patch", "delete"]
-
-Make = Callable[..., BaseAPIClient]
-
-
-class Things(BaseAPIClient):
-    """A client as a user writes one."""
-
-
-class Endless(IteratorBody):
-    """A body of a number of single bytes, by an iterator that needs no clean-up when dropped."""
-
-    def __init__(self, length: int) -> None:
-        super().__init__()
-        self.length = length
-
-    async def next_chunk(self) -> bytes:
-        await anyio.lowlevel.checkpoint()
-        if self.read == self.length:
-            raise StopAsyncIteration
-        self.read += 1
-        return b"x"
-
-
-@pytest.fixture
-def make(clock: Clock, events: Events) -> Make:
-    """Makes a client that neither waits nor logs."""
-
-    def make(*script: Step, inner: Scripted | None = None, **options: Any) -> Things:  # noqa: ANN401
-        transport = inner or Scripted(*script)
-        given = {"transport": transport, "sleep": clock.sleep, "listener": events}
-        return Things(URL, **{**given, **options})
-
-    return make
-
-
-def shown(error: BaseException) -> str:
-    """All that a log would show of `error` and of what stands behind it."""
-    return "".join(traceback.format_exception(error)) + repr(error) + repr(error.__cause__)
 
 
 async def never(_: httpx.Request) -> httpx.Response:
     """No answer at all."""
     await anyio.sleep_forever()
     raise AssertionError  # pragma: no cover - it sleeps for ever
-
-
-async def failure_of(client: BaseAPIClient, *args: Any, **options: Any) -> ExternalServiceError:  # noqa: ANN401 - handed on
-    """The error that a request ends with."""
-    with pytest.raises(ExternalServiceError) as raised:
-        await client.request(*(args or ("GET", "/a")), **options)
-    return raised.value
-
-
-def broken_body() -> httpx.Response:
-    """A good answer whose body breaks off."""
-    return httpx.Response(200, stream=Body(b"so", httpx.ReadError("reset")))
 
 
 # Requests
@@ -185,7 +136,7 @@ async def test_params_of_a_request_go_before_those_of_the_client(make: Make) -> 
 
 @asynchronous
 async def test_the_query_of_a_path_is_sent_as_written(make: Make) -> None:
-    """Nothing is encoded anew where nothing is added."""
+    """It is not encoded again if no parameter is added."""
     inner = Scripted(200)
     await make(inner=inner).get("/a?x=a+b&y")
     assert inner.requests[0].url.query == b"x=a+b&y"
@@ -274,7 +225,7 @@ async def test_the_log_is_the_listener_unless_another_is_given(clock: Clock) -> 
 
 
 @asynchronous
-async def test_nobody_has_to_listen(make: Make) -> None:
+async def test_no_listener_is_needed(make: Make) -> None:
     """Without a listener everything else is the same."""
     assert (await failure_of(make(503, listener=None))).attempts == 4
 
@@ -284,7 +235,7 @@ async def test_nobody_has_to_listen(make: Make) -> None:
 
 @asynchronous
 async def test_there_are_no_limits_by_default(make: Make) -> None:
-    """What a service bears is for those to say who know it."""
+    """Only the author of a client can know what its service can handle."""
     shown = repr(vars(make(200)))
     assert "RetryTransport(CircuitBreakerTransport(" in shown
     assert shown.count("Transport(") == 2
@@ -348,7 +299,7 @@ async def test_an_attempt_that_takes_too_long_is_repeated(make: Make) -> None:
 
 @asynchronous
 async def test_a_rate_outlives_the_connections(make: Make, clock: Clock) -> None:
-    """To close and to open anew is no way around it."""
+    """Closing the client and opening it again does not reset the limit."""
     client = make(200, rate_limit=0.1)
     await client.get("/a")
     await client.close()
@@ -383,272 +334,7 @@ async def test_limits_are_heard_of(make: Make, events: Events) -> None:
     assert (event.name, event.service) == ("request_rejected", "things")
 
 
-# Failures
-
-
-@asynchronous
-@pytest.mark.parametrize(
-    ("outcome", "attempts", "delivery"),
-    [
-        (httpx.ConnectError, 4, Delivery.NOT_SENT),
-        (httpx.ReadTimeout, 4, Delivery.UNCERTAIN),
-        (httpx.UnsupportedProtocol, 1, Delivery.NOT_SENT),
-    ],
-)
-async def test_a_final_transport_failure_raises(
-    make: Make, outcome: type[httpx.RequestError], attempts: int, delivery: Delivery
-) -> None:
-    """With all that is known of it, and the error of httpx as its cause."""
-    error = await failure_of(make(outcome, service="things"))
-    assert (error.service, error.status_code, error.attempts) == ("things", None, attempts)
-    assert error.delivery is delivery
-    assert error.response is None
-    assert type(error.__cause__) is outcome
-
-
-@asynchronous
-async def test_an_error_response_can_be_read(make: Make) -> None:
-    """APIs say in its body what was wrong."""
-    error = await failure_of(make(httpx.Response(422, stream=Body(b'{"why": "so"}'))))
-    assert error.response is not None
-    assert error.response.json() == {"why": "so"}
-
-
-@asynchronous
-async def test_a_body_that_breaks_off_is_asked_for_again(make: Make, clock: Clock) -> None:
-    """Nothing of it was handed out; the caller gets the whole of the next one."""
-    response = await make(broken_body(), httpx.Response(200, stream=Body(b"so", b"so"))).get("/a")
-    assert response.content == b"soso"
-    assert response.extensions["walltrack.attempts"] == 2
-    assert clock.sleeps == [1.0]
-
-
-@asynchronous
-async def test_a_body_that_breaks_off_for_good_raises(make: Make) -> None:
-    """The caller asked for the whole of it, and each attempt counted for the breaker."""
-    client = make(lambda _: broken_body())
-    error = await failure_of(client)
-    assert str(error) == (
-        "api.test: GET /v1/a failed with ReadError after 4 attempts"
-        " (the service may have acted on it)"
-    )
-    assert client.circuit_breaker.failure_count == 4
-
-
-@asynchronous
-async def test_a_stream_knows_no_limit(make: Make) -> None:
-    """Its reader decides when it is enough."""
-    client = make(httpx.Response(200, stream=Endless(1000)), max_response_bytes=5)
-    async with client.stream("GET", "/a") as response:
-        assert len(await response.aread()) == 1000
-
-
-@asynchronous
-async def test_a_failure_tells_what_any_attempt_may_have_done(make: Make) -> None:
-    """A silence leaves it open, whatever became of the attempts after it."""
-    error = await failure_of(make(httpx.ReadTimeout, httpx.ConnectError))
-    assert (error.attempts, error.delivery) == (4, Delivery.UNCERTAIN)
-
-
-@asynchronous
-@pytest.mark.parametrize(
-    "before",
-    [[], [503, 503], [httpx.ReadTimeout]],
-    ids=["at once", "after 503", "after a silence"],
-)
-async def test_a_redirect_is_told_by_itself(make: Make, before: list[Step]) -> None:
-    """What the request before it met is over: it was answered."""
-    moved = httpx.Response(302, headers={"Location": "/b"})
-    client = make(*before, moved, httpx.ConnectError)
-    error = await failure_of(client, follow_redirects=True)
-    assert (error.attempts, error.delivery) == (4, Delivery.NOT_SENT)
-
-
-@asynchronous
-@pytest.mark.parametrize(
-    "outcome",
-    [404, 503, httpx.ReadError, httpx.LocalProtocolError, lambda _: broken_body()],
-    ids=["404", "503", "ReadError", "text withheld", "body"],
-)
-async def test_a_failure_dies_with_its_handler(make: Make, outcome: Step) -> None:
-    """No frame in its traceback holds it, so that nothing waits for the garbage collector."""
-    client = make(outcome)
-    await failure_of(client)  # opens the client
-    with without_gc():
-        try:
-            await client.get("/a", extensions={"walltrack.retry": False})
-        except ExternalServiceError as error:
-            died = weakref.ref(error)
-        assert died() is None
-
-
-@asynchronous
-async def test_the_failure_of_a_stream_dies_with_its_handler(make: Make) -> None:
-    """Likewise, when its body breaks off."""
-    client = make(lambda _: broken_body())
-    with without_gc():
-        try:
-            async with client.stream("GET", "/a") as response:
-                await response.aread()
-        except ExternalServiceError as error:
-            died = weakref.ref(error)
-        assert died() is None
-
-
-@asynchronous
-@pytest.mark.parametrize(
-    "outcome",
-    [
-        404,
-        503,
-        httpx.ReadError,
-        httpx.LocalProtocolError("Illegal header value b'hunter2 '"),
-        httpx.ConnectError("no way to https://api.test/v1/a?key=swordfish&page=1"),
-    ],
-    ids=["404", "503", "ReadError", "LocalProtocolError", "ConnectError"],
-)
-async def test_no_failure_shows_a_secret(make: Make, events: Events, outcome: Step) -> None:
-    """Not the error, not what stands behind it, and no event."""
-    client = make(outcome, headers=HEADERS, params=PARAMS)
-    text = shown(await failure_of(client)) + repr(events)
-    assert "hunter2" not in text
-    assert "swordfish" not in text
-
-
-@asynchronous
-async def test_a_bug_comes_out_as_it_is(make: Make) -> None:
-    """What is no failure of the service is not dressed up as one."""
-    with pytest.raises(ZeroDivisionError):
-        await make(ZeroDivisionError).get("/a")
-
-
-# Streams
-
-
-@asynchronous
-async def test_a_stream_is_read_as_it_comes(make: Make) -> None:
-    """Inside the block it is open, and after it closed."""
-    body = Body(b"a", b"b")
-    async with make(httpx.Response(200, stream=body)).stream("GET", "/a") as response:
-        chunks = response.aiter_raw()
-        assert await anext(chunks) == b"a"
-        assert (body.read, body.closes) == (1, 0)
-        assert [chunk async for chunk in chunks] == [b"b"]
-    assert body.closes == 1
-
-
-@asynchronous
-async def test_a_stream_takes_options(make: Make) -> None:
-    """Those of `request`."""
-    inner = Scripted(200)
-    async with make(inner=inner).stream("POST", "/a", json={"a": 1}, headers={"X-A": "1"}):
-        pass
-    [request] = inner.requests
-    assert (request.method, request.content) == ("POST", b'{"a":1}')
-    assert request.headers["X-A"] == "1"
-
-
-@asynchronous
-async def test_a_stream_is_retried_until_its_headers_are_good(make: Make) -> None:
-    """Nothing was handed out before."""
-    async with make(503, 200).stream("GET", "/a") as response:
-        assert response.extensions["walltrack.attempts"] == 2
-
-
-@asynchronous
-@pytest.mark.parametrize("outcome", [404, httpx.ConnectError])
-async def test_a_stream_that_does_not_begin_raises(make: Make, outcome: Step) -> None:
-    """Like any other request."""
-    with pytest.raises(ExternalServiceError):
-        async with make(outcome).stream("GET", "/a"):
-            pytest.fail("it began")  # pragma: no cover
-
-
-@asynchronous
-async def test_a_refused_stream_is_closed(make: Make) -> None:
-    """Its connection is not left open for a body that nobody reads."""
-    body = Body(b"sorry")
-    with pytest.raises(ExternalServiceError):
-        async with make(httpx.Response(404, stream=body)).stream("GET", "/a"):
-            pytest.fail("it began")  # pragma: no cover
-    assert body.closes == 1
-
-
-@asynchronous
-async def test_a_stream_that_breaks_off_raises(make: Make) -> None:
-    """With the attempts that it took to begin, and without another one."""
-    inner = Scripted(503, broken_body())
-    with pytest.raises(ExternalServiceError) as raised:
-        async with make(inner=inner).stream("GET", "/a") as response:
-            await response.aread()
-    assert (raised.value.attempts, len(inner.requests)) == (2, 2)
-    assert isinstance(raised.value.__cause__, httpx.ReadError)
-    assert response.is_closed
-
-
-@asynchronous
-async def test_a_stream_that_breaks_off_shows_no_secret(make: Make) -> None:
-    """A server that breaks the protocol may quote what it was sent."""
-    body = Body(b"so", httpx.RemoteProtocolError("illegal chunk: hunter2"))
-    with pytest.raises(ExternalServiceError) as raised:
-        async with make(httpx.Response(200, stream=body)).stream("GET", "/a") as response:
-            await response.aread()
-    assert "hunter2" not in shown(raised.value)
-
-
-@asynchronous
-@pytest.mark.parametrize(
-    "error",
-    [
-        ZeroDivisionError(),
-        httpx.ReadError("of no request"),
-        httpx.ReadError("of another", request=httpx.Request("GET", "https://other.test")),
-        CircuitBreakerOpenError("other"),
-    ],
-    ids=["bug", "no request", "other request", "other circuit"],
-)
-async def test_a_strangers_error_passes_through_a_stream(make: Make, error: Exception) -> None:
-    """What goes wrong elsewhere while the block runs is not blamed on this service."""
-    with pytest.raises(type(error)) as raised:
-        async with make(200).stream("GET", "/a") as response:
-            raise error
-    assert raised.value is error
-    assert response.is_closed
-
-
-@asynchronous
-async def test_a_stream_that_its_reader_leaves_is_closed(make: Make) -> None:
-    """Early, and that is no failure."""
-    body = Body(b"a", b"b")
-    client = make(httpx.Response(200, stream=body))
-    async with client.stream("GET", "/a"):
-        pass
-    assert (body.read, body.closes) == (0, 1)
-    assert client.circuit_breaker.failure_count == 0
-
-
 # Opening and closing
-
-
-@asynchronous
-async def test_first_calls_that_race_share_one_client(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is made by the first request, and not twice."""
-    made: list[httpx.AsyncClient] = []
-
-    class Counted(httpx.AsyncClient):
-        def __init__(self, **options: Any) -> None:  # noqa: ANN401 - handed on
-            super().__init__(**options)
-            made.append(self)
-
-    monkeypatch.setattr(httpx, "AsyncClient", Counted)
-    client = make(200)
-    assert made == []
-    async with anyio.create_task_group() as group:
-        for _ in range(10):
-            group.start_soon(client.get, "/a")
-    assert len(made) == 1
 
 
 @asynchronous
@@ -726,7 +412,7 @@ def test_settings_come_from_the_environment(make: Make, monkeypatch: pytest.Monk
 async def test_a_timeout_that_is_given_goes_before_the_settings(
     make: Make, given: float | httpx.Timeout, read: float
 ) -> None:
-    """As a number of seconds, or as httpx tells them apart."""
+    """As a number of seconds, or as an `httpx.Timeout` with separate values."""
     inner = Scripted(200)
     await make(inner=inner, timeout=given).get("/a")
     assert inner.requests[0].extensions["timeout"]["read"] == read
@@ -741,7 +427,7 @@ def test_a_timeout_that_is_no_number_is_refused(make: Make, timeout: object) -> 
 
 @pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), float("inf")])
 def test_a_timeout_that_cannot_be_is_refused(make: Make, timeout: float) -> None:
-    """No time at all would fail every request, and no end of it hang on the first silence."""
+    """Zero would fail every request, and an infinite timeout would never end a wait."""
     with pytest.raises(ValueError, match="timeout must be a finite number above 0"):
         make(200, timeout=timeout)
 
@@ -780,7 +466,7 @@ async def test_a_client_shows_no_secret(make: Make) -> None:
     client = make(200, headers=HEADERS, params=PARAMS)
     before = repr(client) + repr(vars(client))
     await client.get("/a")
-    text = before + repr(client) + repr(vars(client)) + repr(vars(client._client))  # noqa: SLF001 - to look for leaks
+    text = before + repr(client) + repr(vars(client)) + repr(vars(client._session))  # noqa: SLF001 - to look for leaks
     assert "hunter2" not in text
     assert "swordfish" not in text
 

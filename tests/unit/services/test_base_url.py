@@ -116,7 +116,7 @@ def test_no_refusal_of_a_path_shows_a_part_of_a_password(path: str) -> None:
     ],
 )
 def test_a_path_is_joined_below_the_base(base: str, path: str, joined: str) -> None:
-    """With one slash in between, whoever brought it, and the encoding left as it was."""
+    """With one slash in between, and with the encoding unchanged."""
     assert str(BaseURL(base).join(path)) == joined
 
 

@@ -39,12 +39,12 @@ def shown(error: BaseException | None) -> str:
         (answered(599), "things: GET /things was answered 599 after 1 attempt"),
     ],
 )
-def test_a_final_answer_is_told_in_one_sentence(response: httpx.Response, text: str) -> None:
+def test_a_final_response_is_described_in_one_sentence(response: httpx.Response, text: str) -> None:
     """Service, method, path, answer and attempts."""
     assert str(failures.of_response("things", CallReport(), response)) == text
 
 
-def test_a_final_answer_is_told_in_fields() -> None:
+def test_a_final_response_is_described_in_fields() -> None:
     """For code that decides by them."""
     response = answered(503, **{"walltrack.attempts": 4})
     error = failures.of_response("things", CallReport(), response)
@@ -65,7 +65,7 @@ def test_a_conflict_with_an_earlier_attempt_leaves_open_whether_it_acted() -> No
     assert plain.delivery is Delivery.ANSWERED
 
 
-def test_a_damaged_tls_record_is_told_as_a_broken_connection() -> None:
+def test_a_damaged_tls_record_is_reported_as_a_broken_connection() -> None:
     """No raw exception is the cause: code that knows httpx can handle it."""
     error = failures.of_error("things", get(), CallReport(), ssl.SSLError("bad record"))
     assert isinstance(error.__cause__, httpx.ReadError)
@@ -104,7 +104,7 @@ def failed(
         (httpx.DecodingError("gzip"), Delivery.ANSWERED, "the service answered"),
     ],
 )
-def test_a_failure_without_an_answer_is_told(
+def test_a_failure_without_a_response_is_described(
     cause: httpx.RequestError, delivery: Delivery, told: str
 ) -> None:
     """What happened, after how many attempts, and what matters before asking again."""
@@ -135,7 +135,7 @@ def test_without_a_report_the_cause_tells(cause: httpx.RequestError, delivery: D
     assert failed(cause).delivery is delivery
 
 
-def test_a_response_that_is_too_large_is_told_with_the_limit() -> None:
+def test_a_response_that_is_too_large_is_reported_with_the_limit() -> None:
     """So that its reader knows which one to raise."""
     cause = ResponseTooLargeError("things", 5)
     error = failed(cause, report=CallReport(1, Delivery.ANSWERED))
@@ -146,7 +146,7 @@ def test_a_response_that_is_too_large_is_told_with_the_limit() -> None:
     assert error.__cause__ is cause
 
 
-def test_a_time_limit_is_told_with_its_name() -> None:
+def test_a_time_limit_is_reported_with_its_name() -> None:
     """So that its reader knows which one to raise."""
     cause = TimeLimitExceededError("things", 2.5, "deadline", request=get())
     error = failed(cause, report=CallReport(2, Delivery.UNCERTAIN))

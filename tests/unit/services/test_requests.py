@@ -105,7 +105,7 @@ def test_no_part_of_a_header_value_that_is_not_ascii_is_shown(
         assert secret not in shown
 
 
-def test_options_of_the_sending_are_told_apart() -> None:
+def test_options_for_sending_are_separated() -> None:
     """They count when a request is sent, not when it is built."""
     auth = ("me", "hunter2")
     options: BodyOptions = {"auth": auth, "follow_redirects": True, "json": {}, "headers": {}}

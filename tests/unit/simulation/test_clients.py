@@ -173,6 +173,6 @@ def test_a_client_sends_by_its_own_code() -> None:
     assert client.is_closed
 
 
-def test_nothing_is_called_when_nobody_calls() -> None:
+def test_nothing_is_called_without_callers() -> None:
     """An empty run ends at once."""
     assert made(Fake(), times=[]) == []

@@ -42,7 +42,7 @@ def run_of(calls: Sequence[Call], *faults: Fault, requests: Any = ()) -> Run:  #
     return measured(7, scenario, calls, service, oracle=0.9)
 
 
-def test_success_is_told_apart_by_time_and_by_host() -> None:
+def test_success_is_measured_by_time_and_by_host() -> None:
     """Before, during and after the outage, by when a call began."""
     calls = [
         call(5.0),

@@ -88,7 +88,7 @@ async def test_a_failure_is_kept_and_reported() -> None:
     await task.stop()
 
 
-async def test_whoever_stops_it_may_be_cancelled() -> None:
+async def test_the_task_that_stops_it_may_be_cancelled() -> None:
     """It is awaited to its end all the same."""
     task = started(work := Work())
     await anyio.wait_all_tasks_blocked()

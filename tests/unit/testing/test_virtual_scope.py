@@ -76,7 +76,7 @@ async def test_its_moment_can_be_changed(line: Timeline) -> None:
 
 
 @pytest.mark.parametrize("reason", [None, "enough"])
-async def test_it_can_be_cancelled_by_hand(line: Timeline, reason: str | None) -> None:
+async def test_it_can_be_cancelled_manually(line: Timeline, reason: str | None) -> None:
     """As any other."""
     with VirtualCancelScope(line, 5.0) as scope:
         scope.cancel(reason)

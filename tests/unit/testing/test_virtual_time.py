@@ -311,7 +311,7 @@ async def test_a_cancelled_block_may_end_without_an_await() -> None:
     assert not ended
 
 
-async def test_a_task_that_outlives_it_is_told() -> None:
+async def test_a_task_that_outlives_it_gets_an_error() -> None:
     """Rather than left to sleep for ever."""
     heard: list[str] = []
 
@@ -364,7 +364,7 @@ async def test_another_event_loop_is_refused(anyio_backend_name: str) -> None:
 
 
 @pytest.mark.parametrize("wait", ["sleep", "scope"])
-async def test_when_time_cannot_move_on_the_waiting_and_the_block_are_told(
+async def test_when_time_cannot_move_on_the_waiting_and_the_block_get_an_error(
     monkeypatch: pytest.MonkeyPatch, wait: str
 ) -> None:
     """Nothing waits for a time that will not come, and the reason is not lost."""
@@ -411,7 +411,7 @@ async def test_it_serves_again_but_not_twice_at_once() -> None:
     assert time.monotonic() == 4
 
 
-async def test_by_hand() -> None:
+async def test_time_is_moved_manually() -> None:
     """Without `async with` time moves when it is told to."""
     time = VirtualTime()
     breaker = CircuitBreaker(1, 30, clock=time.monotonic)
@@ -426,7 +426,7 @@ async def test_by_hand() -> None:
     assert scope.cancelled_caught
 
 
-async def test_by_hand_within() -> None:
+async def test_time_is_moved_manually_inside_the_block() -> None:
     """Whoever waited for a moment that was passed over wakes."""
     async with VirtualTime() as time, anyio.create_task_group() as group:
         group.start_soon(time.sleep, 10)

@@ -578,7 +578,7 @@ async def test_one_limit_in_another(
     assert (raised.value.seconds, raised.value.limit) == (2, "inner" if inner < outer else "outer")
 
 
-async def test_of_two_limits_that_strike_together_the_outer_one_is_told(timers: Timers) -> None:
+async def test_of_two_limits_that_end_together_the_outer_one_is_named(timers: Timers) -> None:
     """The layers in between see a cancellation, and hold it against nobody."""
     nested = limited(limited(Scripted(takes(timers, 5)), timers, 5, "inner"), timers, 5, "outer")
 
@@ -609,7 +609,7 @@ async def test_each_of_two_limits_strikes_by_its_own_time(timers: Timers) -> Non
     assert timers.asked == [3, 9, 3, 9, 2, 8, 1, 7]
 
 
-async def test_when_both_limits_of_a_body_have_passed_the_outer_one_is_told(
+async def test_when_both_limits_of_a_body_have_passed_the_outer_one_is_named(
     timers: Timers,
 ) -> None:
     """While its reader was away; the body is let go of once."""
@@ -1107,9 +1107,7 @@ async def test_a_foreign_cancellation_in_the_body_is_a_timeout() -> None:
 
 @on_asyncio
 @pytest.mark.parametrize("reading", [False, True])
-async def test_a_caller_who_cancels_is_obeyed_in_whatever_way_that_arrives(
-    *, reading: bool
-) -> None:
+async def test_a_cancellation_is_obeyed_however_it_arrives(*, reading: bool) -> None:
     """The limit has not struck: a CancelledError, whoever made it, is the caller's."""
     step = httpx.Response(200, stream=ForeignBody()) if reading else falls_silent
     transport = TimeoutTransport(Scripted(step), 60)

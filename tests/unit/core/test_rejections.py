@@ -1,0 +1,136 @@
+import copy
+import pickle
+import tracemalloc
+import weakref
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+
+from tests.unit.core.errors import (
+    DUPLICATES,
+    FAMILIES,
+    REJECTIONS,
+    pickled,
+    request_with_secrets,
+)
+from walltrack.core.exceptions import (
+    CircuitBreakerOpenError,
+    ConcurrencyLimitError,
+    PoolTimeoutExceededError,
+    RequestRejectedError,
+    WallTrackError,
+)
+
+
+@pytest.mark.parametrize("duplicate", DUPLICATES)
+def test_a_duplicate_keeps_what_was_noted_later(
+    duplicate: Callable[[WallTrackError], WallTrackError],
+) -> None:
+    """Notes and changed fields of a rejection travel, not only what it was made of."""
+    error = CircuitBreakerOpenError("api", 12.25)
+    error.add_note("while fetching prices")
+    error.retry_after = 3.0
+
+    twin: Any = duplicate(error)
+
+    assert twin.__notes__ == ["while fetching prices"]
+    assert twin.retry_after == 3.0
+
+
+def test_a_copy_can_change_without_the_original() -> None:
+    """The copy's fields are its own."""
+    error = CircuitBreakerOpenError("api", 12.25)
+
+    copy.copy(error).retry_after = 0.0
+
+    assert error.retry_after == 12.25
+
+
+@pytest.mark.parametrize("home", FAMILIES)
+@pytest.mark.parametrize("kind", REJECTIONS)
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickle_keeps_the_service_of_the_request(
+    protocol: int, kind: type[RequestRejectedError], home: ModuleType
+) -> None:
+    """Also when nobody had asked for it before the journey."""
+    error = kind(retry_after=1.0, request=request_with_secrets(home))
+
+    assert pickled(error, protocol).service == "api.test"
+
+
+def test_a_rejection_knows_its_request() -> None:
+    """Code that handles httpx's errors finds `.request` set."""
+    request = request_with_secrets()
+
+    assert CircuitBreakerOpenError("api", 1.0, request=request).request is request
+
+
+@pytest.mark.parametrize("kind", REJECTIONS)
+def test_a_rejection_is_no_timeout(kind: type[RequestRejectedError]) -> None:
+    """Who handles timeouts does not take a request that was never sent for one."""
+    assert not isinstance(kind("api"), httpx.TimeoutException | httpx2.TimeoutException)
+
+
+@pytest.mark.parametrize(
+    "caught_as",
+    [
+        ConcurrencyLimitError,
+        httpx.PoolTimeout,
+        httpx.TimeoutException,
+        httpx2.PoolTimeout,
+        httpx2.TimeoutException,
+    ],
+)
+def test_a_pool_timeout_in_the_queue_is_caught_as(caught_as: type[Exception]) -> None:
+    """Code that handles httpx's pool timeout keeps working above a limit, in either family."""
+    with pytest.raises(caught_as):
+        raise PoolTimeoutExceededError("api", waited=2.5)
+
+
+def test_the_text_of_an_open_circuit_is_made_when_it_is_read() -> None:
+    """Raising formats nothing: the text follows the fields."""
+    error = CircuitBreakerOpenError("api", 12.25)
+
+    error.retry_after = 3.0
+
+    assert str(error).endswith("try again in 3.0 s")
+    assert error.args == ("api", 12.25)
+
+
+def test_a_rejection_that_was_handled_frees_its_request_at_once() -> None:
+    """A rejection makes no circle that would wait for the garbage collector."""
+    request = request_with_secrets()
+    seen = weakref.ref(request)
+    try:
+        raise CircuitBreakerOpenError("api", 1.0, request=request)
+    except WallTrackError as error:
+        str(error)
+    del request
+
+    assert seen() is None
+
+
+def test_ten_thousand_rejections_leave_memory_flat() -> None:
+    """Nothing accumulates, however often a call is refused."""
+
+    def refuse(times: int) -> None:
+        for _ in range(times):
+            try:
+                raise CircuitBreakerOpenError("api", 1.0)
+            except WallTrackError as error:
+                str(error)
+
+    refuse(100)  # whatever is cached once
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        refuse(10_000)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert after - before < 10_000
