@@ -100,8 +100,8 @@ async def test_a_small_body_that_dies_is_asked_for_again(
         client.stream("GET", server.url) as response,
     ):
         assert await response.aread() == b"ok"
-    assert response.extensions["walltrack.attempts"] == 2
-    assert len(server.seen) == 2
+    # On a busy machine a healthy attempt can meet the short timeout, too.
+    assert response.extensions["walltrack.attempts"] == len(server.seen) >= 2
 
 
 @pytest.mark.parametrize("death", SMALL_DEATHS + OTHER_DEATHS)
@@ -113,7 +113,7 @@ async def test_a_body_wanted_whole_that_dies_is_asked_for_again(
     async with layered(family=family, timeout=impatient(family)) as client:
         response = await client.get(server.url, extensions=WHOLE)
     assert response.content == b"ok"
-    assert response.extensions["walltrack.attempts"] == 2
+    assert response.extensions["walltrack.attempts"] == len(server.seen) >= 2
 
 
 @pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete"])
