@@ -8,6 +8,8 @@ from typing import Any, Literal, Protocol, TypeAlias, cast
 import anyio
 import httpx
 
+from walltrack.auth.credentials import AuthTypes
+from walltrack.auth.transport import AuthTransport
 from walltrack.circuit_breaker.breaker import CircuitBreaker
 from walltrack.circuit_breaker.transport import CircuitBreakerTransport
 from walltrack.concurrency_limit.adaptive import AdaptiveLimit
@@ -55,6 +57,7 @@ def resilient_transport(
     concurrency_limit: Limit | Layer | None = None,
     breaker: CircuitBreaker | Layer | None = CircuitBreakerTransport,
     attempt_timeout: float | AttemptTimeout | Layer | None = None,
+    auth: AuthTypes | None = None,
     classify: Classify | Sequence[Classify] | None = None,
     listener: Listener | None = log_event,
     clock: Callable[[], float] = time.monotonic,
@@ -80,6 +83,7 @@ def resilient_transport(
        no probe, and when it leaves the queue, the current state of the circuit applies.
     7. `attempt_timeout`: innermost, so that time in a queue does not count, and the breaker counts
        attempts that took too long.
+    8. `auth`: inside all others, so that each attempt has its own nonce, signature or token.
 
     None leaves a layer out. Instead of a value, each option accepts a function that wraps a
     transport in a layer, for settings that have no value here:
@@ -104,6 +108,8 @@ def resilient_transport(
         breaker: The circuit breaker for all requests. Default: one for each origin.
         attempt_timeout: Seconds for one attempt, including its body; or an `AttemptTimeout` with
             limits until the headers and between two chunks. Default: no limit.
+        auth: Credentials, as an httpx client takes them, for the origin of the first request; see
+            `AuthTransport`, which is the transport to give for another one.
         classify: Decides for all layers what the outcomes of one API mean; a function, or several
             of which the first result that is not None counts. Where none decides, the outcome table
             does. See `walltrack.dialects`.
@@ -133,6 +139,8 @@ def resilient_transport(
         ("deadline", deadline, standard.deadline),
     )
     stack = http_transport() if transport is None else family.typed(transport)
+    if auth is not None:
+        stack = AuthTransport(stack, auth)
     for name, option, put_around in layers:
         if option is not None:
             stack = option(stack) if callable(option) else put_around(stack, option)

@@ -22,6 +22,7 @@ MODULES = {
 # One folder for each pattern. They know `core`, `http` and `telemetry`, and never each other.
 BASE = {"core", "http", "telemetry"}
 PATTERNS = (
+    "auth",
     "circuit_breaker",
     "concurrency_limit",
     "hedging",

@@ -112,6 +112,15 @@ def test_the_repr_shows_the_standard_order() -> None:
     assert layers(transport)[: len(ORDER)] == [layer for layer, _ in ORDER.values()]
 
 
+def test_credentials_are_the_innermost_layer() -> None:
+    """So that each attempt has its own, within its limit on time."""
+    transport = resilient_transport(Scripted(200), **EVERYTHING, auth=("user", "pass"))
+    expected = [*(layer for layer, _ in ORDER.values()), "AuthTransport"]
+    assert layers(transport)[: len(expected)] == expected
+    with pytest.raises(TypeError, match=r"^auth must be an Auth"):
+        resilient_transport(Scripted(200), auth=3)  # type: ignore[arg-type]
+
+
 def test_the_repr_tells_the_two_time_limits_apart() -> None:
     """By what they are called in errors, too."""
     shown = repr(resilient_transport(Scripted(200), **EVERYTHING))
