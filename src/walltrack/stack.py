@@ -3,7 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, cast
+from typing import Any, Literal, Protocol, TypeAlias, Unpack, cast
 
 import anyio
 import httpx
@@ -22,7 +22,8 @@ from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import origin_of
 from walltrack.hedging.transport import HedgingTransport
 from walltrack.http.body import ReadAhead
-from walltrack.http.sending import http_transport
+from walltrack.http.options import HTTPOptions
+from walltrack.http.sending import inner_transport
 from walltrack.rate_limit.transport import RateLimitTransport
 from walltrack.retry.policy import RetryPolicy
 from walltrack.retry.transport import RetryTransport
@@ -63,6 +64,7 @@ def resilient_transport(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
     timer: Timer = anyio.move_on_after,
+    **connection: Unpack[HTTPOptions],
 ) -> family.AsyncBaseTransport:
     """Build the standard stack around a transport.
 
@@ -119,9 +121,13 @@ def resilient_transport(
         sleep: Waits for the given number of seconds; replace it to test without waiting.
         timer: Opens a scope that is cancelled after the given seconds; replace it to test without
             waiting.
+        connection: The options of the `HTTPTransport` that is made if no `transport` is given:
+            verify, cert, http1, http2, limits, trust_env, proxy, uds, local_address, retries and
+            socket_options.
 
     Raises:
-        TypeError: An argument has another type, or a function returns None.
+        TypeError: An argument has another type, or a function returns None; an option does not
+            exist, or is one of `connection` although there is a `transport`.
         ValueError: A number is out of range, or the environment names an invalid proxy.
     """
     validation.instance("budget", budget, RetryBudget | None)
@@ -138,7 +144,7 @@ def resilient_transport(
         ("retry", retry, standard.retry),
         ("deadline", deadline, standard.deadline),
     )
-    stack = http_transport() if transport is None else family.typed(transport)
+    stack = inner_transport(resilient_transport, transport, connection)
     if auth is not None:
         stack = AuthTransport(stack, auth)
     for name, option, put_around in layers:

@@ -118,7 +118,7 @@ def test_credentials_are_the_innermost_layer() -> None:
     expected = [*(layer for layer, _ in ORDER.values()), "AuthTransport"]
     assert layers(transport)[: len(expected)] == expected
     with pytest.raises(TypeError, match=r"^auth must be an Auth"):
-        resilient_transport(Scripted(200), auth=3)  # type: ignore[arg-type]
+        resilient_transport(Scripted(200), auth=())  # type: ignore[arg-type]
 
 
 def test_the_repr_tells_the_two_time_limits_apart() -> None:
@@ -218,6 +218,24 @@ def test_what_names_no_transport_sends_by_the_environment(monkeypatch: pytest.Mo
     shown = repr(resilient_transport())
     assert "HTTPTransport(ProxyRules(all: http://proxy.test:3128))" in shown
     assert "hunter2" not in shown
+
+
+def test_the_options_of_the_connection_reach_what_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under the names of `HTTPTransport`; without any, its defaults hold."""
+    monkeypatch.setenv("ALL_PROXY", "http://proxy.test")
+    assert "proxy.test" in repr(resilient_transport())
+    assert "proxy.test" not in repr(resilient_transport(trust_env=False))
+    assert "other.test" in repr(resilient_transport(proxy="http://other.test"))
+    with pytest.raises(
+        TypeError, match=r"^resilient_transport\(\) has no option verfy; it takes att"
+    ):
+        resilient_transport(verfy=False)  # type: ignore[call-arg]
+    with pytest.raises(
+        TypeError, match=r"ignore limits: .*\(transport=HTTPTransport\(limits=\.\.\."
+    ):
+        resilient_transport(Scripted(200), limits=httpx.Limits())
+    with pytest.raises(TypeError, match=r"^limits must be a Limits"):
+        resilient_transport(limits=5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("limit", ["adaptive", AdaptiveLimit()])
