@@ -112,6 +112,22 @@ def test_the_repr_shows_the_standard_order() -> None:
     assert layers(transport)[: len(ORDER)] == [layer for layer, _ in ORDER.values()]
 
 
+@asynchronous
+async def test_the_sole_retrier_marks_what_its_retries_end_with(clock: Clock) -> None:
+    """Off by default; within the deadline, and only around retries."""
+    for marked, expected in ((False, None), (True, "false")):
+        options = {"deadline": 60, "sole_retrier": marked, "listener": None}
+        transport = resilient_transport(Scripted(503), sleep=clock.sleep, **options)  # type: ignore[arg-type]
+        assert layers(transport)[1] == ("SoleRetrier" if marked else "RetryTransport")
+        response = await transport.handle_async_request(get())
+        assert response.headers.get("x-should-retry") == expected
+        assert response.extensions["walltrack.attempts"] == 4
+    with pytest.raises(ValueError, match=r"^sole_retrier=True needs a retry="):
+        resilient_transport(Scripted(200), sole_retrier=True, retry=None)
+    with pytest.raises(TypeError, match=r"^sole_retrier must be a bool"):
+        resilient_transport(Scripted(200), sole_retrier=1)  # type: ignore[arg-type]
+
+
 def test_credentials_are_the_innermost_layer() -> None:
     """So that each attempt has its own, within its limit on time."""
     transport = resilient_transport(Scripted(200), **EVERYTHING, auth=("user", "pass"))
