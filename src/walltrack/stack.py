@@ -2,48 +2,29 @@
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, Unpack, cast
+from typing import Any, Literal, Unpack, cast
 
 import anyio
-import httpx
 
 from walltrack.auth.credentials import AuthTypes
 from walltrack.auth.transport import AuthTransport
 from walltrack.circuit_breaker.breaker import CircuitBreaker
 from walltrack.circuit_breaker.transport import CircuitBreakerTransport
-from walltrack.concurrency_limit.adaptive import AdaptiveLimit
-from walltrack.concurrency_limit.transport import ConcurrencyLimitTransport
 from walltrack.core import family, validation, waiting
 from walltrack.core.budget import RetryBudget
-from walltrack.core.classification import Classifier, Classify
+from walltrack.core.classification import Classify
 from walltrack.core.events import Listener
 from walltrack.core.named import shows_defaults_by_name
-from walltrack.core.naming import origin_of
-from walltrack.hedging.transport import HedgingTransport
 from walltrack.http.body import ReadAhead
 from walltrack.http.options import HTTPOptions
 from walltrack.http.sending import inner_transport
-from walltrack.rate_limit.transport import RateLimitTransport
+from walltrack.layers import Layer, Limit, StandardLayers, Transport
 from walltrack.retry.policy import RetryPolicy
 from walltrack.retry.sole import SoleRetrier
-from walltrack.retry.transport import RetryTransport
 from walltrack.telemetry.emit import classifier_of
 from walltrack.telemetry.log import log_event
 from walltrack.timeout.body import Timer
 from walltrack.timeout.limits import AttemptTimeout
-from walltrack.timeout.transport import TimeoutTransport
-
-Limit: TypeAlias = int | Literal["adaptive"] | AdaptiveLimit
-Transport: TypeAlias = httpx.AsyncBaseTransport
-
-
-class Layer(Protocol):
-    """A function that wraps a transport in a layer, such as the class of a layer."""
-
-    def __call__(self, transport: Transport, /) -> Transport:
-        """Return a transport that sends its requests through `transport`."""
-        ...
 
 
 @shows_defaults_by_name
@@ -139,7 +120,7 @@ def resilient_transport(
     validation.instance("sole_retrier", sole_retrier, bool)
     if sole_retrier and retry is None:
         raise ValueError("sole_retrier=True needs a retry=, or nothing would retry")
-    standard = _Standard(budget, body, classifier_of(classify), listener, clock, sleep, timer)
+    standard = StandardLayers(budget, body, classifier_of(classify), listener, clock, sleep, timer)
     if breaker is CircuitBreakerTransport:
         breaker = standard.breakers
     layers: tuple[tuple[str, Any, Callable[..., Transport]], ...] = (
@@ -158,110 +139,6 @@ def resilient_transport(
     for name, option, put_around in layers:
         if option is not None:
             stack = option(stack) if callable(option) else put_around(stack, option)
-            if (
-                stack is None
-            ):  # the next layer would make an HTTPTransport, without the layers inside
+            if stack is None:  # the next layer would make an HTTPTransport, without those inside
                 raise TypeError(f"{name} must return a transport, got None")
     return cast("family.AsyncBaseTransport", stack)  # it serves the family that `transport` does
-
-
-@dataclass(frozen=True, slots=True)
-class _Standard:
-    """Wraps a transport in each layer, configured by the value of its option."""
-
-    budget: RetryBudget | None
-    body: ReadAhead
-    classifier: Classifier | None
-    listener: Listener | None
-    clock: Callable[[], float]
-    sleep: Callable[[float], Awaitable[None]]
-    timer: Timer
-
-    def attempt_timeout(self, inner: Transport, limits: float | AttemptTimeout) -> Transport:
-        if not isinstance(limits, AttemptTimeout):
-            validation.positive("attempt_timeout", limits)
-            limits = AttemptTimeout(total=limits)
-        return TimeoutTransport(
-            inner,
-            limits.total,
-            headers=limits.headers,
-            idle=limits.idle,
-            name="attempt timeout",
-            clock=self.clock,
-            timer=self.timer,
-        )
-
-    def breakers(self, inner: Transport) -> Transport:
-        return CircuitBreakerTransport(
-            inner, classify=self.classifier, listener=self.listener, clock=self.clock
-        )
-
-    def breaker(self, inner: Transport, breaker: CircuitBreaker) -> Transport:
-        validation.instance("breaker", breaker, CircuitBreaker)
-        return CircuitBreakerTransport(
-            inner, breaker=breaker, classify=self.classifier, listener=self.listener
-        )
-
-    def concurrency_limit(self, inner: Transport, limit: Limit) -> Transport:
-        if isinstance(limit, str):
-            validation.choice("concurrency_limit", limit, ("adaptive",))
-        elif not isinstance(limit, AdaptiveLimit):
-            validation.integer("concurrency_limit", limit, minimum=1)
-        return ConcurrencyLimitTransport(
-            inner,
-            limit,
-            key=origin_of,
-            classify=self.classifier,
-            clock=self.clock,
-            timer=self.timer,
-            listener=self.listener,
-        )
-
-    def rate_limit(self, inner: Transport, rate: float) -> Transport:
-        validation.positive("rate_limit", rate)
-        return RateLimitTransport(
-            inner,
-            rate,
-            classify=self.classifier,
-            listener=self.listener,
-            clock=self.clock,
-            sleep=self.sleep,
-        )
-
-    def hedge(self, inner: Transport, delay: float | Literal["p95"]) -> Transport:
-        if isinstance(delay, str):
-            validation.choice("hedge", delay, ("p95",))
-        else:
-            validation.number("hedge", delay)
-        return HedgingTransport(
-            inner,
-            delay,
-            classify=self.classifier,
-            listener=self.listener,
-            clock=self.clock,
-            sleep=self.sleep,
-        )
-
-    def retry(self, inner: Transport, policy: RetryPolicy) -> Transport:
-        validation.instance("retry", policy, RetryPolicy)
-        return RetryTransport(
-            inner,
-            policy=policy,
-            budget=self.budget,
-            body=self.body,
-            classify=self.classifier,
-            listener=self.listener,
-            clock=self.clock,
-            sleep=self.sleep,
-        )
-
-    def deadline(self, inner: Transport, seconds: float) -> Transport:
-        validation.positive("deadline", seconds)
-        return TimeoutTransport(
-            inner,
-            seconds,
-            name="deadline",
-            whole_call=True,
-            clock=self.clock,
-            timer=self.timer,
-        )

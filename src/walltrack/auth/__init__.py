@@ -1,4 +1,4 @@
-"""Authenticate each attempt anew.
+"""Authenticate each attempt on its own.
 
 `credentials` decides what counts as credentials, and to which origin they may go; `transport` runs
 the flow.

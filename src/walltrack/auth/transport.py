@@ -1,4 +1,4 @@
-"""A transport that authenticates each attempt anew."""
+"""A transport that authenticates each attempt on its own."""
 
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import aclosing
