@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from walltrack.auth.transport import AuthTransport
     from walltrack.circuit_breaker.breaker import CircuitBreaker
     from walltrack.circuit_breaker.permit import Permit
     from walltrack.circuit_breaker.state import CircuitMode, CircuitState
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AdaptiveLimit",
     "AttemptTimeout",
+    "AuthTransport",
     "Backoff",
     "BaseAPIClient",
     "CircuitBreaker",
@@ -115,6 +117,7 @@ if not TYPE_CHECKING:  # pragma: no branch
     _HOMES = {
         "AdaptiveLimit": "walltrack.concurrency_limit.adaptive",
         "AttemptTimeout": "walltrack.timeout.limits",
+        "AuthTransport": "walltrack.auth.transport",
         "Backoff": "walltrack.core.backoff",
         "BaseAPIClient": "walltrack.services.base",
         "CircuitBreaker": "walltrack.circuit_breaker.breaker",

@@ -17,7 +17,10 @@ RECIPES = {
     "testing.py": "All three tests passed, with no second waited.",
     "metrics.py": 'event="retry_scheduled",service="prices",detail="503"} 3',
     "per_tenant.py": "globex: refused at once\nacme: 200",
-    "beneath_an_sdk.py": "both: 12 requests\nmax_retries=0 in the SDK: 4 requests",
+    "beneath_an_sdk.py": (
+        "both: 12 requests\nmax_retries=0 in the SDK: 4 requests\n"
+        "sole_retrier=True beneath it: 4 requests"
+    ),
     "tuning.py": "Choose threshold 20, cooldown 2 s.",
     "migrate_from_httpx_retries.py": "200 after 3 attempts",
     "migrate_from_tenacity.py": "the price is 71.25",

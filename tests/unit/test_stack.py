@@ -112,6 +112,31 @@ def test_the_repr_shows_the_standard_order() -> None:
     assert layers(transport)[: len(ORDER)] == [layer for layer, _ in ORDER.values()]
 
 
+@asynchronous
+async def test_the_sole_retrier_marks_what_its_retries_end_with(clock: Clock) -> None:
+    """Off by default; within the deadline, and only around retries."""
+    for marked, expected in ((False, None), (True, "false")):
+        options = {"deadline": 60, "sole_retrier": marked, "listener": None}
+        transport = resilient_transport(Scripted(503), sleep=clock.sleep, **options)  # type: ignore[arg-type]
+        assert layers(transport)[1] == ("SoleRetrier" if marked else "RetryTransport")
+        response = await transport.handle_async_request(get())
+        assert response.headers.get("x-should-retry") == expected
+        assert response.extensions["walltrack.attempts"] == 4
+    with pytest.raises(ValueError, match=r"^sole_retrier=True needs a retry="):
+        resilient_transport(Scripted(200), sole_retrier=True, retry=None)
+    with pytest.raises(TypeError, match=r"^sole_retrier must be a bool"):
+        resilient_transport(Scripted(200), sole_retrier=1)  # type: ignore[arg-type]
+
+
+def test_credentials_are_the_innermost_layer() -> None:
+    """So that each attempt has its own, within its limit on time."""
+    transport = resilient_transport(Scripted(200), **EVERYTHING, auth=("user", "pass"))
+    expected = [*(layer for layer, _ in ORDER.values()), "AuthTransport"]
+    assert layers(transport)[: len(expected)] == expected
+    with pytest.raises(TypeError, match=r"^auth must be an Auth"):
+        resilient_transport(Scripted(200), auth=())  # type: ignore[arg-type]
+
+
 def test_the_repr_tells_the_two_time_limits_apart() -> None:
     """By what they are called in errors, too."""
     shown = repr(resilient_transport(Scripted(200), **EVERYTHING))
@@ -209,6 +234,24 @@ def test_what_names_no_transport_sends_by_the_environment(monkeypatch: pytest.Mo
     shown = repr(resilient_transport())
     assert "HTTPTransport(ProxyRules(all: http://proxy.test:3128))" in shown
     assert "hunter2" not in shown
+
+
+def test_the_options_of_the_connection_reach_what_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under the names of `HTTPTransport`; without any, its defaults hold."""
+    monkeypatch.setenv("ALL_PROXY", "http://proxy.test")
+    assert "proxy.test" in repr(resilient_transport())
+    assert "proxy.test" not in repr(resilient_transport(trust_env=False))
+    assert "other.test" in repr(resilient_transport(proxy="http://other.test"))
+    with pytest.raises(
+        TypeError, match=r"^resilient_transport\(\) has no option verfy; it takes att"
+    ):
+        resilient_transport(verfy=False)  # type: ignore[call-arg]
+    with pytest.raises(
+        TypeError, match=r"ignore limits: .*\(transport=HTTPTransport\(limits=\.\.\."
+    ):
+        resilient_transport(Scripted(200), limits=httpx.Limits())
+    with pytest.raises(TypeError, match=r"^limits must be a Limits"):
+        resilient_transport(limits=5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("limit", ["adaptive", AdaptiveLimit()])

@@ -15,6 +15,10 @@ RETRY: Final = "walltrack.retry"
 SERVICE: Final = "walltrack.service"
 """On a request: the name of the service in events and errors, instead of `host[:port]`."""
 
+AUTH: Final = "walltrack.auth"
+"""On a request: what this call alone is authenticated by, instead of the auth of `AuthTransport`;
+None for nothing."""
+
 ATTEMPTS: Final = "walltrack.attempts"
 """On a response: the number of attempts that were made, 1 or more."""
 

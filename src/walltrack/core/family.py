@@ -83,6 +83,7 @@ def _of_all(name: str) -> type[Any]:
 
 
 if TYPE_CHECKING:
+    Auth = httpx.Auth | httpx2.Auth
     Transport = httpx.AsyncBaseTransport | httpx2.AsyncBaseTransport
     # A layer is a transport of both families, but its methods have the types of httpx only. mypy
     # would report that in each layer. So for mypy, to which `MYPY` is always true, the class of
@@ -103,6 +104,7 @@ if TYPE_CHECKING:
     TimeoutException = httpx.TimeoutException
     TransportError = httpx.TransportError
 else:
+    Auth = reduce(or_, each("Auth"))
     Transport = reduce(or_, each("AsyncBaseTransport"))
     AsyncByteStream = _of_all("AsyncByteStream")
     PoolTimeout = _of_all("PoolTimeout")

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from collections.abc import Iterable
 from types import UnionType
 
 _LARGEST_EXACT_INTEGER = 2**53 - 1  # larger integers may differ from their float
@@ -111,6 +112,18 @@ def listener(name: str, value: object) -> None:
             f"{name} must be a plain function, got {shown}, which is async and would not be "
             "awaited: let a plain function put the events into a queue (put_nowait), and read the "
             "queue in a task"
+        )
+
+
+def known(owner: str, given: Iterable[str], valid: Iterable[str]) -> None:
+    """Reject options of `owner` that it does not have; list those that it has.
+
+    Raises:
+        TypeError: One of the names in `given` is not in `valid`.
+    """
+    if unknown := sorted({*given}.difference(valid)):
+        raise TypeError(
+            f"{owner} has no option {', '.join(unknown)}; it takes {', '.join(sorted({*valid}))}"
         )
 
 

@@ -65,3 +65,17 @@ def copy_of(request: httpx.Request) -> httpx.Request:
     clone.extensions = dict(request.extensions)
     clone.headers = request.headers.copy()
     return clone
+
+
+def read_once(request: httpx.Request) -> None:
+    """Let a body that can be read only once be sent only once, and never empty.
+
+    Raises:
+        StreamConsumed: It was sent before. The exception is one of the request's family.
+    """
+    stream = request.stream
+    if isinstance(stream, OneShotStream):
+        if stream.touched:
+            raise family.home_of(request).StreamConsumed
+    elif isinstance(stream, family.ASYNC_STREAMS) and not can_replay(request):
+        request.stream = OneShotStream(stream)

@@ -1,9 +1,13 @@
 """The transport that sends requests if none is given."""
 
+import inspect
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Unpack
 
-from walltrack.core import family
+import httpx
+
+from walltrack.core import family, validation
 from walltrack.http.options import HTTPOptions
 
 
@@ -16,3 +20,33 @@ def http_transport(**options: Unpack[HTTPOptions]) -> family.AsyncBaseTransport:
     module: Any = import_module("walltrack.http.transport")
     transport: family.AsyncBaseTransport = module.HTTPTransport(**options)
     return transport
+
+
+def inner_transport(
+    owner: Callable[..., object], transport: family.Transport | None, options: HTTPOptions
+) -> httpx.AsyncBaseTransport:
+    """Return what sends: the given transport, or an `HTTPTransport` with these options.
+
+    Args:
+        owner: The function or class that was given them; its last parameter takes them.
+        transport: The transport, if one was given.
+        options: The options.
+
+    Raises:
+        TypeError: There is no such option, or there is a transport, which would ignore them; or
+            `transport` is none.
+        ValueError, ImportError, OSError: As by `HTTPTransport`.
+    """
+    name = owner.__name__
+    if unknown := options.keys() - HTTPOptions.__annotations__:
+        *own, _ = inspect.signature(owner).parameters
+        validation.known(f"{name}()", unknown, [*own, *HTTPOptions.__annotations__])
+    if transport is None:
+        return http_transport(**options)
+    if options:
+        raise TypeError(
+            f"{name}() makes no transport if it is given one by transport=, and would ignore "
+            f"{', '.join(sorted(options))}: give that to the transport itself, as in "
+            f"{name}(transport=HTTPTransport({min(options)}=...))"
+        )
+    return family.typed(transport)

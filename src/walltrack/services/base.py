@@ -17,13 +17,14 @@ from walltrack.core.budget import RetryBudget
 from walltrack.core.classification import Classify
 from walltrack.core.events import Listener
 from walltrack.core.named import shows_defaults_by_name
+from walltrack.layers import Layer, Limit
 from walltrack.retry.policy import RetryPolicy
 from walltrack.retry.transport import MAX_RESPONSE_BYTES, RetryTransport
 from walltrack.services.base_url import BaseURL
 from walltrack.services.defaults import breaker_by, policy_by
 from walltrack.services.requests import BodyOptions, RequestBuilder, RequestOptions
 from walltrack.services.session import Session
-from walltrack.stack import Layer, Limit, resilient_transport
+from walltrack.stack import resilient_transport
 from walltrack.telemetry.emit import classifier_of
 from walltrack.telemetry.log import log_event
 from walltrack.timeout.limits import AttemptTimeout

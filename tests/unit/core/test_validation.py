@@ -219,3 +219,10 @@ def test_listener_refuses_what_cannot_be_called(value: object) -> None:
     with pytest.raises(TypeError, match=r"^listener must be a function or None, got ") as caught:
         validation.listener("listener", value)
     assert str(caught.value).endswith(repr(value))
+
+
+def test_unknown_names_are_listed_beside_the_known_ones() -> None:
+    """All of them, sorted; names that are known are no error."""
+    validation.known("f()", ["a"], ["b", "a"])
+    with pytest.raises(TypeError, match=r"^f\(\) has no option c, d; it takes a, b$"):
+        validation.known("f()", ["d", "a", "c"], ["b", "a"])

@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
+import httpx2
 import pytest
 
 from tests.support import URL, Body, post
@@ -10,6 +11,7 @@ from walltrack.http.requests import (
     OneShotStream,
     can_replay,
     copy_of,
+    read_once,
 )
 
 
@@ -126,3 +128,19 @@ def test_a_copy_says_the_same() -> None:
     assert (clone.method, clone.url, clone.headers) == ("POST", request.url, request.headers)
     assert clone.content == request.content
     assert clone.stream is request.stream
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("home", [httpx, httpx2], ids=["httpx", "httpx2"])
+async def test_a_body_is_sent_once_or_as_often_as_it_can_be_read(home: Any) -> None:  # noqa: ANN401 - a module
+    """What is in memory stays as it is; any other raises httpx's own exception the second time."""
+    held = home.Request("POST", URL, content=b"bytes")
+    for _ in range(2):
+        read_once(held)
+        assert [chunk async for chunk in held.stream] == [b"bytes"]
+    generated = home.Request("POST", URL, content=from_async_generator())
+    read_once(generated)
+    read_once(generated)
+    assert [chunk async for chunk in generated.stream] == [b"once"]
+    with pytest.raises(home.StreamConsumed):
+        read_once(generated)

@@ -1,0 +1,146 @@
+"""The layers of the standard stack, each made from the value of its option."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+import httpx
+
+from walltrack.circuit_breaker.breaker import CircuitBreaker
+from walltrack.circuit_breaker.transport import CircuitBreakerTransport
+from walltrack.concurrency_limit.adaptive import AdaptiveLimit
+from walltrack.concurrency_limit.transport import ConcurrencyLimitTransport
+from walltrack.core import validation
+from walltrack.core.budget import RetryBudget
+from walltrack.core.classification import Classifier
+from walltrack.core.events import Listener
+from walltrack.core.naming import origin_of
+from walltrack.hedging.transport import HedgingTransport
+from walltrack.http.body import ReadAhead
+from walltrack.rate_limit.transport import RateLimitTransport
+from walltrack.retry.policy import RetryPolicy
+from walltrack.retry.transport import RetryTransport
+from walltrack.timeout.body import Timer
+from walltrack.timeout.limits import AttemptTimeout
+from walltrack.timeout.transport import TimeoutTransport
+
+Limit: TypeAlias = int | Literal["adaptive"] | AdaptiveLimit
+Transport: TypeAlias = httpx.AsyncBaseTransport
+
+
+class Layer(Protocol):
+    """A function that wraps a transport in a layer, such as the class of a layer."""
+
+    def __call__(self, transport: Transport, /) -> Transport:
+        """Return a transport that sends its requests through `transport`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StandardLayers:
+    """Wraps a transport in each layer, configured by the value of its option."""
+
+    budget: RetryBudget | None
+    body: ReadAhead
+    classifier: Classifier | None
+    listener: Listener | None
+    clock: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]]
+    timer: Timer
+
+    def attempt_timeout(self, inner: Transport, limits: float | AttemptTimeout) -> Transport:
+        """Limit the time of each attempt."""
+        if not isinstance(limits, AttemptTimeout):
+            validation.positive("attempt_timeout", limits)
+            limits = AttemptTimeout(total=limits)
+        return TimeoutTransport(
+            inner,
+            limits.total,
+            headers=limits.headers,
+            idle=limits.idle,
+            name="attempt timeout",
+            clock=self.clock,
+            timer=self.timer,
+        )
+
+    def breakers(self, inner: Transport) -> Transport:
+        """Give each origin a circuit breaker."""
+        return CircuitBreakerTransport(
+            inner, classify=self.classifier, listener=self.listener, clock=self.clock
+        )
+
+    def breaker(self, inner: Transport, breaker: CircuitBreaker) -> Transport:
+        """Use one circuit breaker for all requests."""
+        validation.instance("breaker", breaker, CircuitBreaker)
+        return CircuitBreakerTransport(
+            inner, breaker=breaker, classify=self.classifier, listener=self.listener
+        )
+
+    def concurrency_limit(self, inner: Transport, limit: Limit) -> Transport:
+        """Limit the requests in flight to each origin."""
+        if isinstance(limit, str):
+            validation.choice("concurrency_limit", limit, ("adaptive",))
+        elif not isinstance(limit, AdaptiveLimit):
+            validation.integer("concurrency_limit", limit, minimum=1)
+        return ConcurrencyLimitTransport(
+            inner,
+            limit,
+            key=origin_of,
+            classify=self.classifier,
+            clock=self.clock,
+            timer=self.timer,
+            listener=self.listener,
+        )
+
+    def rate_limit(self, inner: Transport, rate: float) -> Transport:
+        """Pace the requests to each origin."""
+        validation.positive("rate_limit", rate)
+        return RateLimitTransport(
+            inner,
+            rate,
+            classify=self.classifier,
+            listener=self.listener,
+            clock=self.clock,
+            sleep=self.sleep,
+        )
+
+    def hedge(self, inner: Transport, delay: float | Literal["p95"]) -> Transport:
+        """Send a second attempt when the first one is slow."""
+        if isinstance(delay, str):
+            validation.choice("hedge", delay, ("p95",))
+        else:
+            validation.number("hedge", delay)
+        return HedgingTransport(
+            inner,
+            delay,
+            classify=self.classifier,
+            listener=self.listener,
+            clock=self.clock,
+            sleep=self.sleep,
+        )
+
+    def retry(self, inner: Transport, policy: RetryPolicy) -> Transport:
+        """Retry failed attempts."""
+        validation.instance("retry", policy, RetryPolicy)
+        return RetryTransport(
+            inner,
+            policy=policy,
+            budget=self.budget,
+            body=self.body,
+            classify=self.classifier,
+            listener=self.listener,
+            clock=self.clock,
+            sleep=self.sleep,
+        )
+
+    def deadline(self, inner: Transport, seconds: float) -> Transport:
+        """Limit the time of a whole call."""
+        validation.positive("deadline", seconds)
+        return TimeoutTransport(
+            inner,
+            seconds,
+            name="deadline",
+            whole_call=True,
+            clock=self.clock,
+            timer=self.timer,
+        )
