@@ -1,7 +1,45 @@
-"""Resilience for any httpx call: retries, circuit breakers, limits and deadlines."""
+"""Resilience for httpx: transports that retry, limit, and stop calling a service that fails.
+
+    client = httpx.AsyncClient(transport=resilient_transport(deadline=30))
+
+`resilient_transport` puts layers around an `HTTPTransport` in the recommended order. Each layer is
+a transport that takes the inner transport first, and works alone:
+
+| layer | what it does |
+|---|---|
+| `TimeoutTransport` | limits the time of a call, or of an attempt (`AttemptTimeout`) |
+| `RetryTransport` | repeats requests by a `RetryPolicy`, a `Backoff` and a `RetryBudget` |
+| `HedgingTransport` | sends a second request when the first one is slow |
+| `RateLimitTransport` | paces requests, and obeys the limits that a server announces |
+| `ConcurrencyLimitTransport` | limits the requests in flight; also with an `AdaptiveLimit` |
+| `CircuitBreakerTransport` | has a `CircuitBreaker` for each origin or key |
+| `AuthTransport` | authenticates each attempt on its own |
+
+`BaseAPIClient` is a client for one API on top of them; it reads its defaults from `Settings`.
+
+What a layer raises is a `WallTrackError` and an `httpx.TransportError`; a `BaseAPIClient` also
+raises an `ExternalServiceError`. Each decision is an `Event`; `log_event` is the default listener.
+
+The layers read and write these `extensions`:
+
+| key | on | value |
+|---|---|---|
+| `walltrack.retry` | request | a `RetryPolicy` for this call, or False for a single attempt |
+| `walltrack.deadline` | request | the seconds that this call may take |
+| `walltrack.whole_body` | request | True: read the whole response in the attempt; False: none |
+| `walltrack.service` | request | the name of the service in events and errors |
+| `walltrack.auth` | request | the credentials of this call alone; None: none |
+| `walltrack.attempt` | request | the number of this attempt, from 1 |
+| `walltrack.attempts` | response | the number of attempts of the call |
+| `walltrack.idempotency_key` | response | the `Idempotency-Key` of the call, if it has one |
+
+`walltrack.dialects`, `walltrack.testing` and `walltrack.simulation` have pages of their own.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+__docformat__ = "google"
 
 if TYPE_CHECKING:
     from walltrack.auth.transport import AuthTransport

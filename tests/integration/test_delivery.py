@@ -373,7 +373,7 @@ async def test_a_post_that_was_sent_may_have_been_acted_on(
 ) -> None:
     """It is reported as uncertain, and not asked again by a policy that wants proof."""
     way = world.road(road)
-    way.impatient = {"read": SHORT}
+    way.impatient = {"read": SHORT} if behaviour is origins.says_nothing else {}
     world.origin.behaviour = behaviour
     report = await post(family, way, clock, content=bytes(size))
     assert report == CallReport(1, Delivery.UNCERTAIN)
@@ -387,7 +387,7 @@ async def test_the_error_of_a_client_says_that_the_service_may_have_acted(
 ) -> None:
     """ExternalServiceError carries the same knowledge; a full pool is no failure of the service."""
     way = world.road(road)
-    way.impatient = {"read": SHORT}
+    way.impatient = {"read": SHORT} if behaviour is origins.says_nothing else {}
     world.origin.behaviour = behaviour
     error, failures = await fail(way, clock, content=bytes(size))
     assert (error.delivery, error.attempts, failures) == (Delivery.UNCERTAIN, 2, 2)

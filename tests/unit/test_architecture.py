@@ -259,7 +259,7 @@ def test_the_public_face_does_nothing_else() -> None:
     nodes = list(ast.walk(tree_of("walltrack.__init__")))
     assigned = {ast.unparse(node.targets[0]) for node in nodes if isinstance(node, ast.Assign)}
     functions = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
-    assert assigned == {"__all__", "_HOMES", "value"}
+    assert assigned == {"__all__", "__docformat__", "_HOMES", "value"}
     assert functions == {"__getattr__", "__dir__"}
 
 

@@ -1,9 +1,11 @@
 """What the README promises: blocks that run, links that lead somewhere, defaults of the code."""
 
+import importlib.util
 import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import httpx
@@ -22,6 +24,7 @@ from walltrack import (
     resilient_transport,
 )
 from walltrack.services.defaults import breaker_by, policy_by
+from walltrack.simulation import KINDS, STANDARD, command
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -76,6 +79,45 @@ def test_the_quickstart_prints_what_the_readme_shows() -> None:
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)  # noqa: S603 - our own
     assert shown is not None
     assert ran.stderr + ran.stdout == shown[1]
+
+
+def test_a_command_names_what_is_there() -> None:
+    """The files, modules, extras and groups of the commands on all pages exist."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    known = {
+        "extra": project["project"]["optional-dependencies"],
+        "group": project["dependency-groups"],
+    }
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    lines = re.findall(r"uv run [^`#\n]+|python -m [^`#\n]+", text)
+    assert len(lines) > 15
+    for line in lines:
+        for option, name in re.findall(r"--(extra|group) (\S+)", line):
+            assert name in known[option], line
+        for path in re.findall(r"(?:examples|tests)/[\w/.]+", line):
+            assert (ROOT / path).exists(), line
+        for module in re.findall(r"(?:walltrack|tests)\.[\w.]+", line):
+            assert importlib.util.find_spec(module), line
+
+
+def test_the_commands_of_a_simulation_are_understood() -> None:
+    """Their scenarios and options are those of the command."""
+    lines = re.findall(r"^python -m walltrack\.simulation ([^#\n]+)", TEXT, re.MULTILINE)
+    assert len(lines) == 3
+    for line in lines:
+        options = command.argument_parser().parse_args(line.split())
+        assert options.scenario[0] in {*KINDS, "standard", "friday.toml"}
+    assert f"# all {len(STANDARD)} standard scenarios" in TEXT
+
+
+def test_the_figures_of_the_readme_are_those_of_the_benchmarks() -> None:
+    """They are measured once, and stand beside the command that measures them."""
+    section = TEXT.partition("## Performance\n")[2].partition("\n## ")[0]
+    measured = (ROOT / "tests" / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    figures = re.findall(r"\b\d+\.\d+\b(?! s)", section.replace("Python 3.11", ""))
+    assert len(figures) >= 12
+    for figure in figures:
+        assert re.search(rf"\b{re.escape(figure)}\b", measured), figure
 
 
 def test_the_readme_is_short() -> None:
@@ -206,11 +248,11 @@ def test_a_default_of_the_table_is_that_of_the_code(
 @pytest.mark.parametrize(
     ("row", "option"),
     [
-        ("*deadline*", "deadline"),
-        ("*attempt timeout* (s)", "attempt_timeout"),
-        ("*requests a second*", "rate_limit"),
-        ("*requests in flight*", "concurrency_limit"),
-        ("*hedge after*", "hedge"),
+        ("deadline", "deadline"),
+        ("attempt timeout (s)", "attempt_timeout"),
+        ("requests per second", "rate_limit"),
+        ("requests in flight", "concurrency_limit"),
+        ("hedge after", "hedge"),
         ("bodies read inside the attempt", "body"),
     ],
 )

@@ -23,6 +23,7 @@ from walltrack import (
     TimeoutTransport,
     resilient_transport,
 )
+from walltrack.core import extensions
 from walltrack.testing import FaultTransport
 
 ADDRESS_OR_PATH = re.compile(r"0x[0-9a-f]{4}|\.py\b|[/\\]\w+[/\\]")
@@ -66,6 +67,20 @@ def test_a_signature_is_short_and_readable(signature: inspect.Signature) -> None
     assert not ADDRESS_OR_PATH.search(str(signature))
     assert len(str(signature)) <= LONGEST_SIGNATURE
     assert max(map(len, map(str, signature.parameters.values())), default=0) <= LONGEST_PARAMETER
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if inspect.isclass(PUBLIC[name])])
+def test_a_constructor_is_described_in_one_place(name: str) -> None:
+    """By its class and `__init__`: a docstring of `__new__` would hide their signature."""
+    assert getattr(PUBLIC[name].__new__, "__doc__", None) in (None, object.__new__.__doc__)
+
+
+def test_the_front_page_names_every_key_of_the_extensions() -> None:
+    """Those that callers set or read; the other keys are for the layers among themselves."""
+    shown = set(re.findall(r"^\| `(walltrack\.\w+)` \|", walltrack.__doc__ or "", re.MULTILINE))
+    keys = {value for name, value in vars(extensions).items() if name.isupper()}
+    hidden = {extensions.DELIVERY, extensions.GATE, extensions.REPORT}
+    assert shown == {key for key in keys if key.startswith("walltrack.")} - hidden
 
 
 def test_the_help_of_a_transport_names_its_defaults() -> None:

@@ -114,8 +114,9 @@ else:
     class AsyncBaseTransport(httpx.AsyncBaseTransport):
         """Has the types of httpx, and is accepted by httpx2."""
 
-        def __new__(cls, *_: object, **__: object) -> Self:
-            """Create an object that belongs to every family."""
+        # With a docstring, tools would show this signature instead of that of `__init__`.
+        def __new__(cls, *_: object, **__: object) -> Self:  # noqa: D102
+            # An object that belongs to every family.
             return object.__new__(serving(cls, None))
 
 

@@ -24,4 +24,6 @@ from walltrack.dialects.github import github
 from walltrack.dialects.openai import openai
 from walltrack.dialects.stripe import stripe
 
+__docformat__ = "google"
+
 __all__ = ["anthropic", "aws", "azure", "github", "openai", "stripe"]

@@ -21,8 +21,9 @@ class WrappingTransport(ForwardingTransport):
         TypeError: `transport` is not an asynchronous transport.
     """
 
-    def __new__(cls, transport: object = None, *_: object, **__: object) -> Self:
-        """Create an object that belongs to the families that the inner transport serves."""
+    # With a docstring, tools would show this signature instead of that of `__init__`.
+    def __new__(cls, transport: object = None, *_: object, **__: object) -> Self:  # noqa: D102
+        # An object that belongs to the families that the inner transport serves.
         made: Self = object.__new__(family.serving(cls, transport))
         return made
 

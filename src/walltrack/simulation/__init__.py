@@ -23,6 +23,8 @@ from walltrack.simulation.scenario import Callers, Latency, Quota, Scenario, Ser
 from walltrack.simulation.scenario_file import load_scenario
 from walltrack.simulation.standard import KINDS, STANDARD, scenario_named
 
+__docformat__ = "google"
+
 __all__ = [
     "KINDS",
     "STANDARD",

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: An argument is invalid.
     """
-    parser = _parser()
+    parser = argument_parser()
     options = parser.parse_args(arguments)
     try:
         validation.integer("--seeds", options.seeds, minimum=1)
@@ -74,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.print(overview(results))
 
 
-def _parser() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m walltrack.simulation",
         description=__doc__,

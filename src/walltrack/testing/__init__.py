@@ -8,6 +8,8 @@ from walltrack.testing.faults import FaultTransport
 from walltrack.testing.scripted import ScriptedTransport, UnexpectedRequestError
 from walltrack.testing.virtual_time import VirtualTime
 
+__docformat__ = "google"
+
 __all__ = [
     "FaultCounts",
     "FaultTransport",
