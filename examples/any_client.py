@@ -1,7 +1,7 @@
 """The transports beneath a plain httpx client, as they go beneath any SDK that accepts one.
 
-Run it with `uv run examples/any_client.py`. In place of a network there is a mock transport here;
-in earnest it is `httpx.AsyncHTTPTransport()`, which is also what you get by giving nothing.
+Run it with `uv run examples/any_client.py`. A mock transport stands for the network; in your
+program, omit it, and an `HTTPTransport()` sends the requests.
 """
 
 import asyncio

@@ -55,7 +55,7 @@ async def attempts(*, max_retries: int = 2, sole_retrier: bool = False) -> int:
         return httpx.Response(503)
 
     transport = resilient_transport(
-        httpx.MockTransport(down),  # leave it out, and requests go over the network
+        httpx.MockTransport(down),  # omit it in your program
         retry=RetryPolicy(backoff=Backoff(base=0.01)),
         sole_retrier=sole_retrier,
         breaker=None,  # it would open here, and hide what is shown

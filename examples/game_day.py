@@ -1,8 +1,8 @@
 """A game day: what a bad day of the network does to a client, without walltrack and with it.
 
 Run it with `uv run examples/game_day.py`. The faults come by a seed and the time is virtual: an
-hour passes in a second, and the report is the same each time. In earnest, put a FaultTransport over
-`httpx.AsyncHTTPTransport()`, leave time alone, and set `enabled` to False when you saw enough.
+hour passes in a second, and the report is the same each time. In a real system, a
+`FaultTransport()` sends over the network and adds faults; set `enabled` to False to stop them.
 """
 
 import asyncio

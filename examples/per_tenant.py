@@ -1,7 +1,7 @@
 """One API, many tenants: a circuit breaker and a rate limit for each of them.
 
-Run it with `uv run examples/per_tenant.py`. A tenant whose account fails does not shut out the
-others, and one that asks too much waits alone. The same `key=` works in every layer.
+Run it with `uv run examples/per_tenant.py`. If the account of one tenant fails, the others are still
+served, and a tenant that sends too much waits alone. The same `key=` works in every layer.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ async def main() -> None:
     """Let the circuit of one tenant open, and ask for both."""
     transport = resilient_transport(
         httpx.MockTransport(service),
-        retry=None,  # to see each attempt; leave it out
+        retry=None,  # only to show each attempt
         breaker=partial(CircuitBreakerTransport, failure_threshold=2, key=tenant_of),
         rate_limit=partial(RateLimitTransport, rate=100, burst=10, key=tenant_of),
     )
