@@ -1,7 +1,7 @@
 """One API, many tenants: a circuit breaker and a rate limit for each of them.
 
-Run it with `uv run examples/per_tenant.py`. If the account of one tenant fails, the others are still
-served, and a tenant that sends too much waits alone. The same `key=` works in every layer.
+Run it with `uv run examples/per_tenant.py`. If the account of one tenant fails, the others are
+still served, and a tenant that sends too much waits alone. The same `key=` works in every layer.
 """
 
 import asyncio
