@@ -14,7 +14,7 @@ import pytest
 from tests.integration.fault_server import Behaviour, Exchange, FaultServer, answer, reset, running
 from tests.integration.layered import AT_ONCE, pool
 from tests.support import until
-from walltrack import RetryPolicy
+from walltrack import BaseAPIClient, RetryPolicy
 from walltrack.stack import resilient_transport
 
 pytestmark = pytest.mark.anyio
@@ -82,6 +82,20 @@ async def test_no_attempt_repeats_what_another_one_sent(
     # A challenge that is worth reading leaves its connection to the next request.
     assert server.connections == (1 if body is not LARGE else 3)
     await until(lambda: server.open_connections == 0)
+
+
+async def test_a_client_of_one_api_has_credentials_for_each_attempt(server: FaultServer) -> None:
+    """Its own for all calls, or those of one call; a stranger gets neither."""
+    server.default = once_for_each_nonce(answer(503), answer(), answer(503))
+    once = httpx.DigestAuth("user", "pass")
+    auth = {"retry": AT_ONCE, "listener": None, "auth": httpx.DigestAuth("user", "pass")}
+    async with BaseAPIClient(server.url, **auth) as client:  # type: ignore[arg-type]
+        for options in ({}, {"auth": once}):
+            response = await client.get("/thing", **options)  # type: ignore[arg-type]
+            assert response.extensions["walltrack.attempts"] == 2
+    nonces = [re.findall(r" (?:nonce|nc)=([^,]+)", header) for header in authorized_by(server)]
+    sent = [tuple(nonce) for nonce in nonces if nonce]
+    assert len(sent) == len(set(sent)) == 6
 
 
 @each_family

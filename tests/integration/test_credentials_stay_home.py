@@ -166,7 +166,9 @@ CREDENTIALS: list[Any] = [
     pytest.param({}, {"headers": {"X-Api-Key": SecretStr(SECRET)}}, id="SecretStr of the call"),
     pytest.param({"headers": {"Authorization": f"Bearer {SECRET}"}}, {}, id="Authorization"),
     pytest.param({}, {"headers": {"Proxy-Authorization": SECRET}}, id="Proxy-Authorization"),
-    pytest.param({}, {"auth": ("user", SECRET)}, id="auth"),
+    pytest.param({"auth": ("user", SECRET)}, {}, id="auth of the client"),
+    pytest.param({}, {"auth": ("user", SECRET)}, id="auth of the call"),
+    pytest.param({"cookies": {"sid": SECRET}}, {}, id="cookies of the client"),
     pytest.param({"userinfo": f"user:{SECRET}@"}, {}, id="userinfo"),
 ]
 

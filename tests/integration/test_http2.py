@@ -14,6 +14,7 @@ import trustme
 from tests.integration.h2_server import HANGS, STREAMS, H2Server, serving
 from tests.support import until
 from walltrack import (
+    BaseAPIClient,
     HedgingTransport,
     HTTPTransport,
     RetryBudget,
@@ -103,6 +104,18 @@ async def test_requests_share_a_connection(server: H2Server, home: Home) -> None
     assert [r.extensions["stream_id"] for r in responses] == [1, 3, 5]
     assert server.connections == 1
     await until(lambda: server.open_connections == 0)
+
+
+@each_family
+async def test_the_options_of_the_connection_reach_it_through_a_stack(
+    server: H2Server, home: Home
+) -> None:
+    """Beneath a client, which would ignore its own `verify` and `http2`, or in a client of ours."""
+    transport = resilient_transport(verify=TRUSTING, http2=True)
+    async with home.AsyncClient(transport=transport) as client:
+        assert (await client.get(f"{server.url}/ok")).http_version == "HTTP/2"
+    async with BaseAPIClient(server.url, verify=TRUSTING, http2=True) as api:
+        assert (await api.get("/ok")).http_version == "HTTP/2"
 
 
 @each_family

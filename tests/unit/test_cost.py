@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -10,7 +10,14 @@ import httpx
 import pytest
 
 from tests.support import get
-from walltrack import CircuitBreakerOpenError, CircuitBreakerTransport, RetryBudget, RetryTransport
+from walltrack import (
+    BaseAPIClient,
+    CircuitBreaker,
+    CircuitBreakerOpenError,
+    CircuitBreakerTransport,
+    RetryBudget,
+    RetryTransport,
+)
 
 pytestmark = [
     pytest.mark.anyio,
@@ -134,3 +141,20 @@ async def refused(transport: httpx.AsyncBaseTransport) -> tuple[int, int]:
         pass
     assert refusal is not None
     return count["opcode"] - counting["opcode"], count["call"] - counting["call"]
+
+
+async def test_a_rejection_by_a_client_pays_for_no_request() -> None:
+    """While its circuit is open: some frames of its own, and none of httpx."""
+    breaker = CircuitBreaker(1)
+    client = BaseAPIClient(
+        "https://api.test", breaker=breaker, transport=Answering(httpx.Response(200))
+    )
+    breaker.record_failure()
+    runs: list[tuple[int, int]] = []
+    for _ in range(7):
+        with counted() as count, suppress(CircuitBreakerOpenError):
+            await client.get("/a")
+        runs.append((count["opcode"], count["call"]))
+    opcodes, frames = min(runs)
+    assert opcodes <= 125
+    assert frames <= 12

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Hashable
+from types import ModuleType
 from typing import Any, Final, TypeAlias
 
 import httpx
@@ -48,13 +49,12 @@ def _is_pair(auth: object) -> bool:
     )
 
 
-def of_family(auth: AuthTypes, request: httpx.Request) -> Any:  # noqa: ANN401 - of either family
-    """Return the `Auth` that signs `request`; a function stays one.
+def of_family(auth: AuthTypes, home: ModuleType) -> Any:  # noqa: ANN401 - of either family
+    """Return the `Auth` that signs requests of a family; a function stays one.
 
     Raises:
         TypeError: It is an `Auth` of the other family.
     """
-    home = family.home_of(request)
     if isinstance(auth, tuple):
         return home.BasicAuth(*auth)
     if isinstance(auth, family.Auth) and not isinstance(auth, home.Auth):

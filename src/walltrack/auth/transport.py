@@ -88,7 +88,7 @@ class AuthTransport(WrappingTransport):
         return self._home == origin
 
     async def _authenticate(self, request: httpx.Request, auth: AuthTypes) -> httpx.Response:
-        made = of_family(auth, request)
+        made = of_family(auth, family.home_of(request))
         flow: _Flow = getattr(made, "async_auth_flow", None) or _flow_of(made)
         signed = copy_of(request)  # the next flow must not find what this one puts into it
         signed.extensions = request.extensions  # where inner layers leave notes for outer ones

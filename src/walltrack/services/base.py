@@ -1,7 +1,7 @@
 """The base class of clients for one API."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -9,21 +9,29 @@ from typing import Any, Self, Unpack
 import httpx
 from pydantic import SecretStr
 
+from walltrack.auth.credentials import AuthTypes, of_family
+from walltrack.auth.transport import AuthTransport
 from walltrack.circuit_breaker.breaker import CircuitBreaker
 from walltrack.circuit_breaker.state import CircuitState
+from walltrack.circuit_breaker.transport import CircuitBreakerTransport
 from walltrack.config.settings import Settings, get_settings
 from walltrack.core import validation, waiting
 from walltrack.core.budget import RetryBudget
 from walltrack.core.classification import Classify
 from walltrack.core.events import Listener
 from walltrack.core.named import shows_defaults_by_name
+from walltrack.core.statuses import UNHEALTHY_STATUSES, valid_statuses
+from walltrack.http.options import HTTPOptions
+from walltrack.http.sending import inner_transport
 from walltrack.layers import Layer, Limit
 from walltrack.retry.policy import RetryPolicy
 from walltrack.retry.transport import MAX_RESPONSE_BYTES, RetryTransport
 from walltrack.services.base_url import BaseURL
-from walltrack.services.defaults import breaker_by, policy_by
+from walltrack.services.client_options import ClientOptions, Cookies, EventHooks
+from walltrack.services.defaults import breaker_by, breakers_by, policy_by
 from walltrack.services.requests import BodyOptions, RequestBuilder, RequestOptions
 from walltrack.services.session import Session
+from walltrack.services.verbs import Verbs
 from walltrack.stack import resilient_transport
 from walltrack.telemetry.emit import classifier_of
 from walltrack.telemetry.log import log_event
@@ -32,7 +40,7 @@ from walltrack.timeout.limits import AttemptTimeout
 __all__ = ["BaseAPIClient", "BodyOptions", "CircuitBreaker", "CircuitState", "RequestOptions"]
 
 
-class BaseAPIClient:
+class BaseAPIClient(Verbs):
     """A client for one API, with retries and a circuit breaker. Subclass it.
 
         class Dexscreener(BaseAPIClient):
@@ -50,6 +58,13 @@ class BaseAPIClient:
             `httpx.Timeout`. Default: `Settings.http_timeout`.
         headers: Headers of every request. A `SecretStr` is unwrapped only when a request is built.
         params: Query parameters of every request; a `SecretStr` is unwrapped at the same time.
+        auth: Credentials, as an httpx client takes them, for each attempt to the origin of
+            `base_url`; see `AuthTransport`. Default: the userinfo of `base_url`, if it has some.
+        cookies: The cookies of the client. Those that responses set are kept until it is closed, in
+            a `CookieJar` that is given for as long as that exists.
+        follow_redirects: Whether redirects are followed.
+        event_hooks: Async functions for "request" and "response", as with httpx: called once for a
+            call, whatever its attempts, and once more for each redirect.
         service: Name of the service in errors and events. Default: `host[:port]`.
         settings: The source of defaults. Default: `get_settings()`.
         transport: What sends the requests, for instance a mock or an ASGI application. Closing the
@@ -58,6 +73,10 @@ class BaseAPIClient:
         retry: When a request is retried. Default: by the retry count and backoff of the settings.
         breaker: The circuit breaker; several clients can share one. Default: one for this client,
             by the threshold and cooldown of the settings.
+        breaker_key: Requests with the same key share a breaker, by the settings, instead of one for
+            this client. Default: no key.
+        breaker_statuses: Responses that the breaker counts as failures. Default: 429 and every 5xx
+            except 501 and 505.
         budget: Limits the retries; several clients can share one that is `shared`. Default: one for
             this client, made by `RetryBudget()`.
         deadline: Seconds for a whole call, including waits. Default: no limit. This option and the
@@ -74,11 +93,15 @@ class BaseAPIClient:
         listener: Called with the events of all layers; None: no events. Default: log entries.
         sleep: Waits for the given number of seconds between attempts; replace it to test without
             waiting.
+        connection: The options of the `HTTPTransport` that is made if no `transport` is given:
+            verify, cert, http1, http2, limits, trust_env, proxy, uds, local_address, retries and
+            socket_options.
 
     Raises:
         ValueError: `base_url` is not an absolute http or https URL, or has a query or a fragment;
-            or `timeout` is not above 0.
-        TypeError: An argument has another type.
+            `timeout` is not above 0; both `breaker` and `breaker_key` are given.
+        TypeError: An argument has another type; an option does not exist, or is one of `connection`
+            although there is a `transport`.
     """
 
     @shows_defaults_by_name
@@ -89,11 +112,17 @@ class BaseAPIClient:
         timeout: float | httpx.Timeout | None = None,
         headers: Mapping[str, str | SecretStr] | None = None,
         params: Mapping[str, Any] | None = None,
+        auth: AuthTypes | None = None,
+        cookies: Cookies | None = None,
+        follow_redirects: bool = False,
+        event_hooks: EventHooks | None = None,
         service: str | None = None,
         settings: Settings | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         retry: RetryPolicy | None = None,
         breaker: CircuitBreaker | None = None,
+        breaker_key: Callable[[httpx.Request], Hashable] | None = None,
+        breaker_statuses: AbstractSet[int] = UNHEALTHY_STATUSES,
         budget: RetryBudget | None = None,
         deadline: float | Layer | None = None,
         attempt_timeout: float | AttemptTimeout | Layer | None = None,
@@ -103,6 +132,7 @@ class BaseAPIClient:
         classify: Classify | Sequence[Classify] | None = None,
         listener: Listener | None = log_event,
         sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
+        **connection: Unpack[HTTPOptions],
     ) -> None:
         root = BaseURL(base_url)
         self.service: str = service or root.netloc
@@ -112,11 +142,27 @@ class BaseAPIClient:
         validation.instance("retry", retry, RetryPolicy | None)
         validation.instance("breaker", breaker, CircuitBreaker | None)
         validation.instance("budget", budget, RetryBudget | None)
-        timeout = settings.http_timeout if timeout is None else timeout
-        self._breaker = breaker or breaker_by(settings, self.service)
+        if breaker_key is not None:
+            validation.function("breaker_key", breaker_key)
+            if breaker is not None:
+                raise ValueError("breaker and breaker_key must not both be given")
+        if auth is not None:
+            of_family(auth, httpx)
+        options = ClientOptions(
+            settings.http_timeout if timeout is None else timeout,
+            cookies=cookies,
+            follow_redirects=follow_redirects,
+            event_hooks=event_hooks,
+            is_authenticated=auth is not None,
+        )
+        if breaker_key is None:
+            breaker = breaker or breaker_by(settings, self.service)
+        self._breaker = breaker
         classifier = classifier_of(classify)
         stack = resilient_transport(
-            transport,
+            AuthTransport(
+                inner_transport(BaseAPIClient, transport, connection), auth, origin=base_url
+            ),
             deadline=deadline,
             retry=partial(
                 RetryTransport,
@@ -129,21 +175,35 @@ class BaseAPIClient:
             ),
             rate_limit=rate_limit,
             concurrency_limit=concurrency_limit,
-            breaker=self._breaker,
+            breaker=partial(
+                CircuitBreakerTransport,
+                **breakers_by(settings, breaker, breaker_key),
+                statuses=valid_statuses("breaker_statuses", breaker_statuses),
+                classify=classifier,
+                listener=listener,
+            ),
             attempt_timeout=attempt_timeout,
             classify=classifier,
             listener=listener,
             sleep=sleep,
         )
-        self._session = Session(self.service, RequestBuilder(root, headers, params), stack, timeout)
+        requests = RequestBuilder(root, headers, params)
+        self._session = Session(self.service, requests, stack, options, breaker)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.service}, {self._breaker!r}>"
+        return f"<{type(self).__name__} {self.service}, {self._breaker or 'breakers by key'}>"
 
     @property
     def circuit_breaker(self) -> CircuitBreaker:
-        """The circuit breaker for all requests of this client."""
-        return self._breaker
+        """The circuit breaker for all requests of this client.
+
+        Raises:
+            AttributeError: There is one for each `breaker_key`.
+        """
+        breaker = self._breaker
+        if breaker is None:
+            raise AttributeError("this client has a circuit breaker for each breaker_key")
+        return breaker
 
     async def __aenter__(self) -> Self:
         return self
@@ -163,59 +223,3 @@ class BaseAPIClient:
     async def aclose(self) -> None:
         """Close the connections, like `close`; httpx uses this name."""
         await self.close()
-
-    async def get(self, path: str, **options: Unpack[RequestOptions]) -> httpx.Response:
-        """Send a GET; see `request`."""
-        return await self.request("GET", path, **options)
-
-    async def head(self, path: str, **options: Unpack[RequestOptions]) -> httpx.Response:
-        """Send a HEAD; see `request`."""
-        return await self.request("HEAD", path, **options)
-
-    async def post(self, path: str, **options: Unpack[BodyOptions]) -> httpx.Response:
-        """Send a POST; see `request`."""
-        return await self.request("POST", path, **options)
-
-    async def put(self, path: str, **options: Unpack[BodyOptions]) -> httpx.Response:
-        """Send a PUT; see `request`."""
-        return await self.request("PUT", path, **options)
-
-    async def patch(self, path: str, **options: Unpack[BodyOptions]) -> httpx.Response:
-        """Send a PATCH; see `request`."""
-        return await self.request("PATCH", path, **options)
-
-    async def delete(self, path: str, **options: Unpack[RequestOptions]) -> httpx.Response:
-        """Send a DELETE; see `request`."""
-        return await self.request("DELETE", path, **options)
-
-    async def request(
-        self, method: str, path: str, **options: Unpack[BodyOptions]
-    ) -> httpx.Response:
-        """Send a request and read the whole response.
-
-        Args:
-            method: HTTP method.
-            path: Joined to the base URL; an absolute URL of the same origin is used as it is.
-            options: As in httpx: params, headers, timeout, auth, follow_redirects, extensions;
-                content, data, files, json.
-
-        Raises:
-            ExternalServiceError: The final response was a 4xx or 5xx, or there was none.
-            CircuitBreakerOpenError: The circuit is open; nothing was sent.
-            ValueError: `path` leads to another origin; nothing was sent.
-            TypeError: An option is unknown; nothing was sent.
-        """
-        return await self._session.send(method, path, options)
-
-    @asynccontextmanager
-    async def stream(
-        self, method: str, path: str, **options: Unpack[BodyOptions]
-    ) -> AsyncIterator[httpx.Response]:
-        """Send a request, and read the body of the response in parts inside the `async with`.
-
-        Options and exceptions are those of `request`. A body that breaks off also raises
-        ExternalServiceError; it is not requested again, because the caller already has a part of
-        it.
-        """
-        async with self._session.stream(method, path, options) as response:
-            yield response

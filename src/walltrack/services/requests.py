@@ -1,13 +1,17 @@
 """The requests of one API: base URL, headers and parameters; secrets are unwrapped last."""
 
 import contextlib
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any, Final, TypedDict
 
 import httpx
 from pydantic import SecretStr
 
+from walltrack.auth.credentials import AuthTypes, checked_auth
+from walltrack.core import validation
+from walltrack.core.extensions import AUTH
 from walltrack.services.base_url import BaseURL
+from walltrack.services.client_options import NO_AUTH
 
 
 class RequestOptions(TypedDict, total=False):
@@ -16,7 +20,7 @@ class RequestOptions(TypedDict, total=False):
     params: Mapping[str, Any]
     headers: Mapping[str, str | SecretStr]
     timeout: float | httpx.Timeout | None
-    auth: httpx.Auth | tuple[str, str] | None
+    auth: AuthTypes | None
     follow_redirects: bool
     extensions: Mapping[str, Any]
 
@@ -31,8 +35,7 @@ class BodyOptions(RequestOptions, total=False):
 
 
 _BUILDING = ("content", "data", "files", "json", "timeout", "extensions")
-_SENDING = ("auth", "follow_redirects")
-_OPTIONS = {"params", "headers", *_BUILDING, *_SENDING}
+_OPTIONS = {"params", "headers", "auth", "follow_redirects", *_BUILDING}
 
 _NO_CREDENTIALS: Final = frozenset(
     {
@@ -50,6 +53,9 @@ _NO_CREDENTIALS: Final = frozenset(
     }
 )
 """Headers that may follow a redirect to another origin."""
+
+_AWAY: Final = "walltrack.away"
+"""On a request: a redirect has left the origin."""
 
 
 class RequestBuilder:
@@ -78,25 +84,50 @@ class RequestBuilder:
 
         Raises:
             ValueError: `path` leads to another origin, or a header has a character outside ASCII.
-            TypeError: There is no option of this name.
+            TypeError: There is no such option, or `auth` is none.
         """
-        if unknown := options.keys() - _OPTIONS:
-            raise TypeError(f"no option of a request: {', '.join(sorted(unknown))}")
+        validation.known("a request", options, _OPTIONS)
         url = self._base_url.join(path)
         if params := {**self._params, **options.get("params", {})}:
             url = url.copy_merge_params(_unwrapped(params))  # keeps the query of `path`
         headers = _encoded(_unwrapped(self._headers))
         headers.update(_encoded(_unwrapped(options.get("headers", {}))))
-        return client.build_request(method, url, headers=headers, **_chosen(options, _BUILDING))
+        request = client.build_request(method, url, headers=headers, **_chosen(options, _BUILDING))
+        if "auth" in options:
+            request.extensions[AUTH] = checked_auth("auth", options["auth"])
+        return request
 
     async def keep_credentials_home(self, request: httpx.Request) -> None:
         """Remove headers that may be secret from a request that is redirected to another origin.
 
-        httpx itself removes Authorization, but not a custom header with an API key.
+        httpx itself removes Authorization, but not a custom header with an API key. A redirect from
+        the other origin back to this one gets no credentials either.
         """
         if not self._base_url.is_home_of(request.url):
+            request.extensions[_AWAY] = True  # a redirect inherits the extensions
+        if _AWAY in request.extensions:
+            request.extensions[AUTH] = None
             for name in request.headers.keys() - _NO_CREDENTIALS:
                 del request.headers[name]
+
+
+class UnbuiltRequest(httpx.Request):
+    """A request that was rejected, and is built only if the error is asked for it.
+
+    Args:
+        build: Builds it.
+    """
+
+    def __init__(self, build: Callable[[], httpx.Request]) -> None:
+        self._build = build
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as of any request
+        """Build it when the first of its attributes is read."""
+        build = vars(self).pop("_build", None)
+        if build is None:
+            raise AttributeError(name)
+        vars(self).update(vars(build()))
+        return getattr(self, name)
 
 
 def _encoded(headers: dict[str, Any]) -> httpx.Headers:
@@ -107,7 +138,10 @@ def _encoded(headers: dict[str, Any]) -> httpx.Headers:
 
 def sending(options: BodyOptions) -> dict[str, Any]:
     """Return the options that are used to send a request, not to build it."""
-    return _chosen(options, _SENDING)
+    chosen = _chosen(options, ("follow_redirects",))
+    if "auth" in options:  # None: by the userinfo of the URL
+        chosen["auth"] = None if options["auth"] is None else NO_AUTH
+    return chosen
 
 
 def _chosen(options: BodyOptions, names: tuple[str, ...]) -> dict[str, Any]:

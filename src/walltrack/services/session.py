@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from walltrack.core.exceptions import RequestRejectedError
+from walltrack.circuit_breaker.breaker import CircuitBreaker
+from walltrack.core.exceptions import CircuitBreakerOpenError, RequestRejectedError
 from walltrack.core.extensions import REPORT, SERVICE, WHOLE_BODY, CallReport
 from walltrack.services import failures
-from walltrack.services.requests import BodyOptions, RequestBuilder, sending
+from walltrack.services.client_options import ClientOptions
+from walltrack.services.requests import BodyOptions, RequestBuilder, UnbuiltRequest, sending
 
 
 class Session:
@@ -19,7 +21,8 @@ class Session:
         service: Name of the service in errors and events.
         requests: Builds the requests.
         transport: Sends them; it can be opened again after it was closed.
-        timeout: The timeout of the client.
+        options: The options of the client.
+        breaker: The circuit breaker that every request meets; None if each key has its own.
     """
 
     def __init__(
@@ -27,12 +30,14 @@ class Session:
         service: str,
         requests: RequestBuilder,
         transport: httpx.AsyncBaseTransport,
-        timeout: float | httpx.Timeout,
+        options: ClientOptions,
+        breaker: CircuitBreaker | None,
     ) -> None:
         self._service = service
         self._requests = requests
         self._transport = transport
-        self._timeout = timeout
+        self._options = options
+        self._breaker = breaker
         self._client: httpx.AsyncClient | None = None
 
     def __repr__(self) -> str:
@@ -51,11 +56,15 @@ class Session:
 
         Raises:
             ExternalServiceError: The final response was a 4xx or 5xx, or there was none.
-            RequestRejectedError: A layer rejected the request.
+            RequestRejectedError: A layer rejected the request. If the circuit is open, this costs a
+                small part of what it costs to build a request.
         """
-        client = self._client = self._client or self._open()
+        if self._breaker is not None and (shut_for := self._breaker.shut_for()):
+            unbuilt = UnbuiltRequest(lambda: self._build(method, path, options))
+            raise CircuitBreakerOpenError(self._service, shut_for, request=unbuilt)
+        client = self._open()
         report = CallReport()
-        request = self._requests.build(client, method, path, options)
+        request = self._build(method, path, options)
         request.extensions |= {SERVICE: self._service, REPORT: report, WHOLE_BODY: not stream}
         try:
             response = await client.send(request, stream=stream, **sending(options))
@@ -100,8 +109,12 @@ class Session:
         finally:
             del failure  # as above
 
+    def _build(self, method: str, path: str, options: BodyOptions) -> httpx.Request:
+        return self._requests.build(self._open(), method, path, options)
+
     def _open(self) -> httpx.AsyncClient:
-        hooks = {"request": [self._requests.keep_credentials_home]}
-        return httpx.AsyncClient(
-            transport=self._transport, timeout=self._timeout, event_hooks=hooks
-        )
+        client = self._client
+        if client is None:
+            last_hook = self._requests.keep_credentials_home
+            client = self._client = self._options.open(self._transport, last_hook)
+        return client

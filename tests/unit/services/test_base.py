@@ -3,6 +3,7 @@ from typing import Any
 
 import anyio
 import httpx
+import httpx2
 import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
@@ -13,6 +14,7 @@ from tests.unit.services.clients import (
     PARAMS,
     URL,
     Make,
+    Things,
     failure_of,
     shown,
 )
@@ -34,8 +36,6 @@ from walltrack.services import base
 
 asynchronous = pytest.mark.anyio
 
-VERBS = ["get", "head", "post", "put", "patch", "delete"]
-
 
 async def never(_: httpx.Request) -> httpx.Response:
     """No answer at all."""
@@ -44,21 +44,6 @@ async def never(_: httpx.Request) -> httpx.Response:
 
 
 # Requests
-
-
-@asynchronous
-@pytest.mark.parametrize("verb", VERBS)
-async def test_every_verb_takes_options(make: Make, verb: str) -> None:
-    """They reach the request under the names that httpx gave them."""
-    inner = Scripted(204)
-    await getattr(make(inner=inner), verb)(
-        "/a", params={"x": "1"}, headers={"X-A": "1"}, timeout=3.0, extensions={"mine": 1}
-    )
-    [request] = inner.requests
-    assert request.url.query == b"x=1"
-    assert request.headers["X-A"] == "1"
-    assert request.extensions["timeout"]["read"] == 3.0
-    assert request.extensions["mine"] == 1
 
 
 @asynchronous
@@ -161,9 +146,9 @@ async def test_an_option_of_another_name_is_refused(make: Make) -> None:
     """Before anything is sent, in a request and in a stream."""
     inner = Scripted(200)
     client: Any = make(inner=inner)
-    with pytest.raises(TypeError, match="no option of a request: parms"):
+    with pytest.raises(TypeError, match="a request has no option parms; it takes auth,"):
         await client.get("/a", parms={"x": "1"})
-    with pytest.raises(TypeError, match="no option of a request: follow_redirect"):
+    with pytest.raises(TypeError, match="a request has no option follow_redirect; it"):
         async with client.stream("GET", "/a", follow_redirect=True):
             pytest.fail("it was sent")  # pragma: no cover
     assert inner.requests == []
@@ -237,8 +222,8 @@ async def test_no_listener_is_needed(make: Make) -> None:
 async def test_there_are_no_limits_by_default(make: Make) -> None:
     """Only the author of a client can know what its service can handle."""
     shown = repr(vars(make(200)))
-    assert "RetryTransport(CircuitBreakerTransport(" in shown
-    assert shown.count("Transport(") == 2
+    assert "RetryTransport(CircuitBreakerTransport(AuthTransport(" in shown
+    assert shown.count("Transport(") == 3
 
 
 @asynchronous
@@ -505,3 +490,101 @@ def test_bad_input_is_refused_by_name(name: str, value: Any, error: type[Excepti
     options: dict[str, Any] = {name: value}
     with pytest.raises(error, match=f"^{name} must be"):
         BaseAPIClient("https://api.test", **options)
+
+
+# What else a client of httpx takes
+
+
+@asynchronous
+async def test_credentials_are_made_for_each_attempt(make: Make, clock: Clock) -> None:
+    """Those of the client and those of one call, which replace them; None is for no credentials."""
+
+    def at(name: str) -> Any:  # noqa: ANN401 - a function
+        def sign(request: httpx.Request) -> httpx.Request:
+            request.headers["authorization"] = f"{name} {clock():g}"
+            return request
+
+        return sign
+
+    inner = Scripted(503, 200)
+    client = make(inner=inner, auth=at("client"))
+    await client.get("/a")
+    await client.get("/a", auth=at("call"))
+    await client.get("/a", auth=None)
+    assert [request.headers.get("authorization") for request in inner.requests] == [
+        "client 1000",
+        "client 1001",
+        "call 1001",
+        None,
+    ]
+
+
+@asynchronous
+async def test_credentials_replace_the_userinfo_of_the_base_url() -> None:
+    """As in a client of httpx; without them it is used, as before."""
+    inner, seen = Scripted(200), "Basic dXNlcjpvbGQ="
+    for auth, expected in ((("user", "new"), "Basic dXNlcjpuZXc="), (None, seen)):
+        client = BaseAPIClient("https://user:old@api.test", transport=inner, auth=auth)
+        await client.get("/a")
+        assert inner.requests[-1].headers["authorization"] == expected
+    sign = {"auth": lambda request: request}
+    await BaseAPIClient("https://user:old@api.test", transport=inner, **sign).get("/a")  # type: ignore[arg-type]
+    assert "authorization" not in inner.requests[-1].headers
+
+
+@pytest.mark.parametrize("auth", ["hunter2", httpx2.BasicAuth("me", "hunter2"), httpx.BasicAuth])
+def test_credentials_that_httpx_does_not_take_are_refused(make: Make, auth: object) -> None:
+    """When they are given, also those of the other family; no secret is shown."""
+    with pytest.raises(TypeError, match=r"\bauth\b") as refused:
+        make(200, auth=auth)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_the_options_of_the_connection_are_those_of_the_transport_that_it_makes() -> None:
+    """With a transport they are refused, and so is a name that does not exist, with a list."""
+    BaseAPIClient(URL, verify=False, http2=True, limits=httpx.Limits(max_connections=1))
+    with pytest.raises(TypeError, match=r"^limits must be a Limits of httpx"):
+        BaseAPIClient(URL, limits=1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"ignore http2: .* BaseAPIClient\(transport=HTTP"):
+        Things(URL, transport=Scripted(200), http2=True)
+    with pytest.raises(TypeError, match=r"^BaseAPIClient\(\) has no option verfy; it ") as refused:
+        BaseAPIClient(URL, verfy=False)  # type: ignore[call-arg]
+    listed = str(refused.value).partition("it takes ")[2].split(", ")
+    assert {"auth", "base_url", "breaker_key", "verify", "uds"} <= set(listed)
+    assert not {"self", "connection"} & set(listed)
+
+
+# Its circuit breakers
+
+
+@asynchronous
+async def test_statuses_that_the_breaker_counts_can_be_chosen(make: Make) -> None:
+    """Where a 403 means that the service is down, for instance, and a 503 does not."""
+    client = make(503, 403, retry=RetryPolicy(max_retries=0), breaker_statuses=frozenset({403}))
+    for failures in (0, 1):
+        await failure_of(client)
+        assert client.circuit_breaker.failure_count == failures
+
+
+@asynchronous
+async def test_each_key_can_have_a_breaker(make: Make) -> None:
+    """By the settings; one that is open rejects the requests of its key alone."""
+    client = make(
+        500,
+        service="things",
+        settings=Settings(circuit_breaker_threshold=1, circuit_breaker_cooldown=7),
+        breaker_key=lambda request: request.headers["x-tenant"],
+    )
+    for tenant in ("a", "b"):
+        await failure_of(client, "GET", "/a", headers={"x-tenant": tenant})
+        with pytest.raises(CircuitBreakerOpenError) as raised:
+            await client.get("/a", headers={"x-tenant": tenant})
+        assert raised.value.service == "things"
+        assert 6 < raised.value.retry_after <= 7
+    assert repr(client) == "<Things things, breakers by key>"
+    with pytest.raises(AttributeError, match="a circuit breaker for each breaker_key"):
+        _ = client.circuit_breaker
+    with pytest.raises(ValueError, match=r"^breaker and breaker_key must not both be given"):
+        make(200, breaker=breaker.CircuitBreaker(), breaker_key=hash)
+    with pytest.raises(TypeError, match=r"^breaker_key must be a function"):
+        make(200, breaker_key="tenant")

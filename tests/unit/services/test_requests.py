@@ -7,7 +7,8 @@ import pytest
 from pydantic import SecretStr
 
 from walltrack.services.base_url import BaseURL
-from walltrack.services.requests import BodyOptions, RequestBuilder, sending
+from walltrack.services.client_options import NO_AUTH
+from walltrack.services.requests import BodyOptions, RequestBuilder, UnbuiltRequest, sending
 
 HOME = "https://api.test/v1"
 
@@ -82,7 +83,7 @@ def test_a_builder_keeps_what_it_was_given() -> None:
 )
 def test_an_option_of_another_name_is_refused(options: dict[str, Any], named: str) -> None:
     """A misspelt one would be passed over, and something else sent than was meant."""
-    with pytest.raises(TypeError, match=f"^no option of a request: {named}$"):
+    with pytest.raises(TypeError, match=f"^a request has no option {named}; it takes auth, "):
         build(**options)
 
 
@@ -107,10 +108,40 @@ def test_no_part_of_a_header_value_that_is_not_ascii_is_shown(
 
 def test_options_for_sending_are_separated() -> None:
     """They count when a request is sent, not when it is built."""
-    auth = ("me", "hunter2")
-    options: BodyOptions = {"auth": auth, "follow_redirects": True, "json": {}, "headers": {}}
-    assert sending(options) == {"auth": auth, "follow_redirects": True}
+    options: BodyOptions = {"follow_redirects": True, "json": {}, "headers": {}}
+    assert sending(options) == {"follow_redirects": True}
     assert sending({}) == {}
+
+
+def test_the_auth_of_a_call_is_left_to_its_attempts() -> None:
+    """The client itself is given none that does anything; None leaves the userinfo of the URL."""
+    auth = ("me", "hunter2")
+    request = build_with(auth=auth)
+    assert request.extensions["walltrack.auth"] == auth
+    assert "Authorization" not in request.headers
+    assert sending({"auth": auth}) == {"auth": NO_AUTH}
+    assert build_with(auth=None).extensions["walltrack.auth"] is None
+    assert sending({"auth": None}) == {"auth": None}
+    with pytest.raises(TypeError, match=r"^auth must be an Auth"):
+        build_with(auth="hunter2")
+
+
+def test_a_request_that_was_not_sent_is_built_when_it_is_looked_at() -> None:
+    """Once, and as it would have been; it has no other attributes."""
+    built: list[httpx.Request] = []
+
+    def build_it() -> httpx.Request:
+        built.append(build_with(headers={"X-A": "1"}))
+        return built[-1]
+
+    request = UnbuiltRequest(build_it)
+    assert (len(built), isinstance(request, httpx.Request)) == (0, True)
+    assert (request.method, request.headers["X-A"]) == ("POST", "1")
+    assert request.url == built[0].url
+    assert repr(request) == repr(built[0]).replace("<Request", "<UnbuiltRequest")
+    assert len(built) == 1
+    with pytest.raises(AttributeError, match=r"^other$"):
+        _ = request.other
 
 
 @pytest.mark.anyio

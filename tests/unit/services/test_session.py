@@ -15,7 +15,9 @@ from tests.unit.services.clients import (
     shown,
 )
 from walltrack import (
+    CircuitBreaker,
     CircuitBreakerOpenError,
+    CircuitState,
     Delivery,
     ExternalServiceError,
 )
@@ -304,3 +306,60 @@ async def test_first_calls_that_race_share_one_client(
         for _ in range(10):
             group.start_soon(client.get, "/a")
     assert len(made) == 1
+
+
+# An open circuit
+
+
+@asynchronous
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_open_circuit_rejects_before_a_request_is_built(
+    make: Make, monkeypatch: pytest.MonkeyPatch, clock: Clock, events: Events, *, stream: bool
+) -> None:
+    """With the error, its request and the events that its layer of the stack would have."""
+    breaker = CircuitBreaker(1, 30, clock=clock)
+    client = make(200, service="things", breaker=breaker, params={"a": "1"})
+    breaker.record_failure()
+    built: list[str] = []
+    build_request = httpx.AsyncClient.build_request
+
+    def building(self: httpx.AsyncClient, method: str, url: httpx.URL, **options: Any) -> Any:  # noqa: ANN401
+        built.append(method)
+        return build_request(self, method, url, **options)
+
+    monkeypatch.setattr(httpx.AsyncClient, "build_request", building)
+
+    async def call() -> None:
+        if stream:
+            async with client.stream("GET", "/b"):
+                pytest.fail("it was sent")  # pragma: no cover
+        await client.get("/b")
+
+    with pytest.raises(CircuitBreakerOpenError) as early:
+        await call()
+    assert built == []
+    monkeypatch.setattr(CircuitBreaker, "shut_for", lambda _: 0.0)
+    with pytest.raises(CircuitBreakerOpenError) as late:  # from the layer
+        await call()
+    monkeypatch.undo()
+    assert type(early.value) is type(late.value)
+    assert (early.value.service, early.value.retry_after) == ("things", 30.0)
+    assert early.value.request.url == late.value.request.url
+    assert (events, early.value.__cause__) == ([], late.value.__cause__)
+
+
+@asynchronous
+async def test_a_probe_passes_and_closes_the_circuit(make: Make, clock: Clock) -> None:
+    """Once the cooldown is over; a circuit that observes only rejects nothing."""
+    breaker = CircuitBreaker(1, 30, clock=clock)
+    client = make(200, breaker=breaker)
+    breaker.record_failure()
+    clock.advance(30)
+    assert (await client.get("/a")).status_code == 200
+    assert breaker.state is CircuitState.CLOSED
+    breaker.observe_only()
+    breaker.record_failure()
+    assert (await client.get("/a")).status_code == 200
+    breaker.force_open()
+    with pytest.raises(CircuitBreakerOpenError):
+        await client.get("/a")
