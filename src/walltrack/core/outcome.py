@@ -33,6 +33,7 @@ from walltrack.core.exceptions import (
     TransportClosedError,
 )
 from walltrack.core.named import shown_as
+from walltrack.core.statuses import REFUSING_STATUSES
 
 Errors = tuple[type[Exception], ...]
 
@@ -139,6 +140,16 @@ def delivery_of(
         return Delivery.UNCERTAIN if began_to_send else Delivery.NOT_SENT
     is_proven = isinstance(error, NOT_SENT_ERRORS) and causes.is_by_httpcore(error)
     return Delivery.NOT_SENT if is_proven else Delivery.UNCERTAIN
+
+
+def may_have_acted(delivery: Delivery, status: int | None) -> bool:
+    """Return whether the server may have acted on an attempt: it did not only if this is proven.
+
+    Args:
+        delivery: What is known about the delivery of the attempt.
+        status: The status of its response; None if there was none.
+    """
+    return delivery is not Delivery.NOT_SENT and status not in REFUSING_STATUSES
 
 
 def valid_errors(name: str, errors: Collection[type[Exception]]) -> Errors:

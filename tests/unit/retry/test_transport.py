@@ -371,6 +371,27 @@ async def test_a_report_tells_what_any_attempt_may_have_done(
 
 
 @asynchronous
+async def test_a_report_tells_of_a_body_whose_reading_was_cancelled(make: Make) -> None:
+    """The attempt has no end: what the server did is unknown."""
+
+    async def hang() -> AsyncIterator[bytes]:
+        yield b"x"
+        await anyio.sleep_forever()
+
+    report = CallReport()
+    endless = httpx.Response(404, headers={"content-length": "9"}, content=hang())
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(
+                make(Scripted(endless)).handle_async_request,
+                get(extensions={"walltrack.report": report}),
+            )
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+    assert report == CallReport(1, Delivery.UNCERTAIN)
+
+
+@asynchronous
 async def test_a_report_of_another_kind_is_left_alone(make: Make) -> None:
     """Whatever stands in its place does no harm."""
     request = get(extensions={"walltrack.report": "mine"})
