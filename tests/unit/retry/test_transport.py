@@ -32,8 +32,10 @@ from walltrack import (
     CircuitBreakerOpenError,
     CircuitBreakerTransport,
     CircuitState,
+    Classification,
     Delivery,
     Event,
+    Outcome,
     RequestRejectedError,
     ResponseTooLargeError,
     RetryBudget,
@@ -44,7 +46,6 @@ from walltrack import (
     StopReason,
     TransportClosedError,
 )
-from walltrack.core.classification import Classification, Outcome
 from walltrack.core.extensions import CallReport
 from walltrack.http.body import ReadAhead
 
