@@ -60,8 +60,6 @@ NOT_SENT_ERRORS: Final[Errors] = family.each(
 
 _NO_PLACE_IN_THE_POOL = family.each("PoolTimeout")
 _DISGUISES = family.each("LocalProtocolError")
-_BREACH_BY_SERVER = family.each("RemoteProtocolError")[0]
-_BROKEN_CONNECTION = family.each("ReadError")[0]
 
 _OUR_OWN = (RequestRejectedError, ResponseTooLargeError)
 """Raised by this library, and not caused by the service. Its time limits count as timeouts."""
@@ -175,9 +173,14 @@ def _counts_as(error: BaseException, kinds: Errors) -> bool:
     if isinstance(error, kinds):
         return True
     if isinstance(error, ssl.SSLError):
-        return issubclass(_BROKEN_CONNECTION, kinds)
+        return _include(kinds, "ReadError")
     if not isinstance(error, _DISGUISES):
         return False
     if causes.is_out_of_streams(error):
-        return issubclass(_NO_PLACE_IN_THE_POOL[0], kinds)
-    return issubclass(_BREACH_BY_SERVER, kinds) and causes.is_breach_by_server(error)
+        return _include(kinds, "PoolTimeout")
+    return _include(kinds, "RemoteProtocolError") and causes.is_breach_by_server(error)
+
+
+def _include(kinds: Errors, name: str) -> bool:
+    """Return whether `kinds` include the exception of this name, of either family."""
+    return any(issubclass(getattr(home, name), kinds) for home in family.FAMILIES)

@@ -27,6 +27,7 @@ from tests.support import (
     without_gc,
 )
 from walltrack import (
+    DEFAULT_RETRY_STATUSES,
     Backoff,
     CircuitBreaker,
     CircuitBreakerOpenError,
@@ -276,7 +277,12 @@ async def test_any_other_error_comes_out_at_once(
 @asynchronous
 @pytest.mark.parametrize(
     ("outcome", "policy"),
-    [(418, RetryPolicy(statuses={418})), (Untouchable, RetryPolicy(exceptions=(Untouchable,)))],
+    [
+        (408, RetryPolicy(statuses=DEFAULT_RETRY_STATUSES.plus(408, 425))),
+        (425, RetryPolicy(statuses=DEFAULT_RETRY_STATUSES.plus(408, 425))),
+        (418, RetryPolicy(statuses={418})),
+        (Untouchable, RetryPolicy(exceptions=(Untouchable,))),
+    ],
 )
 async def test_other_sets_can_be_retried(make: Make, outcome: Step, policy: RetryPolicy) -> None:
     """What the policy names is retried instead."""
@@ -1054,6 +1060,19 @@ async def test_an_empty_budget_ends_the_call(make: Make, clock: Clock, events: E
     assert events[-1] == RetryStopped(
         "api.test", "GET", "/things", 3, 3, "503", StopReason.BUDGET_EMPTY
     )
+
+
+@asynchronous
+async def test_a_hiccup_long_after_an_outage_is_retried(make: Make, clock: Clock) -> None:
+    """A budget that an outage used up fills again with time, also without any success."""
+    budget = RetryBudget(2, deposit=0, refill=0.1)
+    transport = make(Scripted(503), budget=budget, policy=RetryPolicy(1), clock=clock)
+    for _ in range(3):
+        await transport.handle_async_request(get())
+    assert clock.sleeps == [1.0, 1.0]
+    clock.advance(8)
+    await transport.handle_async_request(get())
+    assert clock.sleeps == [1.0, 1.0, 1.0]
 
 
 @asynchronous
