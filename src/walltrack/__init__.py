@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from walltrack.config.settings import Settings, get_settings
     from walltrack.core.backoff import Backoff
     from walltrack.core.budget import RetryBudget
+    from walltrack.core.classification import Classification, Classify, Outcome
     from walltrack.core.delivery import Delivery
     from walltrack.core.events import (
         CircuitClosed,
@@ -109,6 +110,8 @@ __all__ = [
     "CircuitMode",
     "CircuitOpened",
     "CircuitState",
+    "Classification",
+    "Classify",
     "ConcurrencyLimitError",
     "ConcurrencyLimitTransport",
     "CountWindow",
@@ -121,6 +124,7 @@ __all__ = [
     "HedgingTransport",
     "Listener",
     "OriginThrottled",
+    "Outcome",
     "Permit",
     "RateLimitError",
     "RateLimitTransport",
@@ -166,6 +170,8 @@ if not TYPE_CHECKING:  # pragma: no branch
         "CircuitMode": "walltrack.circuit_breaker.state",
         "CircuitOpened": "walltrack.core.events",
         "CircuitState": "walltrack.circuit_breaker.state",
+        "Classification": "walltrack.core.classification",
+        "Classify": "walltrack.core.classification",
         "ConcurrencyLimitError": "walltrack.core.exceptions",
         "ConcurrencyLimitTransport": "walltrack.concurrency_limit.transport",
         "CountWindow": "walltrack.circuit_breaker.windows",
@@ -178,6 +184,7 @@ if not TYPE_CHECKING:  # pragma: no branch
         "HedgingTransport": "walltrack.hedging.transport",
         "Listener": "walltrack.core.events",
         "OriginThrottled": "walltrack.core.events",
+        "Outcome": "walltrack.core.classification",
         "Permit": "walltrack.circuit_breaker.permit",
         "RateLimitError": "walltrack.core.exceptions",
         "RateLimitTransport": "walltrack.rate_limit.transport",

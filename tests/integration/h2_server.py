@@ -21,12 +21,18 @@ HANGS = "/hang"
 STREAMS = 10
 
 
+Behaviour = Callable[[h2.connection.H2Connection, int], bytes]
+"""What a server does instead of answering on a stream; what it returns is sent as it is."""
+
+
 @dataclass
 class H2Server:
-    """Where the server listens, and what it was asked."""
+    """Where the server listens, what it was asked, and what it does instead of answering."""
 
     port: int = 0
     streams: int = STREAMS
+    misbehave: Behaviour | None = None
+    hangs_up: bool = False
     paths: list[str] = field(default_factory=list)
     connections: int = 0
     open_connections: int = 0
@@ -63,7 +69,13 @@ class H2Server:
                     headers: dict[Any, Any] = dict(event.headers)  # typed as bytes, but decoded
                     path = headers[":path"]
                     self.paths.append(path)
-                    if path != HANGS:
+                    if self.misbehave is not None:
+                        writer.write(connection.data_to_send())
+                        raw = self.misbehave(connection, event.stream_id)
+                        writer.write(connection.data_to_send() + raw)
+                        if self.hangs_up:
+                            return
+                    elif path != HANGS:
                         answer = [(":status", "200"), ("content-length", "2")]
                         connection.send_headers(event.stream_id, answer)
                         connection.send_data(event.stream_id, b"ok", end_stream=True)

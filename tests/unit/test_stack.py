@@ -16,7 +16,9 @@ from walltrack import (
     CircuitBreaker,
     CircuitBreakerOpenError,
     CircuitState,
+    Classification,
     HTTPTransport,
+    Outcome,
     RateLimitError,
     RetryBudget,
     RetryPolicy,
@@ -26,7 +28,6 @@ from walltrack import (
 )
 from walltrack.concurrency_limit.adaptive import AdaptiveLimit
 from walltrack.concurrency_limit.transport import ConcurrencyLimitTransport
-from walltrack.core.classification import Classification, Outcome
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.rate_limit.transport import RateLimitTransport
 from walltrack.stack import resilient_transport

@@ -14,3 +14,9 @@ class Delivery(enum.StrEnum):
 
     ANSWERED = "answered"
     """The server sent a response."""
+
+
+def of_all(*deliveries: Delivery | None) -> Delivery | None:
+    """Return what is known of several attempts together: the least certain of `deliveries`."""
+    known = (Delivery.UNCERTAIN, Delivery.ANSWERED, Delivery.NOT_SENT)
+    return next((delivery for delivery in known if delivery in deliveries), None)

@@ -29,7 +29,8 @@ WHOLE_BODY: Final = "walltrack.whole_body"
 """On a request: True reads the whole response body within the attempt, False none of it."""
 
 DELIVERY: Final = "walltrack.delivery"
-"""On a request, set by an inner transport before it raises: the `Delivery` that it knows."""
+"""On a request, set by an inner transport before it raises: the `Delivery` that it knows. A
+`RetryTransport` sets UNCERTAIN if the server can have acted on any attempt of the call."""
 
 TRACE: Final = "trace"
 """On a request: httpcore's own key for a function that is called at every step of sending."""
@@ -42,6 +43,12 @@ GATE: Final = "walltrack.gate"
 
 REPORT: Final = "walltrack.report"
 """On a request: a `CallReport` that is updated while the call runs."""
+
+SHARED_CALL: Final = "walltrack.shared_call"
+"""On the requests that layers make of one request: the `SharedCall` that they all belong to."""
+
+OPEN_CALL: Final = "walltrack.open_call"
+"""On a request whose call ended without success, but may have been processed: its `SharedCall`."""
 
 ATTEMPT: Final = "walltrack.attempt"
 """On the request of each attempt, before it is sent: its number, from 1."""
@@ -132,6 +139,23 @@ class Gate(Protocol):
 
 
 @dataclass(slots=True)
+class SharedCall:
+    """What all layers that may send one request more than once know together of its call.
+
+    A layer sees only the last of the attempts that a layer inside it made.
+
+    Args:
+        idempotency_key: The Idempotency-Key that was made for the call.
+        delivery: Whether the server can have acted on any attempt so far; None: there was none.
+        may_have_acted: Whether an attempt that was followed by another may have been processed.
+    """
+
+    idempotency_key: str | None = None
+    delivery: Delivery | None = None
+    may_have_acted: bool = False
+
+
+@dataclass(slots=True)
 class CallReport:
     """What is known about a call, even if it ends with an exception, which has no extensions.
 
@@ -144,9 +168,3 @@ class CallReport:
     attempts: int = 1
     delivery: Delivery | None = None
     idempotency_key: str | None = None
-
-    def note(self, attempts: int, delivery: Delivery) -> None:
-        """Record how an attempt ended; keep the least certain delivery of all attempts."""
-        self.attempts = attempts
-        known = (Delivery.UNCERTAIN, Delivery.ANSWERED, Delivery.NOT_SENT)
-        self.delivery = next(d for d in known if d in (self.delivery, delivery))

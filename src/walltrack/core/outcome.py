@@ -33,6 +33,7 @@ from walltrack.core.exceptions import (
     TransportClosedError,
 )
 from walltrack.core.named import shown_as
+from walltrack.core.statuses import REFUSING_STATUSES
 
 Errors = tuple[type[Exception], ...]
 
@@ -59,8 +60,6 @@ NOT_SENT_ERRORS: Final[Errors] = family.each(
 
 _NO_PLACE_IN_THE_POOL = family.each("PoolTimeout")
 _DISGUISES = family.each("LocalProtocolError")
-_BREACH_BY_SERVER = family.each("RemoteProtocolError")[0]
-_BROKEN_CONNECTION = family.each("ReadError")[0]
 
 _OUR_OWN = (RequestRejectedError, ResponseTooLargeError)
 """Raised by this library, and not caused by the service. Its time limits count as timeouts."""
@@ -141,6 +140,16 @@ def delivery_of(
     return Delivery.NOT_SENT if is_proven else Delivery.UNCERTAIN
 
 
+def may_have_acted(delivery: Delivery, status: int | None) -> bool:
+    """Return whether the server may have acted on an attempt: it did not only if this is proven.
+
+    Args:
+        delivery: What is known about the delivery of the attempt.
+        status: The status of its response; None if there was none.
+    """
+    return delivery is not Delivery.NOT_SENT and status not in REFUSING_STATUSES
+
+
 def valid_errors(name: str, errors: Collection[type[Exception]]) -> Errors:
     """Return `errors` as a tuple; reject classes that must not be caught, such as a cancellation.
 
@@ -164,9 +173,14 @@ def _counts_as(error: BaseException, kinds: Errors) -> bool:
     if isinstance(error, kinds):
         return True
     if isinstance(error, ssl.SSLError):
-        return issubclass(_BROKEN_CONNECTION, kinds)
+        return _include(kinds, "ReadError")
     if not isinstance(error, _DISGUISES):
         return False
     if causes.is_out_of_streams(error):
-        return issubclass(_NO_PLACE_IN_THE_POOL[0], kinds)
-    return issubclass(_BREACH_BY_SERVER, kinds) and causes.is_breach_by_server(error)
+        return _include(kinds, "PoolTimeout")
+    return _include(kinds, "RemoteProtocolError") and causes.is_breach_by_server(error)
+
+
+def _include(kinds: Errors, name: str) -> bool:
+    """Return whether `kinds` include the exception of this name, of either family."""
+    return any(issubclass(getattr(home, name), kinds) for home in family.FAMILIES)

@@ -47,6 +47,9 @@ DEFAULT_RETRY_STATUSES: Final = StatusSet({429, *range(500, 600)})
 UNHEALTHY_STATUSES: Final = DEFAULT_RETRY_STATUSES.minus(501, 505)
 """Statuses that show that the service is failing; 501 and 505 concern only the request."""
 
+REFUSING_STATUSES: Final = StatusSet({429, 503})
+"""Statuses by which a server states that it did not act."""
+
 
 class EveryStatus:
     """A container of every status: each response needs a closer look."""

@@ -10,6 +10,8 @@ raises, even for a malformed response. `reading` contains what the dialects shar
 For an API without a dialect, write a function of the same form. For example, for a GraphQL server
 that answers 200 with `errors`:
 
+    from walltrack import Classification, Outcome
+
     def graphql(outcome: Outcome) -> Classification | None:
         body = outcome.json()
         if outcome.status == 200 and isinstance(body, dict) and body.get("errors"):

@@ -11,15 +11,13 @@ import httpx
 
 from walltrack.core.delivery import Delivery
 from walltrack.core.exceptions import RequestRejectedError
-from walltrack.core.extensions import DELIVERY, GATE
+from walltrack.core.extensions import DELIVERY, SHARED_CALL, SharedCall
+from walltrack.core.outcome import may_have_acted
 from walltrack.http.cancellation import OwnCancellation
 from walltrack.http.evidence import delivery_after
 from walltrack.http.release import MAX_DRAIN_BYTES, discard, release
-from walltrack.http.requests import copy_of
+from walltrack.http.requests import copy_of, hand_up
 from walltrack.http.watched_body import watched
-
-_FOR_OUTER_LAYERS: Final = (GATE, DELIVERY)
-"""Extensions that inner layers set on a request for outer layers to read."""
 
 _DRAIN_SECONDS: Final = 0.01  # short, since the caller's response waits for this
 
@@ -32,12 +30,14 @@ class Attempt:
 
     Args:
         request: The caller's request.
+        shared: The call that both attempts belong to.
     """
 
     __slots__ = ("_let_go", "ended", "good", "request")
 
-    def __init__(self, request: httpx.Request) -> None:
+    def __init__(self, request: httpx.Request, shared: SharedCall) -> None:
         self.request: httpx.Request = copy_of(request)
+        self.request.extensions[SHARED_CALL] = shared
         self.ended: httpx.Response | Exception | None = None
         self.good: bool = False
         self._let_go = False
@@ -66,6 +66,8 @@ class Attempt:
     @property
     def delivery(self) -> Delivery:
         """Whether the server can have acted on this attempt."""
+        if self.ended is None:
+            return Delivery.UNCERTAIN
         if isinstance(self.ended, Exception):
             return delivery_after(self.request, self.ended)
         return Delivery.ANSWERED
@@ -112,17 +114,18 @@ class Pair:
         began: When the first attempt began, by the clock of the transport.
     """
 
-    __slots__ = ("began", "first", "request", "second")
+    __slots__ = ("_shared", "began", "first", "request", "second")
 
     def __init__(self, request: httpx.Request, began: float) -> None:
         self.request: httpx.Request = request
         self.began: float = began
-        self.first: Attempt = Attempt(request)
+        self._shared: SharedCall = request.extensions.get(SHARED_CALL) or SharedCall()
+        self.first: Attempt = Attempt(request, self._shared)
         self.second: Attempt | None = None
 
     def add_second(self) -> Attempt:
         """Add a second attempt, and return it."""
-        self.second = Attempt(self.request)
+        self.second = Attempt(self.request, self._shared)
         return self.second
 
     @property
@@ -145,9 +148,8 @@ class Pair:
 
     async def release_loser(self) -> None:
         """Release the response that is not the outcome."""
-        loser = self.second if self._winner is self.first else self.first
-        if loser is not None:
-            await loser.release()
+        if self._loser is not None:
+            await self._loser.release()
 
     async def close(self) -> None:
         """Close both responses: the outcome is no longer needed."""
@@ -163,10 +165,8 @@ class Pair:
         caller's request.
         """
         winner = self._winner
-        given = winner.request.extensions
-        copied = ((key, given[key]) for key in _FOR_OUTER_LAYERS if key in given)
-        self.request.extensions.update(copied)
-        self._state_delivery()
+        hand_up(winner.request, self.request)
+        self._note_loser()
         ended = winner.ended
         self._forget()
         try:
@@ -185,14 +185,23 @@ class Pair:
         second = self.second
         return self.first if second is None or self.first.good or not second.good else second
 
-    def _state_delivery(self) -> None:
-        """State that the second attempt was sent, which the first one's exception cannot show."""
-        first, second = self.first, self.second
-        if second is None or not isinstance(first.ended, Exception) or second.good:
+    @property
+    def _loser(self) -> Attempt | None:
+        return self.second if self._winner is self.first else self.first
+
+    def _note_loser(self) -> None:
+        """Note that the other attempt was sent, which the outcome cannot show."""
+        winner, loser = self._winner, self._loser
+        if loser is None:
             return
-        if isinstance(first.ended, RequestRejectedError):  # has a delivery of its own
+        delivery = loser.delivery
+        if may_have_acted(delivery, None if loser.response is None else loser.response.status_code):
+            self._shared.may_have_acted = True
+        if not isinstance(winner.ended, Exception) or isinstance(
+            winner.ended, RequestRejectedError
+        ):  # a rejection has a delivery of its own
             return
-        if first.delivery is Delivery.NOT_SENT and second.delivery is not Delivery.NOT_SENT:
+        if winner.delivery is Delivery.NOT_SENT and delivery is not Delivery.NOT_SENT:
             self.request.extensions[DELIVERY] = Delivery.UNCERTAIN
 
     def _forget(self) -> None:

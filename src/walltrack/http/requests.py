@@ -1,11 +1,15 @@
 """Whether a request can be sent again, and copies of requests that can be changed."""
 
-import copy
 from collections.abc import AsyncIterator
+from typing import Any, Final
 
 import httpx
 
 from walltrack.core import family
+from walltrack.core.extensions import DELIVERY, GATE, OPEN_CALL
+
+_FOR_OUTER_LAYERS: Final = (GATE, DELIVERY, OPEN_CALL)
+"""Extensions that inner layers set on a request for outer layers to read."""
 
 
 class OneShotStream(family.AsyncByteStream):
@@ -60,9 +64,7 @@ def _can_rewind(field: object) -> bool:
 
 def copy_of(request: httpx.Request) -> httpx.Request:
     """Return a copy with its own headers and extensions, and the same body."""
-    clone = copy.copy(request)  # copies all but the stream and the extensions
-    clone.stream = request.stream
-    clone.extensions = dict(request.extensions)
+    clone = with_extensions(request, dict(request.extensions))
     clone.headers = request.headers.copy()
     return clone
 
@@ -79,3 +81,20 @@ def read_once(request: httpx.Request) -> None:
             raise family.home_of(request).StreamConsumed
     elif isinstance(stream, family.ASYNC_STREAMS) and not can_replay(request):
         request.stream = OneShotStream(stream)
+
+
+def with_extensions(request: httpx.Request, extensions: dict[str, Any]) -> httpx.Request:
+    """Return a request that shares all with `request` but the extensions."""
+    clone: httpx.Request = object.__new__(type(request))
+    vars(clone).update(vars(request))
+    clone.extensions = extensions
+    return clone
+
+
+def hand_up(below: httpx.Request, request: httpx.Request) -> None:
+    """Let outer layers see on `request` what inner layers left on a copy of it for them."""
+    for key in _FOR_OUTER_LAYERS:
+        if key in below.extensions:
+            request.extensions[key] = below.extensions[key]
+        else:
+            request.extensions.pop(key, None)  # of an earlier call: it was taken from the copy

@@ -1,12 +1,23 @@
 """What is sent for a call, and which of its responses need a closer look."""
 
+import uuid
 from collections.abc import Callable, Container
 from typing import Final
 
 import httpx
 
 from walltrack.core import family
-from walltrack.core.extensions import GATE, RETRY, TRACE, deadline_of
+from walltrack.core.extensions import (
+    DEADLINE,
+    DELIVERY,
+    GATE,
+    OPEN_CALL,
+    RETRY,
+    SHARED_CALL,
+    TRACE,
+    SharedCall,
+    deadline_of,
+)
 from walltrack.core.family import BYTES_IN_MEMORY
 from walltrack.core.statuses import EVERY_STATUS
 from walltrack.http.evidence import SendTrace
@@ -15,8 +26,18 @@ from walltrack.retry.policy import RetryPolicy
 
 KEY_HEADER: Final = "Idempotency-Key"
 
+PER_CALL: Final = frozenset({RETRY, DEADLINE, GATE, DELIVERY})
+"""Extensions by which a request has to be prepared, whatever its method is."""
+
 _NO_RETRIES: Final = RetryPolicy(max_retries=0)
 _ERRORS: Final = frozenset(range(400, 600))
+
+
+def random_key() -> str:
+    """Return a new Idempotency-Key."""
+    # From the operating system, not from the injected RNG: two processes with the same seed would
+    # send the same keys, and a server would ignore the requests of the second one.
+    return str(uuid.uuid4())
 
 
 class Outgoing:
@@ -50,7 +71,8 @@ class Outgoing:
         """Return the request to send, and the statuses of responses that need a closer look.
 
         A request that is not idempotent is copied and traced, and gets a key if the policy wants
-        one. A request whose body can be read only once is copied, and notes when reading begins.
+        one: that of its call, if a layer outside sends it again. A request whose body can be read
+        only once is copied, and notes when reading begins.
         """
         policy = self.policy_for(request)
         may_act_twice = request.method not in policy.idempotent_methods
@@ -59,8 +81,11 @@ class Outgoing:
         clone = copy_of(request)
         if may_act_twice:
             clone.extensions[TRACE] = SendTrace(request.method, request.extensions.get(TRACE))
+            open_call = request.extensions.pop(OPEN_CALL, None) or SharedCall()
+            shared = clone.extensions.setdefault(SHARED_CALL, open_call)
             if policy.wants_key(request.method) and KEY_HEADER not in request.headers:
-                clone.headers[KEY_HEADER] = self._new_key()
+                shared.idempotency_key = shared.idempotency_key or self._new_key()
+                clone.headers[KEY_HEADER] = shared.idempotency_key
         if isinstance(request.stream, family.ASYNC_STREAMS) and not can_replay(request):
             clone.stream = OneShotStream(request.stream)
         # The response of a call with a key has to show the key, whatever its status.
@@ -69,7 +94,8 @@ class Outgoing:
 
     def prepare_by_extensions(self, request: httpx.Request) -> tuple[httpx.Request, Container[int]]:
         """Apply the extensions of the request, then `prepare` it."""
-        request.extensions.pop(GATE, None)  # of an earlier call with the same request
+        for note in (GATE, DELIVERY):  # of an earlier call with the same request
+            request.extensions.pop(note, None)
         deadline_of(request.extensions, self._clock)
         return self.prepare(request)
 

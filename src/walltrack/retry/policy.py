@@ -10,13 +10,10 @@ from walltrack.core.backoff import Backoff, Random
 from walltrack.core.delivery import Delivery
 from walltrack.core.events import StopReason
 from walltrack.core.methods import IDEMPOTENT_METHODS, valid_methods
-from walltrack.core.outcome import TRANSIENT_ERRORS, valid_errors
+from walltrack.core.outcome import TRANSIENT_ERRORS, may_have_acted, valid_errors
 from walltrack.core.statuses import DEFAULT_RETRY_STATUSES, valid_statuses
 
 NonIdempotent = Literal["keyed", "proven", "always", "never"]
-
-_REFUSED_STATUSES: Final = frozenset({429, 503})
-"""Statuses by which a server states that it did not act."""
 
 CONFLICT: Final = 409
 """The status while the first request with the same Idempotency-Key is still in progress."""
@@ -28,7 +25,8 @@ class Attempt(NamedTuple):
     Args:
         number: The number of the attempt, from 1.
         method: HTTP method, in upper case.
-        delivery: Whether the server can have acted on the attempt.
+        delivery: Whether the server can have acted on the attempt; UNCERTAIN also if it may have
+            acted on an earlier one.
         status: Status of the response; None if there was no response.
         retry_after: Seconds that the server asked to wait; None if it did not ask.
         replayable: Whether the request's body can be sent again.
@@ -82,8 +80,10 @@ class RetryPolicy:
             retried like other methods, with the same Idempotency-Key header on every attempt, so
             that a server that supports it acts only once. After an attempt that may have been
             processed, 409 means that it is in progress, and is retried as well
-            (draft-ietf-httpapi-idempotency-key-header-07). "always": retried like other methods,
-            without a key. "never": not retried.
+            (draft-ietf-httpapi-idempotency-key-header-07). The key is that of the call: whatever
+            layer sends it again uses the same one, and so does the same `httpx.Request` object if
+            it is sent again after a call that may have been processed and did not succeed.
+            "always": retried like other methods, without a key. "never": not retried.
         idempotent_methods: Methods for which a repeated request has no further effect. Default: the
             idempotent ones of the IANA HTTP Method Registry.
 
@@ -169,5 +169,7 @@ class RetryPolicy:
         if attempt.status == CONFLICT and attempt.in_progress:
             return True
         if self.non_idempotent == "proven":
-            return attempt.delivery is Delivery.NOT_SENT or attempt.status in _REFUSED_STATUSES
+            return attempt.delivery is not Delivery.UNCERTAIN and not may_have_acted(
+                attempt.delivery, attempt.status
+            )
         return self.non_idempotent != "never"

@@ -2,8 +2,7 @@
 
 import random
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Container, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Final, get_args
 
 import httpx
@@ -12,42 +11,25 @@ from walltrack.core import family, validation, waiting
 from walltrack.core.backoff import Random
 from walltrack.core.budget import Budgets, RetryBudget
 from walltrack.core.classification import UNCLASSIFIED, Classify
-from walltrack.core.events import Listener, StopReason
+from walltrack.core.events import Listener
 from walltrack.core.exceptions import RequestRejectedError
-from walltrack.core.extensions import (
-    ATTEMPT,
-    ATTEMPTS,
-    DEADLINE,
-    GATE,
-    IDEMPOTENCY_KEY,
-    RETRY,
-    time_left,
-)
+from walltrack.core.extensions import ATTEMPT, ATTEMPTS
 from walltrack.core.family import BYTES_IN_MEMORY
 from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import origin_of
-from walltrack.core.waiting import time_left_to_caller
 from walltrack.http.body import ReadAhead, reading_ahead, take_body
 from walltrack.http.classify import classified, classified_error
-from walltrack.http.release import discard, release
+from walltrack.http.release import discard, guarded, release
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.retry.call import Call
-from walltrack.retry.outgoing import Outgoing
-from walltrack.retry.policy import RetryPolicy, Wait
-from walltrack.telemetry.emit import classifier_of, emit
+from walltrack.retry.decisions import Decisions
+from walltrack.retry.outgoing import PER_CALL, Outgoing, random_key
+from walltrack.retry.policy import RetryPolicy
+from walltrack.telemetry.emit import classifier_of
 from walltrack.telemetry.log import log_event
 
 MAX_RESPONSE_BYTES: Final = 100 * 1024 * 1024
-
-_PER_CALL: Final = frozenset({RETRY, GATE, DEADLINE})
-
-
-def random_key() -> str:
-    """Return a new Idempotency-Key."""
-    # From the operating system, not from the injected RNG: two processes with the same seed would
-    # send the same keys, and a server would ignore the requests of the second one.
-    return str(uuid.uuid4())
 
 
 class RetryTransport(WrappingTransport):
@@ -123,15 +105,12 @@ class RetryTransport(WrappingTransport):
             policy, new_key, clock, is_classified=self._classifier is not None
         )
         self._suspects = self._outgoing.suspects
-        self._budgets = Budgets(budget, clock)
-        self._short = self._budgets.short  # empty while all is well, and then no key is built
-        self._key = key
+        budgets = Budgets(budget, clock)
+        self._short = budgets.short  # empty while all is well
+        self._decisions = Decisions(budgets, key, listener, rng, wall_clock)
         self._body: ReadAhead = body
         self._max_response_bytes = max_response_bytes
-        self._listener = listener
         self._sleep = sleep
-        self._rng = rng
-        self._wall_clock = wall_clock
 
     def __repr__(self) -> str:
         return self._shown_with(f"policy={self._policy!r}")
@@ -145,51 +124,43 @@ class RetryTransport(WrappingTransport):
             ResponseTooLargeError: The body has to be read whole, and is too long.
             TransportClosedError: The transport was closed while the call waited for a retry.
         """
-        suspects: Container[int] = self._suspects
-        if not _PER_CALL.isdisjoint(request.extensions):
-            request, suspects = self._outgoing.prepare_by_extensions(request)
+        sent, suspects = request, self._suspects
+        if not PER_CALL.isdisjoint(request.extensions):
+            sent, suspects = self._outgoing.prepare_by_extensions(request)
         # Plain: it acts once however often it is sent, and its body is in memory.
         elif (
             request.method not in self._idempotent
             or request.stream.__class__ not in BYTES_IN_MEMORY
         ):
-            request, suspects = self._outgoing.prepare(request)
-        request.extensions[ATTEMPT] = 1
+            sent, suspects = self._outgoing.prepare(request)
+        sent.extensions[ATTEMPT] = 1
         waits = self._waits
-        response = None
         try:
-            response = await self._inner.handle_async_request(request)
+            response = await self._inner.handle_async_request(sent)
             if response.status_code not in suspects:
                 if not response.is_closed and (
-                    reading := reading_ahead(
-                        request, response, self._body, self._max_response_bytes
-                    )
+                    reading := reading_ahead(sent, response, self._body, self._max_response_bytes)
                 ):
-                    await reading
+                    await reading  # if it fails, it closes the response
                 response.extensions[ATTEMPTS] = 1
                 if self._short:
-                    self._budgets.deposit(self._key(request))
+                    await guarded(response, self._decisions.fund, sent)
                 return response
-            call = Call(request, self._outgoing.policy_for(request), response, waits)
+            call = Call(request, sent, self._outgoing.policy_for(sent), response, waits)
         except RequestRejectedError:
             raise
-        except BaseException as error:
-            if response is not None:
-                await discard(response)
-            if not isinstance(error, Exception):
-                raise
-            refuse_mismatch(request, error)
-            call = Call(request, self._outgoing.policy_for(request), error, waits)
+        except Exception as error:  # noqa: BLE001 - what is not retried is raised again, as it came
+            refuse_mismatch(sent, error)
+            call = Call(request, sent, self._outgoing.policy_for(sent), error, waits)
         return await self._retry(call)
 
     async def _retry(self, call: Call) -> httpx.Response:
         try:
             await self._conclude(call)
-            while wait := self._decide(call):
+            while wait := self._decisions.after_attempt(call):
                 if call.response is not None:
                     await release(call.request, call.response)
-                if self._listener is not None:
-                    emit(self._listener, call.scheduled(wait))
+                self._decisions.report(call, wait)
                 call.begin(wait.backoff)  # before the wait: what ended the last attempt is dropped
                 # Another caller may have opened the circuit meanwhile; then the attempt is rejected
                 # now.
@@ -208,7 +179,7 @@ class RetryTransport(WrappingTransport):
     async def _attempt(self, call: Call) -> None:
         try:
             call.end(await self._inner.handle_async_request(call.request))
-        except Exception as error:  # noqa: BLE001 - what is not retried is raised again, as it came
+        except Exception as error:  # noqa: BLE001 - as above
             call.end(error)
         except BaseException:
             call.cancel()
@@ -235,35 +206,16 @@ class RetryTransport(WrappingTransport):
             said = classified_error(self._classifier, call.request, call.error)
         call.conclude(said)
 
-    def _decide(self, call: Call) -> Wait | None:
-        call.gate = call.request.extensions.pop(GATE, None)
-        if not call.is_worth_retrying:
-            return None
-        left = min(time_left(call.request.extensions), time_left_to_caller())
-        last = call.last_attempt(self._wall_clock, shut=call.is_shut(), time_left=left)
-        decision = call.policy.decide(last, self._rng)
-        if isinstance(decision, Wait) and call.waits.over:
-            decision = StopReason.TRANSPORT_CLOSED
-        if isinstance(decision, Wait) and not self._budgets.withdraw(self._key(call.request)):
-            decision = StopReason.BUDGET_EMPTY
-        if isinstance(decision, Wait):
-            return decision
-        expected = call.policy.max_retries > 0
-        if self._listener is not None and expected:
-            emit(self._listener, call.stopped(decision))
-        return None
-
     async def _deliver(self, call: Call) -> httpx.Response:
         """Return the last response, or raise the last exception, unchanged."""
+        call.leave_notes()
         ended = call.ended
         try:
             if ended is not None and not isinstance(ended, Exception):
                 await self._take_body(call, ended)
-                ended.extensions[ATTEMPTS] = call.attempts
-                if call.idempotency_key is not None:
-                    ended.extensions[IDEMPOTENCY_KEY] = call.idempotency_key
-                if self._short and not (call.has_failed or call.is_worth_retrying):
-                    self._budgets.deposit(self._key(call.request))
+                call.describe_on(ended)
+                if not (call.has_failed or call.is_worth_retrying):
+                    self._decisions.fund(call.request)
                 return ended
             assert ended is not None  # noqa: S101 - for the type checker: an attempt has ended
             call.ended = None  # see below

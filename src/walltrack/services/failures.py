@@ -64,6 +64,12 @@ def of_error(
     return error
 
 
+def report_of(response: httpx.Response) -> CallReport:
+    """Return what a response shows of its call."""
+    key = response.extensions.get(IDEMPOTENCY_KEY)
+    return CallReport(attempts_of(response), idempotency_key=key)
+
+
 def attempts_of(response: httpx.Response) -> int:
     """Return how many attempts were made until `response` came."""
     attempts: int = response.extensions.get(ATTEMPTS, 1)

@@ -98,7 +98,7 @@ class Session:
         except httpx.RequestError as error:
             if failures.request_of(error) is not response.request:
                 raise
-            report = CallReport(failures.attempts_of(response))
+            report = failures.report_of(response)
             failure = failures.of_error(self._service, response.request, report, error)
         else:
             return

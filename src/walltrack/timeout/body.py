@@ -12,9 +12,9 @@ import httpx
 
 from walltrack.core import family
 from walltrack.core.exceptions import TimeLimitExceededError
-from walltrack.core.extensions import DELIVERY, GATE
 from walltrack.core.naming import service_of
 from walltrack.http.cancellation import OwnCancellation
+from walltrack.http.requests import hand_up
 from walltrack.http.watched_body import WatchedBody
 from walltrack.timeout.deadline import TimeLimit
 from walltrack.timeout.limits import IDLE
@@ -84,10 +84,3 @@ class LimitedBody(family.AsyncByteStream):
 def exceeded(request: httpx.Request, seconds: float, name: str) -> TimeLimitExceededError:
     """Return the error for a request that took longer than `seconds`."""
     return TimeLimitExceededError(service_of(request), seconds, name, request=request)
-
-
-def hand_up(below: httpx.Request, request: httpx.Request) -> None:
-    """Copy what inner layers set for outer layers to the request of the caller."""
-    for key in (GATE, DELIVERY):
-        if key in below.extensions:
-            request.extensions[key] = below.extensions[key]

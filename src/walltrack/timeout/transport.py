@@ -14,9 +14,10 @@ from walltrack.core.extensions import DEADLINE, DELIVERY, Deadline, deadline_of
 from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
 from walltrack.http.cancellation import OwnCancellation
+from walltrack.http.requests import hand_up, with_extensions
 from walltrack.http.watched_body import watched
 from walltrack.http.wrapper import WrappingTransport
-from walltrack.timeout.body import LimitedBody, Timer, exceeded, hand_up
+from walltrack.timeout.body import LimitedBody, Timer, exceeded
 from walltrack.timeout.deadline import TimeLimit
 from walltrack.timeout.limits import AttemptTimeout
 
@@ -172,7 +173,4 @@ def _seen_below(request: httpx.Request, limit: TimeLimit) -> httpx.Request:
     The same request may be sent several times at once, each time with another deadline. So this is
     a copy, which shares everything but the extensions.
     """
-    below: httpx.Request = object.__new__(type(request))
-    vars(below).update(vars(request))
-    below.extensions = {**request.extensions, DEADLINE: limit}
-    return below
+    return with_extensions(request, {**request.extensions, DEADLINE: limit})

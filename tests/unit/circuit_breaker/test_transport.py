@@ -139,9 +139,9 @@ async def test_it_opens_after_five_failures_in_a_row(clock: Clock, failure: Step
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("answer", [200, 301, 400, 404, 428, 499])
+@pytest.mark.parametrize("answer", [200, 301, 400, 404, 428, 499, 501, 505])
 async def test_a_healthy_answer_begins_the_row_anew(clock: Clock, answer: int) -> None:
-    """A service that answers, be it with a 404, is not a failing one."""
+    """A service that answers, be it with a 404 or a 501, is not a failing one."""
     transport = layer(Scripted(*[503] * 4, answer, *[503] * 5), clock)
 
     await ask_times(9, transport)

@@ -1,6 +1,7 @@
 import errno
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 import anyio
 import h2.config
@@ -10,6 +11,7 @@ import h2.events
 import h2.exceptions
 import httpcore
 import httpx
+import httpx2
 import pytest
 import trio
 
@@ -139,13 +141,16 @@ def sends_nonsense(connection: h2.connection.H2Connection) -> None:
     connection.send_headers(3, [("no-pseudo-header", "comes before")], end_stream=False)
 
 
-def raised_by(act: Callable[[h2.connection.H2Connection], None]) -> Exception:
+def raised_by(
+    act: Callable[[h2.connection.H2Connection], None],
+    home: Any = httpx,  # noqa: ANN401 - httpx or httpx2
+) -> Exception:
     """What httpx makes of what h2 raises."""
     connection = client()
     try:
         act(connection)
     except h2.exceptions.H2Error as error:
-        return caused(httpx.LocalProtocolError, httpcore.LocalProtocolError(), error)
+        return caused(home.LocalProtocolError, httpcore.LocalProtocolError(), error)
     raise AssertionError("h2 found nothing wrong")  # pragma: no cover
 
 
@@ -163,6 +168,20 @@ def test_a_breach_by_the_request_is_its_own() -> None:
     error = raised_by(sends_nonsense)
     assert not is_retryable(error)
     assert verdict_on(error) is Verdict.NONE
+
+
+@pytest.mark.parametrize("home", [httpx, httpx2], ids=["httpx", "httpx2"])
+def test_what_is_disguised_counts_as_what_it_is_in_either_family(home: Any) -> None:  # noqa: ANN401
+    """A set of exceptions that names those of one family alone is enough."""
+    no_stream = caused(home.LocalProtocolError, h2.exceptions.TooManyStreamsError("e"))
+    breach = raised_by(reads_nonsense, home)
+    for error, name in (
+        (ssl.SSLError("record layer failure"), "ReadError"),
+        (no_stream, "PoolTimeout"),
+        (breach, "RemoteProtocolError"),
+    ):
+        assert is_retryable(error, (getattr(home, name),))
+        assert not is_retryable(error, (home.ConnectError,))
 
 
 def test_a_breach_of_another_protocol_is_our_own() -> None:

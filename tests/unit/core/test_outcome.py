@@ -19,13 +19,15 @@ from walltrack.core.exceptions import (
 from walltrack.core.outcome import (
     Verdict,
     delivery_of,
+    is_of_service,
     is_retryable,
+    may_have_acted,
     valid_errors,
     verdict_on,
 )
 
 FAILURE, NONE = Verdict.FAILURE, Verdict.NONE
-NOT_SENT, UNCERTAIN = Delivery.NOT_SENT, Delivery.UNCERTAIN
+NOT_SENT, UNCERTAIN, ANSWERED = Delivery.NOT_SENT, Delivery.UNCERTAIN, Delivery.ANSWERED
 
 # error, retried, what a breaker counts, delivery
 TABLE: list[tuple[BaseException, bool, Verdict, Delivery]] = [
@@ -228,6 +230,49 @@ def test_a_rejection_never_counts_and_is_never_retried() -> None:
 
     assert not is_retryable(error, (Exception,))
     assert verdict_on(error, failures=(Exception,)) is NONE
+
+
+def test_a_response_that_is_too_large_never_counts_and_is_never_retried() -> None:
+    """The service did what it was asked to."""
+    error = ResponseTooLargeError("api", 100)
+    assert not is_retryable(error, (Exception,))
+    assert verdict_on(error, failures=(Exception,)) is NONE
+
+
+@pytest.mark.parametrize(
+    ("error", "is_end"),
+    [
+        (httpx.ReadError("e"), True),
+        (ValueError("e"), True),
+        (KeyboardInterrupt(), False),
+        (asyncio.CancelledError(), False),
+        (CircuitBreakerOpenError("api"), False),
+        (ResponseTooLargeError("api", 100), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_ends_an_attempt_at_the_service(error: BaseException, *, is_end: bool) -> None:
+    """A cancellation or a rejection says nothing of it."""
+    assert is_of_service(error) is is_end
+
+
+@pytest.mark.parametrize(
+    ("delivery", "status", "acted"),
+    [
+        (NOT_SENT, None, False),
+        (NOT_SENT, 500, False),
+        (UNCERTAIN, None, True),
+        (ANSWERED, 500, True),
+        (ANSWERED, 200, True),
+        (ANSWERED, 429, False),
+        (ANSWERED, 503, False),
+    ],
+)
+def test_only_proof_says_that_the_server_did_not_act(
+    delivery: Delivery, status: int | None, *, acted: bool
+) -> None:
+    """Nothing was sent, or it refused."""
+    assert may_have_acted(delivery, status) is acted
 
 
 def test_a_bad_certificate_is_not_retried_whatever_the_set() -> None:

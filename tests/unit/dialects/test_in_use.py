@@ -4,8 +4,15 @@ import httpx
 import pytest
 
 from tests.support import Clock, Scripted, get, post
-from walltrack import CircuitBreakerTransport, RetryTransport, dialects
-from walltrack.core.classification import Classify
+from walltrack import (
+    CircuitBreakerOpenError,
+    CircuitBreakerTransport,
+    Classification,
+    Classify,
+    Outcome,
+    RetryTransport,
+    dialects,
+)
 
 THROTTLED = {"__type": "ThrottlingException", "message": "Rate exceeded"}
 NO_MONEY = {"error": {"type": "insufficient_quota", "code": "credit_balance_exhausted"}}
@@ -47,3 +54,22 @@ async def test_a_quota_that_is_used_up_opens_no_circuit() -> None:
     transport = CircuitBreakerTransport(inner, classify=[dialects.openai])
     statuses = [(await transport.handle_async_request(get())).status_code for _ in range(10)]
     assert statuses == [429] * 9 + [200]
+
+
+def graphql(outcome: Outcome) -> Classification | None:
+    """A dialect of one's own: 200 with `errors` is a failure."""
+    body = outcome.json()
+    return Classification(failure=True) if isinstance(body, dict) and body.get("errors") else None
+
+
+@pytest.mark.anyio
+async def test_a_failure_that_looks_well_opens_the_circuit() -> None:
+    """It counts like any other, and the caller gets it as it came."""
+    sick = httpx.Response(200, json={"errors": [{"message": "down"}]})
+    transport = CircuitBreakerTransport(
+        Scripted(sick), failure_threshold=2, classify=graphql, listener=None
+    )
+    for _ in range(2):
+        assert (await transport.handle_async_request(post())).json() == sick.json()
+    with pytest.raises(CircuitBreakerOpenError):
+        await transport.handle_async_request(post())

@@ -17,10 +17,12 @@ from walltrack import (
     CircuitBreakerOpenError,
     CircuitBreakerTransport,
     CircuitState,
+    Classification,
     Event,
     RetryBudget,
     RetryTransport,
 )
+from walltrack.core import classification
 from walltrack.core.events import RequestHedged
 from walltrack.core.extensions import DEADLINE, GATE
 from walltrack.core.naming import origin_of
@@ -962,6 +964,37 @@ async def test_what_passes_straight_through_costs_one_frame() -> None:
     request = post()
     assert await HedgingTransport(inner, 0.1).handle_async_request(request) is response
     assert inner.requests == [request]
+
+
+# What a response means, to whom it may concern
+
+
+@asynchronous
+@pytest.mark.parametrize(("failure", "winner"), [(True, 2), (False, 1), (None, 1)])
+async def test_a_classifier_says_which_response_is_good(
+    clock: Clock, *, failure: bool | None, winner: int
+) -> None:
+    """A 200 that carries an error does not win over the other attempt."""
+    second_began = anyio.Event()
+
+    async def first(_: httpx.Request) -> httpx.Response:
+        await second_began.wait()
+        return httpx.Response(200, extensions={"number": 1})
+
+    async def second(_: httpx.Request) -> httpx.Response:
+        second_began.set()
+        await anyio.wait_all_tasks_blocked()
+        return httpx.Response(200, extensions={"number": 2})
+
+    def classify(outcome: classification.Outcome) -> Classification | None:
+        is_first = outcome.response is not None and outcome.response.extensions["number"] == 1
+        return Classification(failure=failure) if is_first else None
+
+    transport = HedgingTransport(
+        Scripted(first, second), 1, classify=classify, sleep=clock.sleep, listener=None
+    )
+    response = await transport.handle_async_request(get())
+    assert response.extensions["number"] == winner
 
 
 # Upgrades, closings and transports that cancel in their own way

@@ -19,6 +19,7 @@ REPEATABLE = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]
 UNREPEATABLE = ["POST", "PATCH", "CONNECT", "PURGE", "get"]
 SETTINGS: list[NonIdempotent] = ["keyed", "proven", "always", "never"]
 DEFAULT = RetryPolicy()
+METHOD_NOT_RETRIED = StopReason.METHOD_NOT_RETRIED
 
 NOT_SENT, UNCERTAIN, ANSWERED = Delivery.NOT_SENT, Delivery.UNCERTAIN, Delivery.ANSWERED
 
@@ -258,6 +259,25 @@ def test_a_conflict_in_progress_may_be_repeated(setting: NonIdempotent) -> None:
     assert isinstance(policy.decide(conflict, RNG), Wait)
 
 
+@pytest.mark.parametrize("setting", ["proven", "never"])
+def test_a_conflict_of_another_call_is_no_proof(setting: NonIdempotent) -> None:
+    """Also where something else, such as `x-should-retry`, finds it worth a retry."""
+    conflict = attempt(method="POST", status=409)
+    assert RetryPolicy(non_idempotent=setting).decide(conflict, RNG) is METHOD_NOT_RETRIED
+
+
+def test_a_refusal_is_no_proof_if_an_earlier_attempt_may_have_been_processed() -> None:
+    """The delivery is that of the whole call then."""
+    doubtful = [attempt(method="POST", status=s, delivery=UNCERTAIN) for s in (429, 503, None)]
+    assert {DEFAULT.decide(known, RNG) for known in doubtful} == {METHOD_NOT_RETRIED}
+
+
+def test_of_an_attempt_the_rest_is_as_usual() -> None:
+    """No response, no key in use, a circuit that is not open, all the time in the world."""
+    plain = Attempt(1, "GET", NOT_SENT)
+    assert plain == Attempt(1, "GET", NOT_SENT, None, None, True, False, False, math.inf, 0.0)
+
+
 def test_other_methods_may_be_idempotent() -> None:
     """In capitals or not; and a string is no collection of names."""
     policy = RetryPolicy(idempotent_methods={"post"}, non_idempotent="never")
@@ -282,6 +302,7 @@ def test_other_methods_may_be_idempotent() -> None:
         ({"statuses": {999}}, ValueError, "statuses"),
         ({"statuses": "503"}, TypeError, "statuses"),
         ({"exceptions": (KeyboardInterrupt,)}, TypeError, "exceptions"),
+        ({"idempotent_methods": 1}, TypeError, "idempotent_methods"),
     ],
 )
 def test_bad_arguments_are_refused(
@@ -301,8 +322,16 @@ def test_a_policy_is_a_value() -> None:
 
     assert policy == RetryPolicy(statuses=frozenset({503}), exceptions=(httpx.ReadTimeout,))
     assert hash(policy) == hash(dataclasses.replace(policy))
+    assert not hasattr(policy, "__dict__")
     with pytest.raises(dataclasses.FrozenInstanceError):
         policy.max_retries = 1  # type: ignore[misc]
+
+
+def test_the_repr_shows_what_is_not_the_default() -> None:
+    """As it could be typed."""
+    assert repr(DEFAULT) == "RetryPolicy()"
+    given = RetryPolicy(5, non_idempotent="never")
+    assert repr(given) == "RetryPolicy(max_retries=5, non_idempotent='never')"
 
 
 def test_a_backoff_of_another_type_is_refused() -> None:

@@ -27,13 +27,16 @@ from tests.support import (
     without_gc,
 )
 from walltrack import (
+    DEFAULT_RETRY_STATUSES,
     Backoff,
     CircuitBreaker,
     CircuitBreakerOpenError,
     CircuitBreakerTransport,
     CircuitState,
+    Classification,
     Delivery,
     Event,
+    Outcome,
     RequestRejectedError,
     ResponseTooLargeError,
     RetryBudget,
@@ -44,7 +47,6 @@ from walltrack import (
     StopReason,
     TransportClosedError,
 )
-from walltrack.core.classification import Classification, Outcome
 from walltrack.core.extensions import CallReport
 from walltrack.http.body import ReadAhead
 
@@ -275,7 +277,12 @@ async def test_any_other_error_comes_out_at_once(
 @asynchronous
 @pytest.mark.parametrize(
     ("outcome", "policy"),
-    [(418, RetryPolicy(statuses={418})), (Untouchable, RetryPolicy(exceptions=(Untouchable,)))],
+    [
+        (408, RetryPolicy(statuses=DEFAULT_RETRY_STATUSES.plus(408, 425))),
+        (425, RetryPolicy(statuses=DEFAULT_RETRY_STATUSES.plus(408, 425))),
+        (418, RetryPolicy(statuses={418})),
+        (Untouchable, RetryPolicy(exceptions=(Untouchable,))),
+    ],
 )
 async def test_other_sets_can_be_retried(make: Make, outcome: Step, policy: RetryPolicy) -> None:
     """What the policy names is retried instead."""
@@ -368,6 +375,27 @@ async def test_a_report_tells_what_any_attempt_may_have_done(
             get(extensions={"walltrack.report": report})
         )
     assert report == CallReport(4, delivery)
+
+
+@asynchronous
+async def test_a_report_tells_of_a_body_whose_reading_was_cancelled(make: Make) -> None:
+    """The attempt has no end: what the server did is unknown."""
+
+    async def hang() -> AsyncIterator[bytes]:
+        yield b"x"
+        await anyio.sleep_forever()
+
+    report = CallReport()
+    endless = httpx.Response(404, headers={"content-length": "9"}, content=hang())
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(
+                make(Scripted(endless)).handle_async_request,
+                get(extensions={"walltrack.report": report}),
+            )
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+    assert report == CallReport(1, Delivery.UNCERTAIN)
 
 
 @asynchronous
@@ -1032,6 +1060,19 @@ async def test_an_empty_budget_ends_the_call(make: Make, clock: Clock, events: E
     assert events[-1] == RetryStopped(
         "api.test", "GET", "/things", 3, 3, "503", StopReason.BUDGET_EMPTY
     )
+
+
+@asynchronous
+async def test_a_hiccup_long_after_an_outage_is_retried(make: Make, clock: Clock) -> None:
+    """A budget that an outage used up fills again with time, also without any success."""
+    budget = RetryBudget(2, deposit=0, refill=0.1)
+    transport = make(Scripted(503), budget=budget, policy=RetryPolicy(1), clock=clock)
+    for _ in range(3):
+        await transport.handle_async_request(get())
+    assert clock.sleeps == [1.0, 1.0]
+    clock.advance(8)
+    await transport.handle_async_request(get())
+    assert clock.sleeps == [1.0, 1.0, 1.0]
 
 
 @asynchronous

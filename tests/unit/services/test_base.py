@@ -21,9 +21,11 @@ from tests.unit.services.clients import (
 from walltrack import (
     BaseAPIClient,
     CircuitBreakerOpenError,
+    Classification,
     ConcurrencyLimitError,
     Delivery,
     ExternalServiceError,
+    Outcome,
     RateLimitError,
     RetryPolicy,
     Settings,
@@ -188,6 +190,26 @@ async def test_a_policy_can_be_given(make: Make, clock: Clock) -> None:
     assert (await failure_of(client)).attempts == 2
     assert (await failure_of(client, extensions={"walltrack.retry": False})).attempts == 1
     assert clock.sleeps == [1.0]
+
+
+@asynchronous
+async def test_a_client_asks_its_classifier(make: Make) -> None:
+    """It is asked in all layers: no retry, no failure of the service, and the caller is told."""
+
+    def classify(outcome: Outcome) -> Classification | None:
+        body = outcome.json()
+        if isinstance(body, dict) and body.get("code") == "insufficient_quota":
+            return Classification(retry=False, failure=False)
+        return None
+
+    broke = httpx.Response(429, json={"code": "insufficient_quota"})
+    inner = Scripted(broke, 503, 200)
+    client = make(inner=inner, classify=[classify])
+    with pytest.raises(ExternalServiceError) as caught:
+        await client.get("/chat")
+    assert (caught.value.attempts, client.circuit_breaker.failure_count) == (1, 0)
+    assert (await client.get("/chat")).status_code == 200
+    assert len(inner.requests) == 3
 
 
 @asynchronous
