@@ -1,37 +1,35 @@
 """The base class of clients for one API."""
 
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from functools import partial
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 import httpx
 from pydantic import SecretStr
 
-from walltrack.auth.credentials import AuthTypes, of_family
+from walltrack.auth.credentials import AuthTypes
 from walltrack.auth.transport import AuthTransport
 from walltrack.circuit_breaker.breaker import CircuitBreaker
 from walltrack.circuit_breaker.state import CircuitState
-from walltrack.circuit_breaker.transport import CircuitBreakerTransport
 from walltrack.config.settings import Settings, get_settings
-from walltrack.core import validation, waiting
+from walltrack.core import waiting
 from walltrack.core.budget import RetryBudget
 from walltrack.core.classification import Classify
 from walltrack.core.events import Listener
 from walltrack.core.named import shows_defaults_by_name
-from walltrack.core.statuses import UNHEALTHY_STATUSES, valid_statuses
+from walltrack.core.statuses import UNHEALTHY_STATUSES
 from walltrack.http.options import HTTPOptions
 from walltrack.http.sending import inner_transport
 from walltrack.layers import Layer, Limit
 from walltrack.retry.policy import RetryPolicy
-from walltrack.retry.transport import MAX_RESPONSE_BYTES, RetryTransport
+from walltrack.retry.transport import MAX_RESPONSE_BYTES
 from walltrack.services.base_url import BaseURL
 from walltrack.services.client_options import ClientOptions, Cookies, EventHooks
-from walltrack.services.defaults import breaker_by, breakers_by, policy_by
+from walltrack.services.defaults import guarding, retrying, sole_breaker, timeout_by
 from walltrack.services.requests import BodyOptions, RequestBuilder, RequestOptions
 from walltrack.services.session import Session
-from walltrack.services.verbs import Verbs
 from walltrack.stack import resilient_transport
 from walltrack.telemetry.emit import classifier_of
 from walltrack.telemetry.log import log_event
@@ -40,7 +38,7 @@ from walltrack.timeout.limits import AttemptTimeout
 __all__ = ["BaseAPIClient", "BodyOptions", "CircuitBreaker", "CircuitState", "RequestOptions"]
 
 
-class BaseAPIClient(Verbs):
+class BaseAPIClient:
     """A client for one API, with retries and a circuit breaker. Subclass it.
 
         class Dexscreener(BaseAPIClient):
@@ -73,8 +71,7 @@ class BaseAPIClient(Verbs):
         retry: When a request is retried. Default: by the retry count and backoff of the settings.
         breaker: The circuit breaker; several clients can share one. Default: one for this client,
             by the threshold and cooldown of the settings.
-        breaker_key: Requests with the same key share a breaker, by the settings, instead of one for
-            this client. Default: no key.
+        breaker_key: Requests with the same key share a breaker by the settings. Default: no key.
         breaker_statuses: Responses that the breaker counts as failures. Default: 429 and every 5xx
             except 501 and 505.
         budget: Limits the retries; several clients can share one that is `shared`. Default: one for
@@ -91,10 +88,9 @@ class BaseAPIClient(Verbs):
             first result that is not None counts. Where none decides, the outcome table does. See
             `walltrack.dialects`.
         listener: Called with the events of all layers; None: no events. Default: log entries.
-        sleep: Waits for the given number of seconds between attempts; replace it to test without
-            waiting.
-        connection: The options of the `HTTPTransport` that is made if no `transport` is given:
-            verify, cert, http1, http2, limits, trust_env, proxy, uds, local_address, retries and
+        sleep: Waits for a number of seconds between attempts; replace it to test without waiting.
+        connection: Options of the `HTTPTransport` that is made if no `transport` is given: verify,
+            cert, http1, http2, limits, trust_env, proxy, uds, local_address, retries and
             socket_options.
 
     Raises:
@@ -135,60 +131,34 @@ class BaseAPIClient(Verbs):
         **connection: Unpack[HTTPOptions],
     ) -> None:
         root = BaseURL(base_url)
-        self.service: str = service or root.netloc
         settings = settings or get_settings()
-        if not isinstance(timeout, httpx.Timeout | None):
-            validation.positive("timeout", timeout)
-        validation.instance("retry", retry, RetryPolicy | None)
-        validation.instance("breaker", breaker, CircuitBreaker | None)
-        validation.instance("budget", budget, RetryBudget | None)
-        if breaker_key is not None:
-            validation.function("breaker_key", breaker_key)
-            if breaker is not None:
-                raise ValueError("breaker and breaker_key must not both be given")
-        if auth is not None:
-            of_family(auth, httpx)
         options = ClientOptions(
-            settings.http_timeout if timeout is None else timeout,
-            cookies=cookies,
-            follow_redirects=follow_redirects,
-            event_hooks=event_hooks,
-            is_authenticated=auth is not None,
+            timeout_by(settings, timeout), cookies, follow_redirects, event_hooks, auth
         )
-        if breaker_key is None:
-            breaker = breaker or breaker_by(settings, self.service)
-        self._breaker = breaker
-        classifier = classifier_of(classify)
+        inner = inner_transport(BaseAPIClient, transport, connection)
+        shared: dict[str, Any] = {"classify": classifier_of(classify), "listener": listener}
+        self.service: str = service or root.netloc
+        self._breaker = sole_breaker(settings, self.service, breaker, breaker_key)
         stack = resilient_transport(
-            AuthTransport(
-                inner_transport(BaseAPIClient, transport, connection), auth, origin=base_url
-            ),
+            AuthTransport(inner, auth, origin=base_url),
             deadline=deadline,
-            retry=partial(
-                RetryTransport,
-                policy=retry or policy_by(settings),
-                budget=budget or RetryBudget(),
+            retry=retrying(
+                settings,
+                retry,
+                budget,
                 max_response_bytes=max_response_bytes,
-                classify=classifier,
-                listener=listener,
+                **shared,
                 sleep=sleep,
             ),
             rate_limit=rate_limit,
             concurrency_limit=concurrency_limit,
-            breaker=partial(
-                CircuitBreakerTransport,
-                **breakers_by(settings, breaker, breaker_key),
-                statuses=valid_statuses("breaker_statuses", breaker_statuses),
-                classify=classifier,
-                listener=listener,
-            ),
+            breaker=guarding(settings, self._breaker, breaker_key, breaker_statuses, **shared),
             attempt_timeout=attempt_timeout,
-            classify=classifier,
-            listener=listener,
+            **shared,
             sleep=sleep,
         )
         requests = RequestBuilder(root, headers, params)
-        self._session = Session(self.service, requests, stack, options, breaker)
+        self._session = Session(self.service, requests, stack, options, self._breaker)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.service}, {self._breaker or 'breakers by key'}>"
@@ -200,10 +170,9 @@ class BaseAPIClient(Verbs):
         Raises:
             AttributeError: There is one for each `breaker_key`.
         """
-        breaker = self._breaker
-        if breaker is None:
+        if self._breaker is None:
             raise AttributeError("this client has a circuit breaker for each breaker_key")
-        return breaker
+        return self._breaker
 
     async def __aenter__(self) -> Self:
         return self
@@ -223,3 +192,59 @@ class BaseAPIClient(Verbs):
     async def aclose(self) -> None:
         """Close the connections, like `close`; httpx uses this name."""
         await self.close()
+
+    async def get(self, path: str, **options: Unpack[RequestOptions]) -> httpx.Response:
+        """Send a GET; see `request`."""
+        return await self.request("GET", path, **options)
+
+    async def head(self, path: str, **options: Unpack[RequestOptions]) -> httpx.Response:
+        """Send a HEAD; see `request`."""
+        return await self.request("HEAD", path, **options)
+
+    async def post(self, path: str, **options: Unpack[BodyOptions]) -> httpx.Response:
+        """Send a POST; see `request`."""
+        return await self.request("POST", path, **options)
+
+    async def put(self, path: str, **options: Unpack[BodyOptions]) -> httpx.Response:
+        """Send a PUT; see `request`."""
+        return await self.request("PUT", path, **options)
+
+    async def patch(self, path: str, **options: Unpack[BodyOptions]) -> httpx.Response:
+        """Send a PATCH; see `request`."""
+        return await self.request("PATCH", path, **options)
+
+    async def delete(self, path: str, **options: Unpack[RequestOptions]) -> httpx.Response:
+        """Send a DELETE; see `request`."""
+        return await self.request("DELETE", path, **options)
+
+    async def request(
+        self, method: str, path: str, **options: Unpack[BodyOptions]
+    ) -> httpx.Response:
+        """Send a request and read the whole response.
+
+        Args:
+            method: HTTP method.
+            path: Joined to the base URL; an absolute URL of the same origin is used as it is.
+            options: As in httpx: params, headers, timeout, auth, follow_redirects, extensions;
+                content, data, files, json.
+
+        Raises:
+            ExternalServiceError: The final response was a 4xx or 5xx, or there was none.
+            CircuitBreakerOpenError: The circuit is open; nothing was sent.
+            ValueError: `path` leads to another origin; nothing was sent.
+            TypeError: An option is unknown; nothing was sent.
+        """
+        return await self._session.send(method, path, options)
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, path: str, **options: Unpack[BodyOptions]
+    ) -> AsyncIterator[httpx.Response]:
+        """Send a request, and read the body of the response in parts inside the `async with`.
+
+        Options and exceptions are those of `request`. A body that breaks off also raises
+        ExternalServiceError; it is not requested again, because the caller already has a part of
+        it.
+        """
+        async with self._session.stream(method, path, options) as response:
+            yield response

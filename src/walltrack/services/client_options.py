@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import httpx
 
+from walltrack.auth.credentials import AuthTypes, of_family
 from walltrack.core import validation
 
 Cookies: TypeAlias = httpx.Cookies | CookieJar | Mapping[str, str]
@@ -28,7 +29,7 @@ class ClientOptions:
         cookies: The cookies of the client; None: no cookies.
         follow_redirects: Whether redirects are followed.
         event_hooks: Functions that are called with requests and responses; None: no functions.
-        is_authenticated: Whether an `AuthTransport` has the credentials of the client.
+        auth: The credentials that an `AuthTransport` has, below the client; None: no credentials.
 
     Raises:
         TypeError: An option has another type, or there is no such event.
@@ -38,13 +39,15 @@ class ClientOptions:
     cookies: Cookies | None = None
     follow_redirects: bool = False
     event_hooks: EventHooks | None = None
-    is_authenticated: bool = False
+    auth: AuthTypes | None = None
 
     def __post_init__(self) -> None:
         validation.instance("follow_redirects", self.follow_redirects, bool)
         if not isinstance(self.cookies, httpx.Cookies | CookieJar | Mapping | None):
             raise TypeError(f"cookies must be a mapping, got a {type(self.cookies).__name__}")
         validation.instance("event_hooks", self.event_hooks, Mapping | None)
+        if self.auth is not None:
+            of_family(self.auth, httpx)
         validation.known("event_hooks", self.event_hooks or (), _EVENTS)
 
     def open(self, transport: httpx.AsyncBaseTransport, last: Hook) -> httpx.AsyncClient:
@@ -61,7 +64,7 @@ class ClientOptions:
             cookies = dict(cookies)  # httpx takes no other mapping
         return httpx.AsyncClient(
             transport=transport,
-            auth=NO_AUTH if self.is_authenticated else None,  # None: by the userinfo of the URL
+            auth=None if self.auth is None else NO_AUTH,  # None: by the userinfo of the URL
             timeout=self.timeout,
             cookies=cookies,
             follow_redirects=self.follow_redirects,

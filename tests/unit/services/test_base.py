@@ -39,6 +39,9 @@ from walltrack.services import base
 asynchronous = pytest.mark.anyio
 
 
+VERBS = ["get", "head", "post", "put", "patch", "delete"]
+
+
 async def never(_: httpx.Request) -> httpx.Response:
     """No answer at all."""
     await anyio.sleep_forever()
@@ -46,6 +49,21 @@ async def never(_: httpx.Request) -> httpx.Response:
 
 
 # Requests
+
+
+@asynchronous
+@pytest.mark.parametrize("verb", VERBS)
+async def test_every_verb_takes_options(make: Make, verb: str) -> None:
+    """They reach the request under the names that httpx gave them."""
+    inner = Scripted(204)
+    await getattr(make(inner=inner), verb)(
+        "/a", params={"x": "1"}, headers={"X-A": "1"}, timeout=3.0, extensions={"mine": 1}
+    )
+    [request] = inner.requests
+    assert request.url.query == b"x=1"
+    assert request.headers["X-A"] == "1"
+    assert request.extensions["timeout"]["read"] == 3.0
+    assert request.extensions["mine"] == 1
 
 
 @asynchronous

@@ -1,7 +1,16 @@
+import httpx
 import pytest
 
-from walltrack import Backoff, CircuitBreakerOpenError, RetryPolicy, Settings
-from walltrack.services.defaults import breaker_by, policy_by
+from tests.support import Scripted
+from walltrack import Backoff, CircuitBreaker, CircuitBreakerOpenError, RetryPolicy, Settings
+from walltrack.services.defaults import (
+    breaker_by,
+    guarding,
+    policy_by,
+    retrying,
+    sole_breaker,
+    timeout_by,
+)
 
 SETTINGS = Settings(
     circuit_breaker_threshold=2,
@@ -29,3 +38,18 @@ def test_a_breaker_is_made_by_the_settings() -> None:
     with pytest.raises(CircuitBreakerOpenError) as raised:
         breaker.raise_if_open()
     assert raised.value.service == "things"
+
+
+def test_what_is_given_goes_before_the_settings() -> None:
+    """A breaker, a timeout, a policy; with a key there is no breaker for all requests."""
+    breaker = CircuitBreaker()
+    assert sole_breaker(SETTINGS, "things", breaker, None) is breaker
+    assert sole_breaker(SETTINGS, "things", None, hash) is None
+    assert timeout_by(SETTINGS, None) == SETTINGS.http_timeout
+    timeout = httpx.Timeout(1)
+    assert (timeout_by(SETTINGS, timeout), timeout_by(SETTINGS, 3)) == (timeout, 3)
+    layer = retrying(SETTINGS, RetryPolicy(max_retries=7), None, 1)
+    assert "RetryPolicy(max_retries=7)" in repr(layer(Scripted(200)))
+    assert "RetryPolicy(max_retries=1" in repr(retrying(SETTINGS, None, None, 1)(Scripted(200)))
+    assert "breaker=" in repr(guarding(SETTINGS, breaker, None, {500})(Scripted(200)))
+    assert "0 breakers" in repr(guarding(SETTINGS, None, hash, {500})(Scripted(200)))
