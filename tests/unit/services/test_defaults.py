@@ -1,8 +1,17 @@
+from typing import Any
+
 import httpx
 import pytest
 
 from tests.support import Scripted
-from walltrack import Backoff, CircuitBreaker, CircuitBreakerOpenError, RetryPolicy, Settings
+from walltrack import (
+    Backoff,
+    CircuitBreaker,
+    CircuitBreakerOpenError,
+    RetryBudget,
+    RetryPolicy,
+    Settings,
+)
 from walltrack.services.defaults import (
     breaker_by,
     guarding,
@@ -51,5 +60,7 @@ def test_what_is_given_goes_before_the_settings() -> None:
     layer = retrying(SETTINGS, RetryPolicy(max_retries=7), None, 1)
     assert "RetryPolicy(max_retries=7)" in repr(layer(Scripted(200)))
     assert "RetryPolicy(max_retries=1" in repr(retrying(SETTINGS, None, None, 1)(Scripted(200)))
+    retries: Any = retrying(SETTINGS, None, None, 1)
+    assert isinstance(retries.keywords["budget"], RetryBudget)
     assert "breaker=" in repr(guarding(SETTINGS, breaker, None, {500})(Scripted(200)))
     assert "0 breakers" in repr(guarding(SETTINGS, None, hash, {500})(Scripted(200)))
