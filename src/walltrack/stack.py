@@ -15,6 +15,7 @@ from walltrack.core.budget import RetryBudget
 from walltrack.core.classification import Classify
 from walltrack.core.events import Listener
 from walltrack.core.named import shows_defaults_by_name
+from walltrack.core.statuses import UNHEALTHY_STATUSES
 from walltrack.http.body import ReadAhead
 from walltrack.http.options import HTTPOptions
 from walltrack.http.sending import inner_transport
@@ -32,7 +33,7 @@ def resilient_transport(
     transport: family.Transport | None = None,
     *,
     deadline: float | Layer | None = None,
-    retry: RetryPolicy | Layer | None = RetryPolicy(),
+    retry: RetryPolicy | Layer | None = RetryPolicy(statuses=UNHEALTHY_STATUSES),
     budget: RetryBudget | None = RetryBudget(),
     sole_retrier: bool = False,
     body: ReadAhead = "small",
@@ -79,7 +80,8 @@ def resilient_transport(
         transport: What sends the requests. None: an `HTTPTransport()`, which uses the proxies of
             the environment.
         deadline: Seconds for a whole call, with its redirects and its body. Default: no limit.
-        retry: What is retried. Default: `RetryPolicy()`.
+        retry: What is retried. Default: `RetryPolicy()` without the statuses 501 and 505. A server
+            that does not know the method or the version of HTTP will not know it a second later.
         budget: Limits the retries: a budget like this one for each origin, or this object for all
             if it is `shared`. Default: `RetryBudget()`. None: no limit. Hedges have a smaller
             budget of their own.

@@ -75,6 +75,15 @@ async def resets_in_the_response(exchange: Exchange) -> None:
     exchange.origin.reset()
 
 
+async def damages_the_connection(exchange: Exchange) -> None:
+    """Send a damaged TLS record instead of a response."""
+    while (await exchange.receive()).get("more_body"):
+        pass
+    for relay in exchange.origin.relays.values():
+        relay.damage()
+    await says_nothing(exchange)
+
+
 @dataclass
 class Origin:
     """How to reach the server, and what it is to do."""

@@ -89,6 +89,11 @@ class Relay:
         while self.clients:
             reset(self.clients.pop())
 
+    def damage(self) -> None:
+        """Send something to every client that only looks like a TLS record."""
+        while self.clients:
+            self.clients.pop().write(b"\x17\x03\x03\x00\x20" + bytes(32))
+
 
 @dataclass
 class Proxy:

@@ -1,9 +1,10 @@
 """What is known of a request that failed: whether the server can have acted on it."""
 
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, NoReturn
@@ -24,6 +25,7 @@ from walltrack import (
     CircuitBreaker,
     Delivery,
     ExternalServiceError,
+    HTTPTransport,
     RetryPolicy,
     RetryTransport,
 )
@@ -162,12 +164,17 @@ async def post(
     return report
 
 
-async def fail(way: Way, clock: Clock, **options: Any) -> tuple[ExternalServiceError, int]:  # noqa: ANN401 - handed on to httpx
+async def fail(
+    way: Way,
+    clock: Clock,
+    sends: httpx.AsyncBaseTransport | None = None,
+    **options: Any,  # noqa: ANN401 - handed on to httpx
+) -> tuple[ExternalServiceError, int]:
     """What a BaseAPIClient says of a POST that failed, and how often its breaker counted it."""
     breaker = CircuitBreaker(100, clock=clock)
     api = BaseAPIClient(
         way.url,
-        transport=way.transport(),
+        transport=sends or way.transport(),
         retry=KEYED,
         breaker=breaker,
         timeout=way.timeout(),
@@ -392,6 +399,47 @@ async def test_the_error_of_a_client_says_that_the_service_may_have_acted(
     error, failures = await fail(way, clock, content=bytes(size))
     assert (error.delivery, error.attempts, failures) == (Delivery.UNCERTAIN, 2, 2)
     assert "may have acted" in str(error)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["HTTPTransport", "AsyncHTTPTransport"])
+@pytest.mark.parametrize("road", ["TLS HTTP/1.1", "TLS HTTP/2"])
+async def test_a_damaged_tls_record_is_a_broken_connection(
+    world: World, clock: Clock, road: str, *, own: bool
+) -> None:
+    """Asyncio raises `ssl.SSLError` for it, and a client reports it like other broken ones."""
+    way = world.road(road)
+    world.origin.behaviour = origins.damages_the_connection
+    sends = HTTPTransport(verify=world.trusting, http2=way.http2) if own else None
+    error, failures = await fail(way, clock, sends)
+    assert (error.delivery, error.attempts, failures) == (Delivery.UNCERTAIN, 2, 2)
+    assert isinstance(error.__cause__, httpx.NetworkError)
+
+
+@contextmanager
+def no_file_left() -> Iterator[None]:
+    """Let this process open no file or socket."""
+    resource = pytest.importorskip("resource")
+    lowest = os.dup(0)
+    os.close(lowest)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["HTTPTransport", "AsyncHTTPTransport"])
+async def test_that_no_file_is_left_is_not_held_against_the_service(
+    world: World, clock: Clock, *, own: bool
+) -> None:
+    """The program has too many open: nothing was sent, and it is retried."""
+    way = world.road("HTTP/1.1")
+    sends = HTTPTransport(verify=world.trusting) if own else way.transport()
+    with no_file_left():
+        error, failures = await fail(way, clock, sends)
+    assert (error.delivery, error.attempts, failures) == (Delivery.NOT_SENT, 2, 0)
+    assert isinstance(error.__cause__, httpx.ConnectError)
 
 
 @every_road

@@ -44,6 +44,9 @@ WORDS: dict[str, object] = {
     "2030-01-01 in UTC": datetime(2030, 1, 1, tzinfo=UTC),
     "a random UUID": UUIDs(),
     "all share one": None,
+    "`RetryPolicy()` without the statuses 501 and 505": walltrack.RetryPolicy(
+        statuses=walltrack.DEFAULT_RETRY_STATUSES.minus(501, 505)
+    ),
     "no limit": None,
     "one for each origin": walltrack.CircuitBreakerTransport,
     "as many connections as httpx opens by default": 100,

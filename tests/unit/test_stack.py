@@ -568,6 +568,18 @@ async def test_each_stack_has_a_budget_of_its_own() -> None:
 
 
 @asynchronous
+@pytest.mark.parametrize("status", [501, 505])
+async def test_what_the_server_does_not_know_is_sent_once(clock: Clock, status: int) -> None:
+    """However often it comes, the circuit stays closed for other requests."""
+    inner = Scripted(*[status] * 10, 200)
+    transport = resilient_transport(inner, sleep=clock.sleep, listener=None)
+    for _ in range(10):
+        assert (await transport.handle_async_request(get())).status_code == status
+    assert len(inner.requests) == 10
+    assert (await transport.handle_async_request(get())).status_code == 200
+
+
+@asynchronous
 @pytest.mark.parametrize(("budget", "attempts"), [(RetryBudget(1), 2), (None, 4)])
 async def test_a_budget_can_be_chosen_or_left_out(
     clock: Clock, budget: RetryBudget | None, attempts: int

@@ -2,18 +2,23 @@
 
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
 from walltrack.auth.credentials import AuthTypes, checked_auth, of_family, origin_by
 from walltrack.core import family
+from walltrack.core.delivery import Delivery
 from walltrack.core.extensions import AUTH, TIMEOUT
 from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.naming import origin_of
+from walltrack.http.evidence import note_repeated
 from walltrack.http.release import discard, release
 from walltrack.http.requests import copy_of, read_once
 from walltrack.http.wrapper import WrappingTransport
+
+_REFUSING: Final = frozenset({401, 403, 407})
+"""Statuses of requests that were not applied for want of credentials (RFC 9110, section 15.5)."""
 
 
 class AuthTransport(WrappingTransport):
@@ -110,6 +115,8 @@ class AuthTransport(WrappingTransport):
             except BaseException:
                 await discard(response)
                 raise
+            if sent is signed and response.status_code not in _REFUSING:
+                note_repeated(signed, Delivery.ANSWERED, response.status_code)
             await release(sent, response)
             sent = following
 

@@ -12,9 +12,8 @@ import httpx
 from walltrack.core.delivery import Delivery
 from walltrack.core.exceptions import RequestRejectedError
 from walltrack.core.extensions import DELIVERY, SHARED_CALL, SharedCall
-from walltrack.core.outcome import may_have_acted
 from walltrack.http.cancellation import OwnCancellation
-from walltrack.http.evidence import delivery_after
+from walltrack.http.evidence import delivery_after, note_repeated
 from walltrack.http.release import MAX_DRAIN_BYTES, discard, release
 from walltrack.http.requests import copy_of, hand_up
 from walltrack.http.watched_body import watched
@@ -195,8 +194,8 @@ class Pair:
         if loser is None:
             return
         delivery = loser.delivery
-        if may_have_acted(delivery, None if loser.response is None else loser.response.status_code):
-            self._shared.may_have_acted = True
+        status = None if loser.response is None else loser.response.status_code
+        note_repeated(loser.request, delivery, status)
         if not isinstance(winner.ended, Exception) or isinstance(
             winner.ended, RequestRejectedError
         ):  # a rejection has a delivery of its own

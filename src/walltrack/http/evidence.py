@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 
 from walltrack.core.delivery import Delivery
-from walltrack.core.extensions import DELIVERY, TRACE
-from walltrack.core.outcome import delivery_of
+from walltrack.core.extensions import DELIVERY, SHARED_CALL, TRACE
+from walltrack.core.outcome import delivery_of, may_have_acted
 
 Trace = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 
@@ -68,3 +68,13 @@ def delivery_after(request: httpx.Request, error: Exception) -> Delivery:
     if not isinstance(trace, SendTrace):
         return delivery_of(error)
     return delivery_of(error, began_to_send=trace.began_to_send, stream_id=trace.stream_id)
+
+
+def note_repeated(request: httpx.Request, delivery: Delivery, status: int | None) -> None:
+    """Note for outer layers that a request is sent again after an attempt that ended so.
+
+    They see only the last attempt: what that one proves, it does not prove of this one.
+    """
+    shared = request.extensions.get(SHARED_CALL)
+    if shared is not None and may_have_acted(delivery, status):
+        shared.may_have_acted = True

@@ -170,6 +170,13 @@ def test_a_breach_by_the_request_is_its_own() -> None:
     assert verdict_on(error) is Verdict.NONE
 
 
+def test_only_a_protocol_error_is_taken_for_a_breach() -> None:
+    """What another transport or a hook raises because of one keeps its own meaning."""
+    breach = raised_by(reads_nonsense)
+    assert not is_retryable(caused(ValueError, breach, *causes.chain_of(breach.__cause__)))
+    assert verdict_on(caused(httpx.DecodingError, breach)) is Verdict.NONE
+
+
 @pytest.mark.parametrize("home", [httpx, httpx2], ids=["httpx", "httpx2"])
 def test_what_is_disguised_counts_as_what_it_is_in_either_family(home: Any) -> None:  # noqa: ANN401
     """A set of exceptions that names those of one family alone is enough."""

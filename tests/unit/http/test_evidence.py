@@ -8,7 +8,8 @@ import pytest
 
 from tests.support import get
 from walltrack import Delivery, RequestRejectedError, ResponseTooLargeError
-from walltrack.http.evidence import SendTrace, delivery_after
+from walltrack.core.extensions import SHARED_CALL, SharedCall
+from walltrack.http.evidence import SendTrace, delivery_after, note_repeated
 
 asynchronous = pytest.mark.anyio
 
@@ -165,3 +166,27 @@ async def test_a_request_that_was_renamed_on_its_way_is_still_the_request(method
     trace = SendTrace(method, None)
     await trace("http11.send_request_headers.started", {"request": SimpleNamespace(method=b"POST")})
     assert trace.began_to_send is True
+
+
+@pytest.mark.parametrize(
+    ("delivery", "status", "acted"),
+    [
+        (Delivery.UNCERTAIN, None, True),
+        (Delivery.ANSWERED, 500, True),
+        (Delivery.ANSWERED, 429, False),
+        (Delivery.NOT_SENT, None, False),
+    ],
+)
+def test_a_request_that_is_sent_again_may_have_been_processed(
+    delivery: Delivery, status: int | None, *, acted: bool
+) -> None:
+    """It is noted for the layers outside, and stays noted; without any there is no place for it."""
+    shared = SharedCall()
+    note_repeated(get(extensions={SHARED_CALL: shared}), delivery, status)
+    assert shared.may_have_acted is acted
+    shared.may_have_acted = True
+    note_repeated(get(extensions={SHARED_CALL: shared}), Delivery.NOT_SENT, None)
+    assert shared.may_have_acted
+    alone = get()
+    note_repeated(alone, delivery, status)
+    assert alone.extensions == {}

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import URL, Body, Clock, Scripted, Step, get, post
 from walltrack import (
+    AuthTransport,
     BaseAPIClient,
     Delivery,
     ExternalServiceError,
@@ -193,6 +194,51 @@ class Renewing(httpx.Auth):
         response = yield request
         if response.status_code == 401:
             yield request
+
+
+class Insistent(httpx.Auth):
+    """Sends a request again whatever the first response is."""
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
+        yield request
+        yield request
+
+
+@pytest.mark.parametrize(
+    ("script", "ended", "sent"),
+    [
+        ([401, 429, 401, 200], 200, 4),
+        ([503, 429, 401, 200], 200, 4),
+        ([500, 429, 401, 200], 429, 2),
+        ([500, REFUSED, 401, 200], REFUSED, 2),
+    ],
+)
+async def test_an_outer_layer_knows_of_the_first_request_of_an_auth_flow(
+    script: list[Step], ended: object, sent: int, clock: Clock
+) -> None:
+    """Its last response proves nothing of the first, unless that was refused."""
+    inner = Scripted(*script)
+    transport = retrying(AuthTransport(inner, Insistent()), clock)
+    assert await outcome_of(transport, post()) == ended
+    assert len(inner.requests) == sent
+
+
+@pytest.mark.parametrize(
+    ("script", "ended", "sent"),
+    [([READ_ERROR, 401, 201], 201, 3), ([READ_ERROR, 401, 429, 429, 201], 429, 4)],
+)
+async def test_an_auth_flow_around_retries_is_one_call(
+    script: list[Step], ended: object, sent: int, clock: Clock
+) -> None:
+    """With one key, also if a third layer outside retries what was refused."""
+    inner = Scripted(*script)
+    flow = AuthTransport(retrying(inner, clock, "keyed"), Renewing())
+    assert await outcome_of(flow, post()) == ended
+    assert keys(inner) == [1] * sent
+    inner = Scripted(*script)
+    flow = AuthTransport(retrying(inner, clock, "keyed"), Renewing())
+    assert await outcome_of(retrying(flow, clock), post()) == ended
+    assert keys(inner) == [1] * sent
 
 
 def limited(inner: Transport) -> Transport:
