@@ -79,7 +79,9 @@ def resilient_transport(
     Args:
         transport: What sends the requests. None: an `HTTPTransport()`, which uses the proxies of
             the environment.
-        deadline: Seconds for a whole call, with its redirects and its body. Default: no limit.
+        deadline: Seconds for a whole call, with its redirects, its body and the requests of `auth`
+            below. Each request that an auth flow of the httpx client sends has a deadline of its
+            own, since httpx sends it like a new call. Default: no limit.
         retry: What is retried. Default: `RetryPolicy()` without the statuses 501 and 505. A server
             that does not know the method or the version of HTTP will not know it a second later.
         budget: Limits the retries: a budget like this one for each origin, or this object for all

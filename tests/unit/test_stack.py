@@ -1,5 +1,5 @@
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -793,3 +793,52 @@ async def test_limits_on_parts_of_an_attempt_can_be_given(clock: Clock) -> None:
     )
     assert "headers=5, idle=3" in repr(transport)
     assert (await transport.handle_async_request(get())).status_code == 200
+
+
+class Renewing(httpx.Auth):
+    """Sends a request again when it was answered 401."""
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
+        response = yield request
+        if response.status_code == 401:
+            yield request
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("first", "inside", "ended"),
+    [(302, True, None), (401, True, None), (401, False, 200)],
+    ids=["a redirect", "auth=", "the client's auth"],
+)
+async def test_a_deadline_covers_all_requests_of_a_call(
+    first: int, ended: int | None, *, inside: bool
+) -> None:
+    """Redirects and the flow of `auth=`; httpx sends that of a client like a new call."""
+    async with VirtualTime() as time:
+
+        async def answer(_: httpx.Request) -> httpx.Response:
+            await time.sleep(2)
+            status = first if len(script.requests) == 1 else 200
+            return httpx.Response(status, headers={"location": "/next"})
+
+        script = Scripted(answer)
+        transport = resilient_transport(
+            script,
+            deadline=3,
+            auth=Renewing() if inside else None,
+            clock=time.monotonic,
+            sleep=time.sleep,
+            timer=time.move_on_after,
+            listener=None,
+        )
+        client = httpx.AsyncClient(
+            transport=transport, auth=None if inside else Renewing(), follow_redirects=True
+        )
+        async with client:
+            if ended is None:
+                with pytest.raises(TimeLimitExceededError):
+                    await client.get(A)
+                assert time.monotonic() == 3
+            else:
+                assert (await client.get(A)).status_code == ended
+    assert len(script.requests) == 2

@@ -67,7 +67,9 @@ class RetryPolicy:
 
     Args:
         max_retries: Maximum number of retries after the first attempt; 0 turns retries off.
-        backoff: How long to wait before each retry.
+        backoff: How long to wait before each retry. `Retry-After` and `retry-after-ms` can make a
+            wait longer, not shorter: they say when the server can be ready at the earliest (RFC
+            9110, section 10.2.3), and do not know of the attempts that failed before.
         statuses: Responses with these statuses are retried. Default: 429 and every 5xx.
         exceptions: These exceptions are retried. Default: timeouts, network and proxy errors, and
             breaches of the protocol by the server. A rejection by this library, or a certificate
@@ -157,11 +159,10 @@ class RetryPolicy:
     def _wait(self, attempt: Attempt, asked_for: float, rng: Random) -> Wait:
         retry = attempt.number - 1
         backoff = self.backoff.delay(retry, attempt.previous_delay, rng)
-        delay = max(backoff, asked_for)
         if asked_for and self.backoff.jitter != "none":
             # Many callers may have to wait until the same time: spread them over one backoff.
-            delay = asked_for + rng.uniform(0.0, self.backoff.ceiling(retry))
-        return Wait(delay, backoff)
+            asked_for += rng.uniform(0.0, self.backoff.ceiling(retry))
+        return Wait(max(backoff, asked_for), backoff)
 
     def _may_repeat(self, attempt: Attempt) -> bool:
         if attempt.method in self.idempotent_methods:

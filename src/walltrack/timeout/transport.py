@@ -57,7 +57,8 @@ class TimeoutTransport(WrappingTransport):
         name: Name of the limit in total in errors: "deadline" for that of a call, "attempt timeout"
             for that of one attempt.
         whole_call: Whether the redirects of a request share its limit; for the outermost layer.
-            Otherwise each redirect has its own limit.
+            Otherwise each redirect has its own limit. In either case, each request that an auth
+            flow of the httpx client sends has its own: give the credentials to an `AuthTransport`.
         clock: Monotonic seconds; measures the remaining time.
         timer: Opens a scope that is cancelled after the given seconds; replace it and `clock` to
             test without waiting.

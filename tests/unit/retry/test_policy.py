@@ -240,6 +240,16 @@ def test_callers_that_were_given_the_same_moment_are_spread(jitter: Jitter) -> N
     assert max(sum(abs(a - b) < 0.01 for b in delays) for a in delays) <= 20
 
 
+@pytest.mark.parametrize("jitter", ["none", "full", "equal", "decorrelated"])
+def test_a_short_hint_does_not_shorten_the_backoff(jitter: Jitter) -> None:
+    """Such as `retry-after-ms: 20`, which a server in trouble would give to every attempt."""
+    policy = RetryPolicy(backoff=Backoff(jitter=jitter))
+    for _ in range(50):
+        wait = policy.decide(attempt(retry_after=0.02), RNG)
+        assert isinstance(wait, Wait)
+        assert wait.delay >= wait.backoff
+
+
 @pytest.mark.parametrize(
     ("in_progress", "status", "worth"),
     [(True, 409, True), (False, 409, False), (True, 404, False), (False, 503, True)],
