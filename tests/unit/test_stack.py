@@ -641,6 +641,34 @@ async def test_a_dead_origin_uses_up_no_other_origins_retries(clock: Clock) -> N
 
 
 @asynchronous
+@pytest.mark.parametrize(
+    "layer",
+    [
+        {"retry": RetryPolicy()},
+        {"hedge": 5.0},
+        {"rate_limit": 10},
+        {"concurrency_limit": "adaptive"},
+        {"breaker": CircuitBreaker()},
+        {},
+    ],
+    ids=["retry", "hedge", "rate limit", "adaptive limit", "one breaker", "a breaker each"],
+)
+async def test_every_layer_asks_the_classifier(layer: dict[str, Any], clock: Clock) -> None:
+    """Also if it is the only one."""
+    asked: list[int | None] = []
+    transport = resilient_transport(
+        Scripted(404),
+        **(NOTHING | layer if layer else {"retry": None}),
+        classify=lambda outcome: asked.append(outcome.status),
+        clock=clock,
+        sleep=clock.sleep,
+        listener=None,
+    )
+    await transport.handle_async_request(get())
+    assert asked == [404]
+
+
+@asynchronous
 async def test_one_classification_is_for_all_layers(clock: Clock, events: Events) -> None:
     """A 429 that means "no money left" is sent once, opens no circuit, and is asked about once."""
     asked: list[Outcome] = []
