@@ -81,8 +81,7 @@ class Outgoing:
         clone = copy_of(request)
         if may_act_twice:
             clone.extensions[TRACE] = SendTrace(request.method, request.extensions.get(TRACE))
-            open_call = request.extensions.pop(OPEN_CALL, None) or SharedCall()
-            shared = clone.extensions.setdefault(SHARED_CALL, open_call)
+            shared = clone.extensions[SHARED_CALL] = _shared_call(request)
             if policy.wants_key(request.method) and KEY_HEADER not in request.headers:
                 shared.idempotency_key = shared.idempotency_key or self._new_key()
                 clone.headers[KEY_HEADER] = shared.idempotency_key
@@ -120,3 +119,18 @@ class Outgoing:
         if policy.statuses <= _ERRORS:
             return _ERRORS  # the headers of any error may ask for a retry
         return _ERRORS | policy.statuses
+
+
+def _shared_call(request: httpx.Request) -> SharedCall:
+    """Return the call of a layer outside; or that which an earlier sending left open; or a new one.
+
+    A call that is left open may have been processed.
+    """
+    known: SharedCall | None = request.extensions.get(SHARED_CALL)
+    if known is not None:
+        return known
+    known = request.extensions.pop(OPEN_CALL, None)
+    if known is None:
+        return SharedCall()
+    known.may_have_acted = True
+    return known

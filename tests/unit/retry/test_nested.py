@@ -277,7 +277,9 @@ async def test_an_auth_flow_sends_a_call_that_may_have_been_processed_with_its_k
     [
         ([READ_ERROR, READ_ERROR, 201], [1, 1, 1]),
         ([500, 500, 201], [1, 1, 1]),
-        ([READ_ERROR, 402, 201], [1, 1, 1]),
+        ([READ_ERROR, 400, 201], [1, 1, 1]),
+        ([httpx.LocalProtocolError, 201], [1, 1]),
+        ([READ_ERROR, READ_ERROR, 409, 201], [1, 1, 1, 1]),
         ([READ_ERROR, 201, 201], [1, 1, 2]),
         ([201, 201], [1, 2]),
         ([402, 201], [1, 2]),
@@ -296,6 +298,14 @@ async def test_a_request_object_that_is_sent_again_keeps_its_key_while_its_call_
     while len(inner.requests) < len(script):
         await outcome_of(transport, request)
     assert keys(inner) == expected
+
+
+async def test_a_call_that_ended_well_leaves_nothing_on_its_request(clock: Clock) -> None:
+    """Whatever its first attempt came to."""
+    request = post()
+    transport = retrying(Scripted(READ_ERROR, 201), clock, "keyed")
+    assert await outcome_of(transport, request) == 201
+    assert request.extensions == {}
 
 
 async def test_two_calls_at_a_time_by_one_request_object_have_a_key_each(clock: Clock) -> None:
