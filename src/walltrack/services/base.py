@@ -54,6 +54,7 @@ class BaseAPIClient(Verbs):
 
     Args:
         base_url: Root of the API, to which paths are joined. It may contain userinfo, but no query.
+            Errors and events show only the path below it, since its own may contain a secret.
         timeout: Seconds to wait for a connection, for each write and for each read, or an
             `httpx.Timeout`. Default: `Settings.http_timeout`.
         headers: Headers of every request. A `SecretStr` is unwrapped only when a request is built.

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from walltrack.auth.credentials import AuthTypes, checked_auth
 from walltrack.core import validation
-from walltrack.core.extensions import AUTH
+from walltrack.core.extensions import AUTH, ROUTE
 from walltrack.services.base_url import BaseURL
 from walltrack.services.client_options import NO_AUTH
 
@@ -95,6 +95,8 @@ class RequestBuilder:
         request = client.build_request(method, url, headers=headers, **_chosen(options, _BUILDING))
         if "auth" in options:
             request.extensions[AUTH] = checked_auth("auth", options["auth"])
+        if self._base_url.has_path:
+            request.extensions.setdefault(ROUTE, self._base_url.shown(url))
         return request
 
     async def keep_credentials_home(self, request: httpx.Request) -> None:

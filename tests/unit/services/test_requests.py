@@ -6,6 +6,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from walltrack.core.naming import path_of
 from walltrack.services.base_url import BaseURL
 from walltrack.services.client_options import NO_AUTH
 from walltrack.services.requests import BodyOptions, RequestBuilder, UnbuiltRequest, sending
@@ -171,3 +172,12 @@ async def test_headers_that_may_be_secret_stay_at_home(url: str, *, home: bool) 
     await RequestBuilder(BaseURL(HOME), None, None).keep_credentials_home(request)
     kept = before if home else {"accept", "host", "content-length", "content-type"}
     assert set(request.headers) == kept
+
+
+def test_a_request_shows_the_path_below_the_base_alone() -> None:
+    """The caller's own route goes before it, and without a path of the base there is none."""
+    assert path_of(build("/a?b=1")) == "/a"
+    assert path_of(build("/a", extensions={"walltrack.route": "/{x}"})) == "/{x}"
+    plain = RequestBuilder(BaseURL("https://api.test"), None, None)
+    request = plain.build(httpx.AsyncClient(), "GET", "/a", {})
+    assert "walltrack.route" not in request.extensions

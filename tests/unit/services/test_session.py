@@ -86,8 +86,7 @@ async def test_a_body_that_breaks_off_for_good_raises(make: Make) -> None:
     client = make(lambda _: broken_body())
     error = await failure_of(client)
     assert str(error) == (
-        "api.test: GET /v1/a failed with ReadError after 4 attempts"
-        " (the service may have acted on it)"
+        "api.test: GET /a failed with ReadError after 4 attempts (the service may have acted on it)"
     )
     assert client.circuit_breaker.failure_count == 4
 
