@@ -72,6 +72,11 @@ class Events(list[Event]):
         """The names of the events, in order."""
         return [event.name for event in self]
 
+    @property
+    def of_circuits(self) -> list[Event]:
+        """The events about circuits alone, without those about requests."""
+        return [event for event in self if event.name.startswith("circuit_")]
+
 
 class Scripted(httpx.AsyncBaseTransport):
     """Answers each request with the next step of a script, and the last step again ever after.

@@ -661,7 +661,12 @@ async def test_breakers_are_one_for_each_origin_unless_one_is_given(
     await transport.handle_async_request(get(B))
     clock.advance(30)
     await transport.handle_async_request(get(A))
-    assert events.names == ["circuit_opened", "circuit_half_opened", "circuit_opened"]
+    assert events.names == [
+        "circuit_opened",
+        "request_rejected",
+        "circuit_half_opened",
+        "circuit_opened",
+    ]
 
 
 @asynchronous

@@ -128,6 +128,11 @@ class CircuitBreaker(Circuit):
         return self._cooldown.seconds
 
     @property
+    def has_reopened(self) -> bool:
+        """Whether it was half-open, and not closed, before it last opened."""
+        return self._cooldown.has_reopened
+
+    @property
     def last_failure_time(self) -> datetime | None:
         """When a call last failed, in UTC; for display only."""
         return None if self._failed_at is None else datetime.fromtimestamp(self._failed_at, UTC)
@@ -194,6 +199,7 @@ class CircuitBreaker(Circuit):
         self._become(CircuitMode.AUTOMATIC)
 
     def _become(self, mode: CircuitMode) -> None:
+        previous = self._state
         self._mode = mode
         self._close()
         if self._tally is not None:
@@ -205,3 +211,4 @@ class CircuitBreaker(Circuit):
         elif mode is CircuitMode.DISABLED:
             self._generation = NEVER
         self._tell_ledger()
+        self.ledger.mode_changed(self, previous)

@@ -19,7 +19,7 @@ from walltrack.core.keyed import Keyed
 from walltrack.core.loops import moved, running
 from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
-from walltrack.core.naming import origin_of, path_of, service_of
+from walltrack.core.naming import names_of, origin_of
 from walltrack.core.outcome import NOT_SENT_ERRORS, Verdict, verdict_on
 from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
 from walltrack.http.classify import classified
@@ -218,8 +218,7 @@ class ConcurrencyLimitTransport(WrappingTransport):
         kind: type[ConcurrencyLimitError] = ConcurrencyLimitError,
     ) -> ConcurrencyLimitError:
         if self._listener is not None:
-            event = RequestRejected(service_of(request), request.method, path_of(request), reason)
-            emit(self._listener, event)
+            emit(self._listener, RequestRejected(**names_of(request), reason=reason))
         return kind(waited=waited, request=request)
 
 

@@ -20,7 +20,7 @@ from walltrack.core.keyed import Keyed
 from walltrack.core.methods import valid_methods
 from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
-from walltrack.core.naming import origin_of, path_of, service_of
+from walltrack.core.naming import names_of, origin_of
 from walltrack.core.statuses import DEFAULT_RETRY_STATUSES, valid_statuses
 from walltrack.hedging.latency import MovingPercentile
 from walltrack.hedging.pair import Pair
@@ -220,9 +220,8 @@ class HedgingTransport(WrappingTransport):
         ):
             return
         if self._listener is not None:
-            request, after = pair.request, self._clock() - pair.began
-            names = service_of(request), request.method, path_of(request)
-            emit(self._listener, RequestHedged(*names, after))
+            after = self._clock() - pair.began
+            emit(self._listener, RequestHedged(**names_of(pair.request), after=after))
         second = pair.add_second()
         await second.make(self._send, both, OwnCancellation())
         if second.good:

@@ -17,7 +17,7 @@ from walltrack.core.keyed import Keyed
 from walltrack.core.loops import moved, running
 from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
-from walltrack.core.naming import origin_of, path_of, service_of
+from walltrack.core.naming import names_of, origin_of, server_of, service_of
 from walltrack.core.statuses import valid_statuses
 from walltrack.http.classify import classified
 from walltrack.http.release import guarded
@@ -174,10 +174,8 @@ class RateLimitTransport(WrappingTransport):
         if room is None:
             return
         if self._listener is not None:
-            rejected = RequestRejected(
-                service_of(request), request.method, path_of(request), RejectReason.RATE_LIMIT
-            )
-            emit(self._listener, rejected)
+            names, reason = names_of(request), RejectReason.RATE_LIMIT
+            emit(self._listener, RequestRejected(**names, reason=reason, retry_after=room))
         raise RateLimitError(None, room, request=request)
 
     def _relax(self) -> None:
@@ -197,7 +195,9 @@ class RateLimitTransport(WrappingTransport):
         self._watchful = True
         self._watchful_until = max(self._watchful_until, self._clock() + ask.seconds)
         if news and self._listener is not None:
-            emit(self._listener, OriginThrottled(service_of(request), news, ask.header))
+            server = server_of(request)
+            event = OriginThrottled(service_of(request), news, ask.header, server=server)
+            emit(self._listener, event)
 
 
 def _tells_of_a_quota(response: httpx.Response) -> bool:
