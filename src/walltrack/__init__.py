@@ -53,14 +53,16 @@ if TYPE_CHECKING:
     from walltrack.config.settings import Settings, get_settings
     from walltrack.core.backoff import Backoff
     from walltrack.core.budget import RetryBudget
-    from walltrack.core.classification import Classification, Classify, Outcome
-    from walltrack.core.delivery import Delivery
-    from walltrack.core.events import (
-        CallSucceededAfterRetries,
+    from walltrack.core.circuit_events import (
         CircuitClosed,
         CircuitHalfOpened,
         CircuitModeChanged,
         CircuitOpened,
+    )
+    from walltrack.core.classification import Classification, Classify, Outcome
+    from walltrack.core.delivery import Delivery
+    from walltrack.core.events import (
+        CallSucceededAfterRetries,
         Event,
         Listener,
         OriginThrottled,
@@ -69,7 +71,6 @@ if TYPE_CHECKING:
         RequestRejected,
         RetryScheduled,
         RetryStopped,
-        StopReason,
     )
     from walltrack.core.exceptions import (
         CircuitBreakerOpenError,
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     )
     from walltrack.core.naming import origin_of
     from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
+    from walltrack.core.stop_reason import StopReason
     from walltrack.core.version import __version__
     from walltrack.hedging.transport import HedgingTransport
     from walltrack.http.options import HTTPOptions
@@ -170,11 +172,11 @@ if not TYPE_CHECKING:  # pragma: no branch
         "CircuitBreaker": "walltrack.circuit_breaker.breaker",
         "CircuitBreakerOpenError": "walltrack.core.exceptions",
         "CircuitBreakerTransport": "walltrack.circuit_breaker.transport",
-        "CircuitClosed": "walltrack.core.events",
-        "CircuitHalfOpened": "walltrack.core.events",
+        "CircuitClosed": "walltrack.core.circuit_events",
+        "CircuitHalfOpened": "walltrack.core.circuit_events",
         "CircuitMode": "walltrack.circuit_breaker.state",
-        "CircuitModeChanged": "walltrack.core.events",
-        "CircuitOpened": "walltrack.core.events",
+        "CircuitModeChanged": "walltrack.core.circuit_events",
+        "CircuitOpened": "walltrack.core.circuit_events",
         "CircuitState": "walltrack.circuit_breaker.state",
         "Classification": "walltrack.core.classification",
         "Classify": "walltrack.core.classification",
@@ -205,7 +207,7 @@ if not TYPE_CHECKING:  # pragma: no branch
         "RetryStopped": "walltrack.core.events",
         "RetryTransport": "walltrack.retry.transport",
         "Settings": "walltrack.config.settings",
-        "StopReason": "walltrack.core.events",
+        "StopReason": "walltrack.core.stop_reason",
         "TimeLimitExceededError": "walltrack.core.exceptions",
         "TimeWindow": "walltrack.circuit_breaker.windows",
         "TimeoutTransport": "walltrack.timeout.transport",

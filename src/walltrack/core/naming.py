@@ -1,6 +1,7 @@
 """How requests and keys are named in events and errors: without userinfo or a query string."""
 
 from collections.abc import Hashable
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import httpx
@@ -20,6 +21,17 @@ class Server(NamedTuple):
 
     address: str
     port: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AboutServer:
+    """The common field of all events.
+
+    Args:
+        server: The server that the event is about; None if there is none.
+    """
+
+    server: Server | None = field(default=None, repr=False, compare=False)
 
 
 def service_of(request: httpx.Request) -> str:

@@ -141,7 +141,7 @@ class RetryPolicy:
         """
         # Permanent reasons come before temporary ones.
         if attempt.number > self.max_retries:
-            return StopReason.RETRIES_EXHAUSTED
+            return StopReason.RETRIES_EXHAUSTED if self.max_retries else StopReason.RETRIES_OFF
         if not self._may_repeat(attempt):
             return StopReason.METHOD_NOT_RETRIED
         if not attempt.replayable:

@@ -12,7 +12,7 @@ from walltrack.core.backoff import Random
 from walltrack.core.budget import Budgets, RetryBudget
 from walltrack.core.classification import UNCLASSIFIED, Classify
 from walltrack.core.events import Listener
-from walltrack.core.exceptions import RequestRejectedError
+from walltrack.core.exceptions import CircuitBreakerOpenError
 from walltrack.core.extensions import ATTEMPT, ATTEMPTS
 from walltrack.core.family import BYTES_IN_MEMORY
 from walltrack.core.mismatch import refuse_mismatch
@@ -26,6 +26,7 @@ from walltrack.retry.call import Call
 from walltrack.retry.decisions import Decisions
 from walltrack.retry.outgoing import PER_CALL, Outgoing, random_key
 from walltrack.retry.policy import RetryPolicy
+from walltrack.retry.reports import Reports
 from walltrack.telemetry.emit import classifier_of
 from walltrack.telemetry.log import log_event
 
@@ -36,7 +37,8 @@ class RetryTransport(WrappingTransport):
     """Retry failed requests if another attempt is safe and likely to succeed.
 
     When retries end, the caller gets the last response, or the last exception, unchanged.
-    `response.extensions["walltrack.attempts"]` is the number of attempts. The request of each
+    `response.extensions["walltrack.attempts"]` is the number of attempts; a note of the exception
+    (PEP 678) states it as well, and why there was no other. The request of each
     attempt has its number in `extensions["walltrack.attempt"]`. A request can have its own policy:
     `extensions={"walltrack.retry": RetryPolicy(...)}`; False allows a single attempt.
 
@@ -57,8 +59,8 @@ class RetryTransport(WrappingTransport):
         classify: Decides what the outcomes of one API mean; a function, or several of which the
             first result that is not None counts. Where none decides, the outcome table does. See
             `walltrack.dialects`.
-        listener: Called with `RetryScheduled` and `RetryStopped`; None: no events. Default: log
-            entries.
+        listener: Called with `RetryScheduled`, `RetryStopped` and `CallSucceededAfterRetries`;
+            None: no events. Default: log entries.
         clock: Monotonic seconds, for a deadline that is given as a number.
         sleep: Waits for the given number of seconds; replace it to test without waiting.
         rng: Source of the backoff's jitter: the `random` module, or a `random.Random`.
@@ -107,7 +109,8 @@ class RetryTransport(WrappingTransport):
         self._suspects = self._outgoing.suspects
         budgets = Budgets(budget, clock)
         self._short = budgets.short  # empty while all is well
-        self._decisions = Decisions(budgets, key, listener, rng, wall_clock)
+        self._reports = Reports(listener, clock)
+        self._decisions = Decisions(budgets, key, self._reports, rng, wall_clock)
         self._body: ReadAhead = body
         self._max_response_bytes = max_response_bytes
         self._sleep = sleep
@@ -138,18 +141,22 @@ class RetryTransport(WrappingTransport):
         try:
             response = await self._inner.handle_async_request(sent)
             if response.status_code not in suspects:
-                if not response.is_closed and (
-                    reading := reading_ahead(sent, response, self._body, self._max_response_bytes)
-                ):
-                    await reading  # if it fails, it closes the response
+                if not response.is_closed:
+                    reading = reading_ahead(sent, response, self._body, self._max_response_bytes)
+                    if reading:
+                        await reading  # if it fails, it closes the response
+                    else:
+                        self._reports.watch(sent, response, 1, self._policy)
                 response.extensions[ATTEMPTS] = 1
                 if self._short:
                     await guarded(response, self._decisions.fund, sent)
                 return response
             call = Call(request, sent, self._outgoing.policy_for(sent), response, waits)
-        except RequestRejectedError:
+        except CircuitBreakerOpenError:
             raise
-        except Exception as error:  # noqa: BLE001 - what is not retried is raised again, as it came
+        except BaseException as error:
+            if not self._reports.ended_attempt(error, sent, self._policy):
+                raise
             refuse_mismatch(sent, error)
             call = Call(request, sent, self._outgoing.policy_for(sent), error, waits)
         return await self._retry(call)
@@ -160,7 +167,7 @@ class RetryTransport(WrappingTransport):
             while wait := self._decisions.after_attempt(call):
                 if call.response is not None:
                     await release(call.request, call.response)
-                self._decisions.report(call, wait)
+                self._reports.scheduled(call, wait)
                 call.begin(wait.backoff)  # before the wait: what ended the last attempt is dropped
                 # Another caller may have opened the circuit meanwhile; then the attempt is rejected
                 # now.
@@ -171,12 +178,14 @@ class RetryTransport(WrappingTransport):
                     call.waits.raise_if_over(call.request)
                 await self._attempt(call)
             return await self._deliver(call)
-        except BaseException:
+        except BaseException as error:
             if call.response is not None:
                 await discard(call.response)
+            self._reports.lost(call, error)
             raise
 
     async def _attempt(self, call: Call) -> None:
+        call.is_waiting = False
         try:
             call.end(await self._inner.handle_async_request(call.request))
         except Exception as error:  # noqa: BLE001 - as above
@@ -216,6 +225,8 @@ class RetryTransport(WrappingTransport):
                 call.describe_on(ended)
                 if not (call.has_failed or call.is_worth_retrying):
                     self._decisions.fund(call.request)
+                if not ended.is_closed:
+                    self._reports.watch(call.request, ended, call.attempts, call.policy)
                 return ended
             assert ended is not None  # noqa: S101 - for the type checker: an attempt has ended
             call.ended = None  # see below
