@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     from walltrack.stack import resilient_transport
     from walltrack.telemetry.log import log_event
     from walltrack.telemetry.redaction import redact_httpx_logs
+    from walltrack.telemetry.state import snapshot
     from walltrack.timeout.limits import AttemptTimeout
     from walltrack.timeout.transport import TimeoutTransport
 
@@ -157,6 +158,7 @@ __all__ = [
     "origin_of",
     "redact_httpx_logs",
     "resilient_transport",
+    "snapshot",
 ]
 
 # With `__getattr__`, a type checker would accept every name.
@@ -219,6 +221,7 @@ if not TYPE_CHECKING:  # pragma: no branch
         "origin_of": "walltrack.core.naming",
         "redact_httpx_logs": "walltrack.telemetry.redaction",
         "resilient_transport": "walltrack.stack",
+        "snapshot": "walltrack.telemetry.state",
     }
 
     def __getattr__(name: str) -> object:

@@ -5,5 +5,5 @@ Read `state` (the three states), then `circuit` (the state machine) and `breaker
 `probation` whether the probes succeeded, `permit` and `ticket` what one call carries. `breakers`
 and `ledger` keep one breaker per key in bounded memory, `standing` decides when one is clean.
 `transport` applies all of it to requests, `settling` admits and settles them, `reports` emits
-events.
+events, and `described` shows settings and states.
 """

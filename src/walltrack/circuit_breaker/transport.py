@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import httpx
 from walltrack.circuit_breaker.breaker import CircuitBreaker
 from walltrack.circuit_breaker.breakers import BreakersByKey
 from walltrack.circuit_breaker.cooldown import COOLDOWN
+from walltrack.circuit_breaker.described import described, readings_of
 from walltrack.circuit_breaker.ledger import Ledger
 from walltrack.circuit_breaker.settling import Settling
 from walltrack.circuit_breaker.state import CircuitMode
@@ -22,6 +23,7 @@ from walltrack.core.events import Listener
 from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import origin_of
+from walltrack.core.observer import Reading
 from walltrack.core.outcome import TRANSIENT_ERRORS, Verdict, valid_errors
 from walltrack.core.statuses import EVERY_STATUS, UNHEALTHY_STATUSES, valid_statuses
 from walltrack.http.classify import classified
@@ -30,6 +32,7 @@ from walltrack.http.watched_body import WatchedBody
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.telemetry.emit import classifier_of
 from walltrack.telemetry.log import log_event
+from walltrack.telemetry.observed import introduce
 
 
 class CircuitBreakerTransport(WrappingTransport):
@@ -120,6 +123,7 @@ class CircuitBreakerTransport(WrappingTransport):
         validation.listener("listener", listener)
         super().__init__(transport)
         make(Ledger())  # rejects bad options here, and not at the first request
+        self._make = make
         self._breakers = BreakersByKey(make, max_breakers)
         self._breakers.usual_mode = CircuitMode(mode)
         if window is not None:
@@ -148,12 +152,22 @@ class CircuitBreakerTransport(WrappingTransport):
         self._settle = settling.settle
         self._settle_error = settling.settle_error
         self._end_of_body = settling.end_of_body
+        introduce(self, listener)
 
     def __repr__(self) -> str:
         if self._shared is not None:
             return self._shown_with(f"breaker={self._shared!r}")
         count = len(self._breakers)
         return self._shown_with("1 breaker" if count == 1 else f"{count} breakers")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings, and the breakers that are not closed or were set manually."""
+        one = self._make(Ledger()) if self._shared is None else self._shared
+        return described(one, self._ledger.usual_mode, self.breakers)
+
+    def readings(self) -> Iterable[Reading]:
+        """Return the state of each breaker."""
+        return readings_of(self.breakers)
 
     @property
     def breakers(self) -> Mapping[Hashable, CircuitBreaker]:

@@ -1,5 +1,6 @@
 """How requests and keys are named in events and errors: without userinfo or a query string."""
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -81,6 +82,11 @@ def server_at(key: Hashable) -> Server | None:
         case (str() as scheme, bytes() as host, int() | None as port):
             return Server(host.decode("ascii"), _PORTS.get(scheme) if port is None else port)
     return None
+
+
+def finite(number: float) -> float | None:
+    """Return `number`, or None in place of an infinite one, which JSON does not have."""
+    return None if math.isinf(number) else number
 
 
 def shown_key(key: Hashable) -> str:

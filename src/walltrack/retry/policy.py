@@ -3,13 +3,14 @@
 import math
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from walltrack.core import validation
 from walltrack.core.backoff import Backoff, Random
 from walltrack.core.delivery import Delivery
 from walltrack.core.events import StopReason
 from walltrack.core.methods import IDEMPOTENT_METHODS, valid_methods
+from walltrack.core.naming import finite
 from walltrack.core.outcome import TRANSIENT_ERRORS, may_have_acted, valid_errors
 from walltrack.core.statuses import DEFAULT_RETRY_STATUSES, valid_statuses
 
@@ -114,6 +115,16 @@ class RetryPolicy:
         values = ((field, getattr(self, field.name)) for field in fields(self))
         given = (f"{field.name}={value!r}" for field, value in values if value != field.default)
         return f"{type(self).__name__}({', '.join(given)})"
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings, as JSON has them."""
+        return {
+            "max_retries": self.max_retries,
+            "backoff": repr(self.backoff),
+            "statuses": repr(self.statuses),
+            "max_retry_after": finite(self.max_retry_after),
+            "non_idempotent": self.non_idempotent,
+        }
 
     def is_worth_retrying(self, status: int, *, in_progress: bool) -> bool:
         """Return whether a response with this status is worth another attempt.

@@ -2,8 +2,8 @@
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Final, get_args
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from typing import Any, Final, get_args
 
 import httpx
 
@@ -18,6 +18,7 @@ from walltrack.core.family import BYTES_IN_MEMORY
 from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import origin_of
+from walltrack.core.observer import Reading
 from walltrack.http.body import ReadAhead, reading_ahead, take_body
 from walltrack.http.classify import classified, classified_error
 from walltrack.http.release import discard, guarded, release
@@ -29,6 +30,7 @@ from walltrack.retry.policy import RetryPolicy
 from walltrack.retry.reports import Reports
 from walltrack.telemetry.emit import classifier_of
 from walltrack.telemetry.log import log_event
+from walltrack.telemetry.observed import introduce
 
 MAX_RESPONSE_BYTES: Final = 100 * 1024 * 1024
 
@@ -107,16 +109,25 @@ class RetryTransport(WrappingTransport):
             policy, new_key, clock, is_classified=self._classifier is not None
         )
         self._suspects = self._outgoing.suspects
-        budgets = Budgets(budget, clock)
-        self._short = budgets.short  # empty while all is well
+        self._budgets = Budgets(budget, clock)
+        self._short = self._budgets.short  # empty while all is well
         self._reports = Reports(listener, clock)
-        self._decisions = Decisions(budgets, key, self._reports, rng, wall_clock)
+        self._decisions = Decisions(self._budgets, key, self._reports, rng, wall_clock)
         self._body: ReadAhead = body
         self._max_response_bytes = max_response_bytes
         self._sleep = sleep
+        introduce(self, listener)
 
     def __repr__(self) -> str:
         return self._shown_with(f"policy={self._policy!r}")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings, and the budgets that are not full."""
+        return {"settings": self._policy.describe(), "budgets": self._budgets.describe()}
+
+    def readings(self) -> Iterable[Reading]:
+        """Return the balances of the budgets."""
+        return self._budgets.readings()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`, and retry it according to the policy.
@@ -169,8 +180,7 @@ class RetryTransport(WrappingTransport):
                     await release(call.request, call.response)
                 self._reports.scheduled(call, wait)
                 call.begin(wait.backoff)  # before the wait: what ended the last attempt is dropped
-                # Another caller may have opened the circuit meanwhile; then the attempt is rejected
-                # now.
+                # Another caller may have opened the circuit meanwhile: then it is rejected now.
                 if wait.delay > 0.0 and not call.is_shut():
                     with call.waits.ended_by_closing(call.request):
                         await self._sleep(wait.delay)

@@ -188,11 +188,17 @@ class BaseAPIClient(Verbs):
             listener=listener,
             sleep=sleep,
         )
+        self._transport = stack
         requests = RequestBuilder(root, headers, params)
         self._session = Session(self.service, requests, stack, options, breaker)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.service}, {self._breaker or 'breakers by key'}>"
+
+    @property
+    def transport(self) -> httpx.AsyncBaseTransport:
+        """The stack that sends the requests, for `snapshot`."""
+        return self._transport
 
     @property
     def circuit_breaker(self) -> CircuitBreaker:
