@@ -188,9 +188,8 @@ class BaseAPIClient(Verbs):
             listener=listener,
             sleep=sleep,
         )
-        self._transport = stack
         requests = RequestBuilder(root, headers, params)
-        self._session = Session(self.service, requests, stack, options, breaker)
+        self._session = Session(self.service, requests, stack, options, breaker, listener=listener)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.service}, {self._breaker or 'breakers by key'}>"
@@ -198,7 +197,7 @@ class BaseAPIClient(Verbs):
     @property
     def transport(self) -> httpx.AsyncBaseTransport:
         """The stack that sends the requests, for `snapshot`."""
-        return self._transport
+        return self._session.transport
 
     @property
     def circuit_breaker(self) -> CircuitBreaker:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any, Final, TypedDict
+from urllib.parse import quote
 
 import httpx
 from pydantic import SecretStr
@@ -36,6 +37,9 @@ class BodyOptions(RequestOptions, total=False):
 
 _BUILDING = ("content", "data", "files", "json", "timeout", "extensions")
 _OPTIONS = {"params", "headers", "auth", "follow_redirects", *_BUILDING}
+
+_UNQUOTED: Final = "/%:@!$&'()*+,;="
+"""Characters that stay as they are in a path, besides letters, digits and -._~."""
 
 _NO_CREDENTIALS: Final = frozenset(
     {
@@ -130,6 +134,16 @@ class UnbuiltRequest(httpx.Request):
             raise AttributeError(name)
         vars(self).update(vars(build()))
         return getattr(self, name)
+
+
+def shown_path(path: str, options: BodyOptions) -> str:
+    """Return what an event shows of a request that is not built: its route, or the path given."""
+    route = options.get("extensions", {}).get(ROUTE)
+    if isinstance(route, str):
+        return route
+    if "//" in path:  # a whole URL, whose path may be that of the base URL
+        return "/..."
+    return quote("/" + path.partition("?")[0].partition("#")[0].lstrip("/"), safe=_UNQUOTED)
 
 
 def _encoded(headers: dict[str, Any]) -> httpx.Headers:
