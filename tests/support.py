@@ -11,7 +11,7 @@ import httpcore
 import httpx
 import httpx2  # noqa: F401 - so that tests know of both families when they are collected
 
-from walltrack import Event
+from walltrack import Event, RetryStopped
 
 URL = "https://api.test/things?api-key=hunter2"
 
@@ -71,6 +71,21 @@ class Events(list[Event]):
     def names(self) -> list[str]:
         """The names of the events, in order."""
         return [event.name for event in self]
+
+    @property
+    def of_circuits(self) -> list[Event]:
+        """The events about circuits alone, without those about requests."""
+        return [event for event in self if event.name.startswith("circuit_")]
+
+    @property
+    def circuit_names(self) -> list[str]:
+        """The names of the events about circuits."""
+        return [event.name for event in self.of_circuits]
+
+    @property
+    def stops(self) -> list[str]:
+        """Why there was no retry, where one of these events says so."""
+        return [str(event.stop_reason) for event in self if isinstance(event, RetryStopped)]
 
 
 class Scripted(httpx.AsyncBaseTransport):

@@ -28,6 +28,7 @@ The layers read and write these `extensions`:
 | `walltrack.deadline` | request | the seconds that this call may take |
 | `walltrack.whole_body` | request | True: read the whole response in the attempt; False: none |
 | `walltrack.service` | request | the name of the service in events and errors |
+| `walltrack.route` | request | what events, errors and spans show instead of the path |
 | `walltrack.auth` | request | the credentials of this call alone; None: none |
 | `walltrack.attempt` | request | the number of this attempt, from 1 |
 | `walltrack.attempts` | response | the number of attempts of the call |
@@ -53,12 +54,16 @@ if TYPE_CHECKING:
     from walltrack.config.settings import Settings, get_settings
     from walltrack.core.backoff import Backoff
     from walltrack.core.budget import RetryBudget
+    from walltrack.core.circuit_events import (
+        CircuitClosed,
+        CircuitHalfOpened,
+        CircuitModeChanged,
+        CircuitOpened,
+    )
     from walltrack.core.classification import Classification, Classify, Outcome
     from walltrack.core.delivery import Delivery
     from walltrack.core.events import (
-        CircuitClosed,
-        CircuitHalfOpened,
-        CircuitOpened,
+        CallSucceededAfterRetries,
         Event,
         Listener,
         OriginThrottled,
@@ -67,7 +72,6 @@ if TYPE_CHECKING:
         RequestRejected,
         RetryScheduled,
         RetryStopped,
-        StopReason,
     )
     from walltrack.core.exceptions import (
         CircuitBreakerOpenError,
@@ -82,6 +86,7 @@ if TYPE_CHECKING:
     )
     from walltrack.core.naming import origin_of
     from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
+    from walltrack.core.stop_reason import StopReason
     from walltrack.core.version import __version__
     from walltrack.hedging.transport import HedgingTransport
     from walltrack.http.options import HTTPOptions
@@ -93,6 +98,7 @@ if TYPE_CHECKING:
     from walltrack.stack import resilient_transport
     from walltrack.telemetry.log import log_event
     from walltrack.telemetry.redaction import redact_httpx_logs
+    from walltrack.telemetry.state import snapshot
     from walltrack.timeout.limits import AttemptTimeout
     from walltrack.timeout.transport import TimeoutTransport
 
@@ -102,12 +108,14 @@ __all__ = [
     "AuthTransport",
     "Backoff",
     "BaseAPIClient",
+    "CallSucceededAfterRetries",
     "CircuitBreaker",
     "CircuitBreakerOpenError",
     "CircuitBreakerTransport",
     "CircuitClosed",
     "CircuitHalfOpened",
     "CircuitMode",
+    "CircuitModeChanged",
     "CircuitOpened",
     "CircuitState",
     "Classification",
@@ -151,6 +159,7 @@ __all__ = [
     "origin_of",
     "redact_httpx_logs",
     "resilient_transport",
+    "snapshot",
 ]
 
 # With `__getattr__`, a type checker would accept every name.
@@ -162,13 +171,15 @@ if not TYPE_CHECKING:  # pragma: no branch
         "AuthTransport": "walltrack.auth.transport",
         "Backoff": "walltrack.core.backoff",
         "BaseAPIClient": "walltrack.services.base",
+        "CallSucceededAfterRetries": "walltrack.core.events",
         "CircuitBreaker": "walltrack.circuit_breaker.breaker",
         "CircuitBreakerOpenError": "walltrack.core.exceptions",
         "CircuitBreakerTransport": "walltrack.circuit_breaker.transport",
-        "CircuitClosed": "walltrack.core.events",
-        "CircuitHalfOpened": "walltrack.core.events",
+        "CircuitClosed": "walltrack.core.circuit_events",
+        "CircuitHalfOpened": "walltrack.core.circuit_events",
         "CircuitMode": "walltrack.circuit_breaker.state",
-        "CircuitOpened": "walltrack.core.events",
+        "CircuitModeChanged": "walltrack.core.circuit_events",
+        "CircuitOpened": "walltrack.core.circuit_events",
         "CircuitState": "walltrack.circuit_breaker.state",
         "Classification": "walltrack.core.classification",
         "Classify": "walltrack.core.classification",
@@ -199,7 +210,7 @@ if not TYPE_CHECKING:  # pragma: no branch
         "RetryStopped": "walltrack.core.events",
         "RetryTransport": "walltrack.retry.transport",
         "Settings": "walltrack.config.settings",
-        "StopReason": "walltrack.core.events",
+        "StopReason": "walltrack.core.stop_reason",
         "TimeLimitExceededError": "walltrack.core.exceptions",
         "TimeWindow": "walltrack.circuit_breaker.windows",
         "TimeoutTransport": "walltrack.timeout.transport",
@@ -211,6 +222,7 @@ if not TYPE_CHECKING:  # pragma: no branch
         "origin_of": "walltrack.core.naming",
         "redact_httpx_logs": "walltrack.telemetry.redaction",
         "resilient_transport": "walltrack.stack",
+        "snapshot": "walltrack.telemetry.state",
     }
 
     def __getattr__(name: str) -> object:

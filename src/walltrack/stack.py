@@ -19,11 +19,13 @@ from walltrack.core.statuses import UNHEALTHY_STATUSES
 from walltrack.http.body import ReadAhead
 from walltrack.http.options import HTTPOptions
 from walltrack.http.sending import inner_transport
+from walltrack.http.wrapper import WrappingTransport
 from walltrack.layers import Layer, Limit, StandardLayers, Transport
 from walltrack.retry.policy import RetryPolicy
 from walltrack.retry.sole import SoleRetrier
 from walltrack.telemetry.emit import classifier_of
 from walltrack.telemetry.log import log_event
+from walltrack.telemetry.observed import observe_calls
 from walltrack.timeout.body import Timer
 from walltrack.timeout.limits import AttemptTimeout
 
@@ -145,4 +147,6 @@ def resilient_transport(
             stack = option(stack) if callable(option) else put_around(stack, option)
             if stack is None:  # the next layer would make an HTTPTransport, without those inside
                 raise TypeError(f"{name} must return a transport, got None")
+    if isinstance(stack, WrappingTransport):  # the deadline has no listener of its own
+        observe_calls(stack, listener)
     return cast("family.AsyncBaseTransport", stack)  # it serves the family that `transport` does

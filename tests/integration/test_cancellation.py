@@ -141,7 +141,8 @@ async def test_a_call_that_waits_for_the_server_ends_when_it_is_cancelled(
     async with guarded(family, breaker, clock.sleep, events) as client:
         scope = await cancel_when(client, server.url, lambda trace: trace.saw(step))
         assert scope.cancelled_caught
-        assert events == []
+        assert events.names == ["retry_stopped"]
+        assert events.stops == ["cancelled"]
         await until(lambda: server.open_connections == 0)
         await still_serves(client, server)
     assert breaker.state is CircuitState.CLOSED
@@ -212,7 +213,8 @@ async def test_a_call_that_is_cancelled_in_the_backoff(
     async with guarded(family, CircuitBreaker(5, 30, clock=clock), sleep, events) as client:
         scope = await cancel_when(client, server.url, lambda _: asleep.is_set())
         assert scope.cancelled_caught
-        assert events.names == ["retry_scheduled"]
+        assert events.names == ["retry_scheduled", "retry_stopped"]
+        assert events.stops == ["cancelled"]
         assert len(server.seen) == 1
         await still_serves(client, server)
     assert server.connections == 1

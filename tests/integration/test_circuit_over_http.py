@@ -54,7 +54,7 @@ async def test_five_failures_in_a_row_shut_the_server_off(
     assert len(server.seen) == 5
     assert took < 0.05
     assert caught.value.retry_after == 30.0
-    assert events.names == ["circuit_opened"]
+    assert events.names == ["circuit_opened", "request_rejected"]
 
 
 async def test_a_success_in_between_starts_the_count_anew(
@@ -92,7 +92,8 @@ async def test_one_of_twenty_callers_probes_after_the_cooldown(
     assert len(server.seen) == 5 + 1
     assert answers == [200]
     assert len(refusals) == 19
-    assert events.names == ["circuit_opened", "circuit_half_opened", "circuit_closed"]
+    assert events.circuit_names == ["circuit_opened", "circuit_half_opened", "circuit_closed"]
+    assert events.names.count("request_rejected") == 19
 
 
 async def test_a_failed_probe_opens_it_for_another_cooldown(

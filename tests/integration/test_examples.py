@@ -24,6 +24,7 @@ RECIPES = {
     ),
     "tuning.py": "Choose threshold 20, cooldown 2 s.",
     "migrate_from_httpx_retries.py": "200 after 3 attempts",
+    "health.py": '503 [\n  {\n    "key": "https://prices.example.com",',
     "migrate_from_tenacity.py": "the price is 71.25",
 }
 """What each example prints, besides the two that have tests of their own."""

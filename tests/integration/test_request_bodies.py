@@ -257,7 +257,8 @@ async def test_a_body_that_breaks_by_itself_is_the_callers_error(
             await client.put(server.url, content=broken())
         assert (await client.get(server.url)).status_code == 200
     assert [seen.method for seen in server.seen] == ["GET"]
-    assert events == []
+    assert events.names == ["retry_stopped"]
+    assert events.stops == ["error_not_retried"]
 
 
 class FirstRefused(httpx.AsyncBaseTransport):

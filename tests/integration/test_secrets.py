@@ -50,8 +50,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Async generator 'walltrack:ResourceWarning"),
 ]
 
-# For headers and bodies, for queries, and for userinfo: none may be hidden for another's sake.
-SECRET, QUERY, PASSWORD = "hunter2", "opensesame", "swordfish"
+# For headers and bodies, for queries, for userinfo, and for paths: none may be hidden for another's
+# sake.
+SECRET, QUERY, PASSWORD, TOKEN = "hunter2", "opensesame", "swordfish", "bot31:xyzzy"
 ENCODED = "dXNlcjpzd29yZGZpc2g="  # user:swordfish in base 64, as Authorization has it
 USERINFO = f"user:{PASSWORD}@"
 
@@ -157,14 +158,14 @@ def shown(error: BaseException) -> str:
 
 def leaks(text: str) -> list[str]:
     """The lines that show the secret, in any of its forms."""
-    secrets = (SECRET, QUERY, PASSWORD, ENCODED)
+    secrets = (SECRET, QUERY, PASSWORD, TOKEN, ENCODED)
     return [line for line in text.splitlines() if any(secret in line for secret in secrets)]
 
 
 def client_of(server: FaultServer, heard: Heard, clock: Clock, **options: Any) -> BaseAPIClient:  # noqa: ANN401 - handed on
     """A client that has the secret wherever a client can have one."""
     return BaseAPIClient(
-        server.url.replace("://", f"://{USERINFO}"),
+        server.url.replace("://", f"://{USERINFO}") + f"/{TOKEN}",
         **{
             "timeout": 0.05,
             "headers": {"X-Api-Key": SECRET, "X-Secret": SecretStr(SECRET)},
@@ -198,7 +199,7 @@ async def test_no_failure_shows_a_secret(
             await client.post("/things", **ASKED)
         reprs = repr(client) + repr(client.circuit_breaker) + str(vars(caught.value))
     sent = server.seen[0]
-    assert sent.target == f"/things?api-key={QUERY}&token={QUERY}&more={QUERY}"
+    assert sent.target == f"/{TOKEN}/things?api-key={QUERY}&token={QUERY}&more={QUERY}"
     assert SECRET.encode() in sent.body
     assert sent.headers["authorization"].endswith(ENCODED)
     assert {"x-api-key", "x-secret", "x-call"} <= {
@@ -220,7 +221,12 @@ async def test_a_refusal_shows_no_secret(
             with pytest.raises(WallTrackError) as caught:
                 await client.post("/things", **ASKED)
             errors.append(caught.value)
-    assert heard.events.names == ["retry_scheduled", "circuit_opened", "retry_stopped"]
+    assert heard.events.names == [
+        "retry_scheduled",
+        "circuit_opened",
+        "retry_stopped",
+        "request_rejected",
+    ]
     assert leaks("".join(map(shown, errors)) + text()) == []
 
 
@@ -363,12 +369,13 @@ async def test_around_a_plain_client_nothing_of_ours_shows_a_secret(
         inner, failure_threshold=2, clock=clock, listener=heard.listen
     )
     transport = RetryTransport(breaker, sleep=clock.sleep, listener=heard.listen)
-    url = server.url.replace("://", f"://{USERINFO}") + f"/things?api-key={QUERY}"
+    url = server.url.replace("://", f"://{USERINFO}") + f"/{TOKEN}/things?api-key={QUERY}"
+    route = {"walltrack.route": "/{token}/things"}
     refusals = []
     async with family.AsyncClient(transport=transport, timeout=0.05) as client:
         for _ in range(3):
             try:
-                await client.post(url, headers={"X-Api-Key": SECRET}, json=SECRET)
+                await client.post(url, headers={"X-Api-Key": SECRET}, json=SECRET, extensions=route)
             except WallTrackError as error:
                 refusals.append(shown(error))
             except family.HTTPError as error:
@@ -397,6 +404,12 @@ async def test_httpx_s_own_line_can_be_redacted(
         await client.get(url)
     assert leaks(caplog.text) == []
     assert f'GET {server.url}/things "HTTP/1.1 200' in caplog.text
+    caplog.clear()
+    redact_httpx_logs(paths=False)
+    async with family.AsyncClient(transport=pool(family=family)) as client:
+        await client.get(server.url + f"/{TOKEN}/things?api-key={QUERY}")
+    assert leaks(caplog.text) == []
+    assert f'GET {server.url}/... "HTTP/1.1 200' in caplog.text
 
 
 @pytest.mark.parametrize("behind", [False, True], ids=["in its text", "behind it"])

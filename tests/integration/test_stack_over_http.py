@@ -162,6 +162,7 @@ async def test_an_open_circuit_ends_calls_and_a_probe_closes_it(
         "retry_scheduled",
         "circuit_opened",
         "retry_stopped",
+        "request_rejected",
         "circuit_half_opened",
         "circuit_closed",
     ]

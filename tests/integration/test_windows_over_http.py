@@ -68,7 +68,7 @@ async def test_half_of_the_calls_failing_shuts_the_server_off(
         with pytest.raises(CircuitBreakerOpenError):
             await client.get(server.url)
     assert len(server.seen) == 10
-    assert events.names == ["circuit_opened"]
+    assert events.names == ["circuit_opened", "request_rejected"]
 
 
 async def test_broken_bodies_count_in_a_window(
@@ -128,7 +128,8 @@ async def test_several_probes_close_the_circuit(
         assert state_of(transport, server) is CircuitState.CLOSED
     assert len(server.seen) == 1 + 3
     assert answers == [200] * 3
-    assert events.names == ["circuit_opened", "circuit_half_opened", "circuit_closed"]
+    assert events.circuit_names == ["circuit_opened", "circuit_half_opened", "circuit_closed"]
+    assert events.names.count("request_rejected") == 17
 
 
 async def test_a_cancelled_probe_of_several_gives_its_place_back(

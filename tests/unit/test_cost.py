@@ -15,8 +15,10 @@ from walltrack import (
     CircuitBreaker,
     CircuitBreakerOpenError,
     CircuitBreakerTransport,
+    Listener,
     RetryBudget,
     RetryTransport,
+    log_event,
 )
 
 pytestmark = [
@@ -120,13 +122,20 @@ async def test_a_small_body_is_read_ahead_for_little() -> None:
     assert frames <= 24
 
 
-async def test_a_refusal_pays_little() -> None:
-    """A key, a look at the clock and an exception whose text is not made before it is read."""
-    breaker = CircuitBreakerTransport(Answering(httpx.Response(503)), failure_threshold=1)
+@pytest.mark.parametrize(("listener", "cost"), [(None, (175, 11)), (log_event, (540, 32))])
+async def test_a_refusal_pays_little(listener: Listener | None, cost: tuple[int, int]) -> None:
+    """A key, a look at the clock and an exception whose text is not made before it is read.
+
+    With a listener there is an event as well; the log drops it after a look at its level.
+    """
+    breaker = CircuitBreakerTransport(
+        Answering(httpx.Response(503)), failure_threshold=1, listener=listener
+    )
     await breaker.handle_async_request(get())
-    opcodes, frames = min([await refused(RetryTransport(breaker)) for _ in range(7)])
-    assert opcodes <= 174
-    assert frames <= 11
+    transport = RetryTransport(breaker, listener=listener)
+    opcodes, frames = min([await refused(transport) for _ in range(7)])
+    assert opcodes <= cost[0]
+    assert frames <= cost[1]
 
 
 async def refused(transport: httpx.AsyncBaseTransport) -> tuple[int, int]:
@@ -143,11 +152,17 @@ async def refused(transport: httpx.AsyncBaseTransport) -> tuple[int, int]:
     return count["opcode"] - counting["opcode"], count["call"] - counting["call"]
 
 
-async def test_a_rejection_by_a_client_pays_for_no_request() -> None:
-    """While its circuit is open: some frames of its own, and none of httpx."""
+@pytest.mark.parametrize(("listener", "cost"), [(None, (128, 12)), (log_event, (600, 40))])
+async def test_a_rejection_by_a_client_pays_for_no_request(
+    listener: Listener | None, cost: tuple[int, int]
+) -> None:
+    """While its circuit is open: some frames of its own and of its event, and none of httpx."""
     breaker = CircuitBreaker(1)
     client = BaseAPIClient(
-        "https://api.test", breaker=breaker, transport=Answering(httpx.Response(200))
+        "https://api.test",
+        breaker=breaker,
+        transport=Answering(httpx.Response(200)),
+        listener=listener,
     )
     breaker.record_failure()
     runs: list[tuple[int, int]] = []
@@ -158,5 +173,5 @@ async def test_a_rejection_by_a_client_pays_for_no_request() -> None:
             pass
         runs.append((count["opcode"] - counting["opcode"], count["call"] - counting["call"]))
     opcodes, frames = min(runs)
-    assert opcodes <= 115
-    assert frames <= 11
+    assert opcodes <= cost[0]
+    assert frames <= cost[1]

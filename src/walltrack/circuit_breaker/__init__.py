@@ -4,5 +4,6 @@ Read `state` (the three states), then `circuit` (the state machine) and `breaker
 `windows` decides when failures are too frequent, `cooldown` how long a circuit stays open,
 `probation` whether the probes succeeded, `permit` and `ticket` what one call carries. `breakers`
 and `ledger` keep one breaker per key in bounded memory, `standing` decides when one is clean.
-`transport` applies all of it to requests, `settling` admits them, settles them and emits events.
+`transport` applies all of it to requests, `settling` admits and settles them, `reports` emits
+events, and `described` shows settings and states.
 """

@@ -128,6 +128,24 @@ class CircuitBreaker(Circuit):
         return self._cooldown.seconds
 
     @property
+    def has_reopened(self) -> bool:
+        """Whether it was half-open, and not closed, before it last opened."""
+        return self._cooldown.has_reopened
+
+    @property
+    def thresholds(self) -> str | None:
+        """The rates in its window at which it opens, in words; None without a window."""
+        return None if self._tally is None else self._tally.thresholds
+
+    @property
+    def since(self) -> datetime | None:
+        """When it opened or became half-open, in UTC; None while it is closed."""
+        if self._since is None:
+            return None
+        seconds_ago = self._clock() - self._since
+        return datetime.fromtimestamp(self._wall_clock() - seconds_ago, UTC)
+
+    @property
     def last_failure_time(self) -> datetime | None:
         """When a call last failed, in UTC; for display only."""
         return None if self._failed_at is None else datetime.fromtimestamp(self._failed_at, UTC)
@@ -194,14 +212,16 @@ class CircuitBreaker(Circuit):
         self._become(CircuitMode.AUTOMATIC)
 
     def _become(self, mode: CircuitMode) -> None:
+        previous = self._state
         self._mode = mode
         self._close()
         if self._tally is not None:
             self._tally.clear()
         self.disown_results_in_flight()
         if mode is CircuitMode.FORCED_OPEN:
-            self._state = CircuitState.OPEN
+            self._since, self._state = self._clock(), CircuitState.OPEN
             self._shut(math.inf)
         elif mode is CircuitMode.DISABLED:
             self._generation = NEVER
         self._tell_ledger()
+        self.ledger.mode_changed(self, previous)

@@ -1,7 +1,8 @@
 """One circuit breaker for each key, in bounded memory."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
+from types import MappingProxyType
 
 from walltrack.circuit_breaker.breaker import CircuitBreaker
 from walltrack.circuit_breaker.ledger import Entry, Ledger
@@ -43,6 +44,8 @@ class BreakersByKey(Ledger):
         self._breakers: dict[Hashable, CircuitBreaker] = {}
         self.find: Callable[[Hashable], CircuitBreaker | None] = self._breakers.get
         """The breaker for a key, if there was a need for one."""
+        self.view: Mapping[Hashable, CircuitBreaker] = MappingProxyType(self._breakers)
+        """The breakers by their keys, read-only."""
         # Each breaker is in one of these. They are not plain dicts: to find its first key, a plain
         # dict skips all keys that were deleted before it.
         self._clean = _Keys()  # in the order in which they became clean
@@ -60,6 +63,17 @@ class BreakersByKey(Ledger):
             breaker = self._breakers[key] = self._make(self)
             self._clean[breaker] = key
         return breaker
+
+    def key_of(self, breaker: Entry) -> Hashable:
+        """Return the key of `breaker`.
+
+        Raises:
+            KeyError: It was evicted.
+        """
+        for group in (self._clean, self._counting):
+            if breaker in group:
+                return group[breaker]
+        return self._kept[breaker]
 
     def troubled(self, breaker: Entry) -> None:
         """Keep `breaker` while it is in use or not closed; do nothing if it was evicted."""

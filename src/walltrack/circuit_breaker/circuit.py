@@ -32,6 +32,7 @@ class Circuit(Standing):
         "_is_timed",
         "_probation",
         "_shut_until",
+        "_since",
         "_slow_after",
         "_tally",
         "_wall_clock",
@@ -62,6 +63,7 @@ class Circuit(Standing):
         self._slow_after = math.inf if window is None else window.slow_call_seconds or math.inf
         self._is_timed = self._slow_after < math.inf
         self._failed_at: float | None = None
+        self._since: float | None = None  # when it opened, or became half-open
         self._probation: Probation | None = None  # HALF_OPEN
         self._due = -math.inf  # when a request can next change the state
         self._shut_until = -math.inf  # the same, or the past if no request is to be rejected
@@ -113,7 +115,7 @@ class Circuit(Standing):
         probation, became = self._probation, None
         if probation is None:
             probation = self._probation = Probation(self.probes, self._enough)
-            became = self._state = _HALF_OPEN
+            became, self._state, self._since = _HALF_OPEN, _HALF_OPEN, now
         elif probation.is_passed(now):
             self._close()
             return Admission(self._ticket(), _CLOSED)
@@ -210,9 +212,9 @@ class Circuit(Standing):
     # How the state changes
 
     def _close(self) -> tuple[CircuitState, ...]:
-        was, self._state = self._state, _CLOSED
+        was = self._state
         if was is not _CLOSED:
-            self._probation = None
+            self._state, self._since, self._probation = _CLOSED, None, None
             self._cooldown.reset()
             self._shut(-math.inf)
         if not self._is_clean:
@@ -221,8 +223,9 @@ class Circuit(Standing):
         return () if was is _CLOSED else (_CLOSED,)
 
     def _open(self, failures: int) -> tuple[CircuitState, ...]:
-        until = self._clock() + self._cooldown.begin()
-        self._state = _OPEN
+        now = self._clock()
+        until = now + self._cooldown.begin()
+        self._state, self._since = _OPEN, now
         self._failures = failures
         self._probation = None
         if self._tally is not None:

@@ -46,6 +46,11 @@ class Cooldown:
         self.seconds: float = growth.base
         """The last cooldown in seconds, including jitter; before the first one, the first delay."""
 
+    @property
+    def has_reopened(self) -> bool:
+        """Whether it is not the first cooldown since the breaker was last closed."""
+        return self._reopened > 1
+
     def begin(self) -> float:
         """Return the seconds that the breaker stays open, as it opens now."""
         self.seconds = self._growth.delay(self._reopened, self.seconds, self._rng)

@@ -1,6 +1,22 @@
 """The common state of the circuit breakers of one transport."""
 
+import weakref
 from typing import Protocol
+
+from walltrack.circuit_breaker.state import CircuitMode, CircuitState
+
+
+class Watcher(Protocol):
+    """Something that is notified when the mode of a breaker is set manually."""
+
+    @property
+    def listener(self) -> object:
+        """The listener that it calls then."""
+        ...
+
+    def mode_changed(self, breaker: "Entry", previous: CircuitState, /) -> None:
+        """Note that the mode of `breaker` was set, whose state was `previous` before."""
+        ...
 
 
 class Entry(Protocol):
@@ -33,13 +49,30 @@ class Ledger:
         alert: The number of reasons to look up the breaker of each request: one for each breaker
             that is not clean, and one if there is a window, which has to count every call. While
             it is 0, a success changes nothing.
+        usual_mode: The mode in which breakers begin. Only a breaker in this mode can be clean.
     """
 
     def __init__(self) -> None:
         self.epoch: int = 0
         self.floor = 0
         self.alert: int = 0
+        self.usual_mode: CircuitMode = CircuitMode.AUTOMATIC
         self._sees_all = False
+        # Weak, because a breaker that transports share may exist for longer than they do.
+        self._watchers: list[weakref.ref[Watcher]] = []
+
+    def watch(self, watcher: Watcher) -> None:
+        """Notify `watcher` of modes that are set manually, as long as it exists."""
+        self._watchers.append(weakref.ref(watcher, self._watchers.remove))
+
+    def mode_changed(self, breaker: Entry, previous: CircuitState) -> None:
+        """Notify one watcher of each listener that the mode of `breaker` was set manually."""
+        told: list[object] = []
+        for reference in tuple(self._watchers):
+            watcher = reference()
+            if watcher is not None and watcher.listener not in told:
+                told.append(watcher.listener)
+                watcher.mode_changed(breaker, previous)
 
     def see_all(self) -> None:
         """Have every request counted from now on; a second call has no effect."""

@@ -1,4 +1,4 @@
-"""Admit requests, settle them with their breakers, and report how a breaker's state changes."""
+"""Admit requests, and settle them with their breakers."""
 
 from collections.abc import Callable, Hashable
 
@@ -6,25 +6,19 @@ import httpx
 
 from walltrack.circuit_breaker.breaker import CircuitBreaker
 from walltrack.circuit_breaker.breakers import BreakersByKey
+from walltrack.circuit_breaker.reports import Reports
 from walltrack.circuit_breaker.state import CircuitState
 from walltrack.core.classification import Classifier
-from walltrack.core.events import (
-    CircuitClosed,
-    CircuitHalfOpened,
-    CircuitOpened,
-    Event,
-    Listener,
-)
+from walltrack.core.events import Listener
 from walltrack.core.exceptions import CircuitBreakerOpenError
 from walltrack.core.extensions import GATE
 from walltrack.core.naming import service_of
 from walltrack.core.outcome import Errors, Verdict, is_of_service, verdict_on
 from walltrack.http.classify import classified_error
-from walltrack.telemetry.emit import emit
 
 
 class Settling:
-    """Decide for a transport which breaker a request settles with, and report changes of state.
+    """Decide for a transport which breaker a request settles with, and have changes reported.
 
     Args:
         breakers: The breakers of the transport, one for each key.
@@ -33,17 +27,19 @@ class Settling:
         has_window: Whether the breakers have a window, so that every call has to be counted.
         exceptions: Exceptions that count as failures.
         classifier: Decides before `exceptions`; None if there is none.
-        listener: Called with an event for each change of state; None: there are no events.
+        listener: Called with the events of the breakers; None: there are no events.
     """
 
     __slots__ = (
         "_breakers",
         "_classifier",
         "_exceptions",
+        "_find",
         "_has_window",
         "_key",
         "_ledger",
-        "_listener",
+        "_rejection",
+        "_reports",
         "_shared",
     )
 
@@ -59,17 +55,36 @@ class Settling:
         listener: Listener | None,
     ) -> None:
         self._breakers = breakers
+        self._find = breakers.find
         self._shared = shared
         self._key = key
         self._has_window = has_window
         self._exceptions = exceptions
         self._classifier = classifier
-        self._listener = listener
         self._ledger = breakers if shared is None else shared.ledger
+        self._reports = None if listener is None else Reports(breakers, shared, listener)
+        self._rejection: Callable[..., CircuitBreakerOpenError] = CircuitBreakerOpenError
+        if self._reports is not None:
+            self._ledger.watch(self._reports)
+            self._rejection = self._reports.rejection
 
     def obtain(self, request: httpx.Request) -> CircuitBreaker:
         """Return the breaker of `request`; make one if there is none."""
-        return self._shared or self._breakers.obtain(self._key(request))
+        if self._shared is not None:
+            return self._shared
+        key = self._key(request)
+        breaker = self._find(key)
+        if breaker is None:
+            breaker = self._breakers.obtain(key)
+            breaker.service = service_of(request)
+        return breaker
+
+    def key_of_made(self, request: httpx.Request) -> Hashable:
+        """Return the key of `request`, after its breaker was made."""
+        key = self._key(request)
+        if self._find(key) is None:
+            self.obtain(request)
+        return key
 
     def admit(self, request: httpx.Request, breaker: CircuitBreaker) -> int:
         """Return the ticket with which `breaker` lets `request` through.
@@ -79,7 +94,7 @@ class Settling:
         """
         admission = breaker.admit()
         if admission is None:
-            raise CircuitBreakerOpenError(retry_after=breaker.shut_for(), request=request)
+            raise self._rejection(retry_after=breaker.shut_for(), request=request)
         if admission.became is not None:
             try:
                 self._report(request, breaker, admission.became)
@@ -153,14 +168,8 @@ class Settling:
             return breaker  # if it was evicted in the meantime, the success is lost with it
         if not self._ledger.alert:
             return None
-        return self._shared or self._breakers.find(self._key(request))
+        return self._shared or self._find(self._key(request))
 
     def _report(self, request: httpx.Request, breaker: CircuitBreaker, state: CircuitState) -> None:
-        if self._listener is not None:
-            emit(self._listener, _event(service_of(request), breaker, state))
-
-
-def _event(service: str, breaker: CircuitBreaker, state: CircuitState) -> Event:
-    if state is CircuitState.OPEN:
-        return CircuitOpened(service, breaker.failure_count, breaker.current_cooldown)
-    return CircuitHalfOpened(service) if state is CircuitState.HALF_OPEN else CircuitClosed(service)
+        if self._reports is not None:
+            self._reports.changed(request, breaker, state)

@@ -4,17 +4,16 @@ import math
 from collections.abc import Callable
 
 from walltrack.circuit_breaker.ledger import Ledger
-from walltrack.circuit_breaker.state import CircuitMode, CircuitState
+from walltrack.circuit_breaker.state import CircuitState
 
 _CLOSED = CircuitState.CLOSED  # a look-up on the class costs as much as a call
-_AUTOMATIC = CircuitMode.AUTOMATIC
 
 
 class Standing:
     """The part of a circuit breaker that its ledger knows: an `Entry`.
 
-    A breaker is clean while its mode is automatic and it counts no failures in a row. A clean
-    breaker can be evicted at any time, and a success changes nothing in it.
+    A breaker is clean while its mode was not set manually and it counts no failures in a row. A
+    clean breaker can be evicted at any time, and a success changes nothing in it.
 
     Args:
         ledger: The ledger that keeps this breaker.
@@ -39,7 +38,7 @@ class Standing:
         self.ledger: Ledger = ledger
         self.cooldown_seconds: float = cooldown_seconds
         self._clock = clock
-        self._mode = _AUTOMATIC
+        self._mode = ledger.usual_mode
         self._state = _CLOSED
         self._failures = 0  # in a row, or in the window when it opened; above 0 unless CLOSED
         self._used_at = -math.inf  # the last request since it is not clean
@@ -57,7 +56,7 @@ class Standing:
         Returns:
             None if the breaker is not closed, or its mode was set manually.
         """
-        if self._state is _CLOSED and self._mode is _AUTOMATIC:
+        if self._state is _CLOSED and self._mode is self.ledger.usual_mode:
             return self._clock() - self._used_at
         return None
 
@@ -68,8 +67,8 @@ class Standing:
 
     def _tell_ledger(self) -> None:
         """Report to the ledger whether this breaker is clean, if that has changed."""
-        was, automatic = self._is_clean, self._mode is _AUTOMATIC
-        self._is_clean = automatic and not self._failures
+        was, usual = self._is_clean, self._mode is self.ledger.usual_mode
+        self._is_clean = usual and not self._failures
         if was and not self._is_clean:
             self.ledger.troubled(self)
         elif self._is_clean and not was:

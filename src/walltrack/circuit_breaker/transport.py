@@ -2,17 +2,19 @@
 
 import random
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
 from walltrack.circuit_breaker.breaker import CircuitBreaker
 from walltrack.circuit_breaker.breakers import BreakersByKey
 from walltrack.circuit_breaker.cooldown import COOLDOWN
+from walltrack.circuit_breaker.described import described, readings_of
 from walltrack.circuit_breaker.ledger import Ledger
 from walltrack.circuit_breaker.settling import Settling
+from walltrack.circuit_breaker.state import CircuitMode
 from walltrack.circuit_breaker.windows import CountWindow, TimeWindow
 from walltrack.core import family, validation
 from walltrack.core.backoff import Backoff, Random
@@ -21,6 +23,7 @@ from walltrack.core.events import Listener
 from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import origin_of
+from walltrack.core.observer import Reading
 from walltrack.core.outcome import TRANSIENT_ERRORS, Verdict, valid_errors
 from walltrack.core.statuses import EVERY_STATUS, UNHEALTHY_STATUSES, valid_statuses
 from walltrack.http.classify import classified
@@ -29,6 +32,7 @@ from walltrack.http.watched_body import WatchedBody
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.telemetry.emit import classifier_of
 from walltrack.telemetry.log import log_event
+from walltrack.telemetry.observed import introduce
 
 
 class CircuitBreakerTransport(WrappingTransport):
@@ -51,7 +55,8 @@ class CircuitBreakerTransport(WrappingTransport):
         probe_success_rate: The share of the probes that must succeed; above 0, at most 1.
         breaker: One breaker for all requests, instead of one for each key. It has its own clock,
             and its own values of the options above.
-        key: Requests with the same key share a breaker. Default: those to the same origin.
+        key: Requests with the same key share a breaker. Default: those to the same origin. Events
+            show any other key as text, so it must not contain a secret.
         max_breakers: How many breakers are kept. On insertion, the oldest closed breaker without
             failures in a row is evicted, with the calls in its window; if there is none, one that
             had no request for longer than its cooldown. Breakers that are open, half-open or set
@@ -63,8 +68,11 @@ class CircuitBreakerTransport(WrappingTransport):
         classify: Decides which outcomes are failures; a function, or several of which the first
             result that is not None counts. Where none decides, `statuses` and `exceptions` do. See
             `walltrack.dialects`.
-        listener: Called with `CircuitOpened`, `CircuitHalfOpened` and `CircuitClosed`; None: no
-            events. Default: log entries.
+        mode: The mode in which all breakers begin, also the `breaker` if one is given:
+            "observe_only" counts and reports, but rejects nothing, for a safe rollout. Default:
+            "automatic".
+        listener: Called with `CircuitOpened`, `CircuitHalfOpened`, `CircuitClosed`,
+            `CircuitModeChanged` and `RequestRejected`; None: no events. Default: log entries.
         clock: Monotonic seconds; measures all durations.
         rng: Source of the cooldown's jitter: the `random` module, or a `random.Random`.
 
@@ -90,6 +98,7 @@ class CircuitBreakerTransport(WrappingTransport):
         statuses: AbstractSet[int] = UNHEALTHY_STATUSES,
         exceptions: tuple[type[Exception], ...] = TRANSIENT_ERRORS,
         classify: Classify | Sequence[Classify] | None = None,
+        mode: Literal["automatic", "observe_only"] = "automatic",
         listener: Listener | None = log_event,
         clock: Callable[[], float] = time.monotonic,
         rng: Random = random,
@@ -109,18 +118,19 @@ class CircuitBreakerTransport(WrappingTransport):
 
         validation.instance("breaker", breaker, CircuitBreaker | None)
         validation.function("key", key)
+        validation.choice("mode", mode, ("automatic", "observe_only"))
         validation.function("clock", clock)
         validation.listener("listener", listener)
         super().__init__(transport)
         make(Ledger())  # rejects bad options here, and not at the first request
+        self._make = make
         self._breakers = BreakersByKey(make, max_breakers)
+        self._breakers.usual_mode = CircuitMode(mode)
         if window is not None:
             self._breakers.see_all()
-        # A window has to count every call, so its breaker is made at the first one.
-        self._look_up = self._breakers.find if window is None else self._breakers.obtain
+        self._look_up = self._breakers.find
         self._shared = breaker
         self._ledger: Ledger = self._breakers if breaker is None else breaker.ledger
-        self._key = key
         self._statuses = valid_statuses("statuses", statuses)
         self._classifier = classifier_of(classify)
         self._suspects = self._statuses if self._classifier is None else EVERY_STATUS
@@ -133,11 +143,16 @@ class CircuitBreakerTransport(WrappingTransport):
             classifier=self._classifier,
             listener=listener,
         )
+        if breaker is not None and mode == "observe_only":
+            breaker.observe_only()
+        # A window has to count every call, so its breaker is made at the first one.
+        self._key = key if window is None else settling.key_of_made
         self._obtain = settling.obtain
         self._admit = settling.admit
         self._settle = settling.settle
         self._settle_error = settling.settle_error
         self._end_of_body = settling.end_of_body
+        introduce(self, listener)
 
     def __repr__(self) -> str:
         if self._shared is not None:
@@ -145,9 +160,28 @@ class CircuitBreakerTransport(WrappingTransport):
         count = len(self._breakers)
         return self._shown_with("1 breaker" if count == 1 else f"{count} breakers")
 
-    def breaker_for(self, url: httpx.URL | str) -> CircuitBreaker:
-        """Return the breaker for a GET of `url`, to read its state or to use it directly."""
-        return self._obtain(httpx.Request("GET", str(url) if isinstance(url, family.URLS) else url))
+    def describe(self) -> dict[str, Any]:
+        """Return the settings, and the breakers that are not closed or were set manually."""
+        one = self._make(Ledger()) if self._shared is None else self._shared
+        return described(one, self._ledger.usual_mode, self.breakers)
+
+    def readings(self) -> Iterable[Reading]:
+        """Return the state of each breaker."""
+        return readings_of(self.breakers)
+
+    @property
+    def breakers(self) -> Mapping[Hashable, CircuitBreaker]:
+        """The breakers by their keys, read-only; the key of a `breaker` for all requests is None.
+
+        A key without failures has no breaker until there is a need for one; see `breaker_for`.
+        """
+        return self._breakers.view if self._shared is None else {None: self._shared}
+
+    def breaker_for(self, target: httpx.Request | httpx.URL | str) -> CircuitBreaker:
+        """Return the breaker for a request, or for a GET of a URL; make it if there is none."""
+        if isinstance(target, family.REQUESTS):
+            return self._obtain(target)
+        return self._obtain(httpx.Request("GET", str(target)))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`, unless its breaker rejects it.

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Hashable, Sequence
-from typing import Final, Literal
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, Final, Literal
 
 import anyio
 import httpx
@@ -19,7 +19,8 @@ from walltrack.core.keyed import Keyed
 from walltrack.core.loops import moved, running
 from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
-from walltrack.core.naming import origin_of, path_of, service_of
+from walltrack.core.naming import finite, names_of, origin_of
+from walltrack.core.observer import Reading
 from walltrack.core.outcome import NOT_SENT_ERRORS, Verdict, verdict_on
 from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
 from walltrack.http.classify import classified
@@ -28,6 +29,7 @@ from walltrack.http.watched_body import watched
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.telemetry.emit import classifier_of, emit
 from walltrack.telemetry.log import log_event
+from walltrack.telemetry.observed import introduce
 
 Timer = Callable[[float], anyio.CancelScope]
 
@@ -115,10 +117,27 @@ class ConcurrencyLimitTransport(WrappingTransport):
         self._clock = clock
         self._timer = timer
         self._listener = listener
+        introduce(self, listener)
 
     def __repr__(self) -> str:
         state = f"limit={self._limit}" if self._shared is None else repr(self._shared)
         return self._shown_with(state)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings, and the limits that are in use."""
+        limit = self._limit if isinstance(self._limit, int) else "adaptive"
+        most, seconds = finite(self._max_queue), finite(self._queue_timeout)
+        settings = {"limit": limit, "max_queue": most, "queue_timeout": seconds}
+        used = [turns.describe(key) for key, turns in self._all_turns() if turns.in_use]
+        return {"settings": settings, "limits": used}
+
+    def readings(self) -> Iterable[Reading]:
+        """Return how many requests wait."""
+        queues = ((key, turns.waiting) for key, turns in self._all_turns())
+        return [Reading("queue_waiting", *queue, "concurrency_limit") for queue in queues]
+
+    def _all_turns(self) -> list[tuple[Hashable, Turns]]:
+        return self._turns.items() if self._shared is None else [(None, self._shared)]
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request` when there is a permit for it.
@@ -218,8 +237,7 @@ class ConcurrencyLimitTransport(WrappingTransport):
         kind: type[ConcurrencyLimitError] = ConcurrencyLimitError,
     ) -> ConcurrencyLimitError:
         if self._listener is not None:
-            event = RequestRejected(service_of(request), request.method, path_of(request), reason)
-            emit(self._listener, event)
+            emit(self._listener, RequestRejected(**names_of(request), reason=reason))
         return kind(waited=waited, request=request)
 
 

@@ -1,10 +1,12 @@
 """The permits of a concurrency limit, and the queue of callers that wait for one."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Any
 
 from walltrack.concurrency_limit.adaptive import AdaptiveLimit
 from walltrack.core.loops import is_needed, is_over, running
+from walltrack.core.naming import shown_key
 
 
 class Place:
@@ -72,6 +74,15 @@ class Turns:
     def idle(self) -> bool:
         """Whether no caller has a permit, except callers whose event loop has ended."""
         return not is_needed(self)
+
+    def describe(self, key: Hashable) -> dict[str, Any]:
+        """Return the state, as JSON has it."""
+        return {
+            "key": None if key is None else shown_key(key),
+            "limit": self._limit,
+            "in_flight": self.in_flight,
+            "waiting": self.waiting,
+        }
 
     def renewed(self) -> "Turns":
         """Return the same limit with all permits free, for the event loop that is running."""

@@ -4,9 +4,12 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from typing import Any
 
 from walltrack.core import validation
 from walltrack.core.named import shows_defaults_by_name
+from walltrack.core.naming import finite, shown_key
+from walltrack.core.observer import Reading
 
 _ROUNDING = 1e-9  # ten deposits of 0.1 add up to slightly less than 1
 _LOOKED_AT = 8  # oldest budgets examined on each insertion: constant work for any number of keys
@@ -68,10 +71,13 @@ class RetryBudget:
     def balance(self) -> float:
         """How many retries the budget allows now."""
         if self._balance < self._capacity:
-            now = self._clock()
-            self._balance = min(self._balance + (now - self._at) * self._refill, self._capacity)
-            self._at = now
+            return self._balance_at(self._clock())
         return self._balance
+
+    @property
+    def capacity(self) -> float:
+        """Highest balance, in retries."""
+        return self._capacity
 
     @property
     def is_full(self) -> bool:
@@ -80,17 +86,26 @@ class RetryBudget:
 
     def deposit(self) -> None:
         """Add a deposit for one success."""
-        self._balance = min(self.balance + self._deposit, self._capacity)
+        self._balance = min(self._accrue() + self._deposit, self._capacity)
 
     def withdraw(self) -> bool:
         """Take one retry from the balance; return False, and take nothing, if it is too low."""
-        balance = self.balance
+        balance = self._accrue()
         if balance < 1.0 - _ROUNDING:
             return False
         if balance == self._capacity:
             self._at = self._clock()
         self._balance = max(balance - 1.0, 0.0)
         return True
+
+    def _accrue(self) -> float:
+        if self._balance < self._capacity:
+            now = self._clock()
+            self._balance, self._at = self._balance_at(now), now
+        return self._balance
+
+    def _balance_at(self, now: float) -> float:
+        return min(self._balance + (now - self._at) * self._refill, self._capacity)
 
     def like(self, clock: Callable[[], float]) -> "RetryBudget":
         """Return a full budget with the same settings and another clock."""
@@ -147,6 +162,25 @@ class Budgets:
             return True
         budget = self._template if self._template.shared else self.short.get(key)
         return budget is None or budget.balance >= 1.0 - _ROUNDING
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return the budgets that are not full, as JSON has them."""
+        return [
+            {
+                "key": None if key is None else shown_key(key),
+                "balance": finite(budget.balance),
+                "capacity": finite(budget.capacity),
+            }
+            for key, budget in self.short.items()
+            if not budget.is_full
+        ]
+
+    def readings(self) -> list[Reading]:
+        """Return the balance of each budget that is not full, or of the shared one."""
+        return [
+            Reading("budget_balance", key, budget.balance)
+            for key, budget in tuple(self.short.items())
+        ]
 
     def _make_room(self) -> None:
         for _ in range(min(_LOOKED_AT, len(self.short))):

@@ -1,36 +1,52 @@
 """Events: frozen dataclasses that describe what happens to calls, and the listener for them.
 
-No event contains a query string, userinfo, a header value or a body.
+No event contains a query string, userinfo, a header value or a body. Each has the `server` that its
+request is for, if there is one; it is not compared, and log entries leave it out.
 """
 
 import enum
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from walltrack.core.circuit_events import (
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitModeChanged,
+    CircuitOpened,
+)
+from walltrack.core.naming import AboutServer
+from walltrack.core.stop_reason import ORDINARY_STOPS, StopReason
 
-class StopReason(enum.StrEnum):
-    """Why there is no retry after a failed attempt."""
-
-    RETRIES_EXHAUSTED = "retries_exhausted"
-    METHOD_NOT_RETRIED = "method_not_retried"
-    BODY_CANNOT_REPLAY = "body_cannot_replay"
-    CIRCUIT_OPEN = "circuit_open"
-    RETRY_AFTER_TOO_LONG = "retry_after_too_long"
-    BUDGET_EMPTY = "budget_empty"
-    DEADLINE_TOO_CLOSE = "deadline_too_close"
-    TRANSPORT_CLOSED = "transport_closed"
+__all__ = [
+    "ORDINARY_STOPS",
+    "CallSucceededAfterRetries",
+    "CircuitClosed",
+    "CircuitHalfOpened",
+    "CircuitModeChanged",
+    "CircuitOpened",
+    "Event",
+    "Listener",
+    "OriginThrottled",
+    "RejectReason",
+    "RequestHedged",
+    "RequestRejected",
+    "RetryScheduled",
+    "RetryStopped",
+    "StopReason",
+]
 
 
 class RejectReason(enum.StrEnum):
     """Why a request was rejected without being sent."""
 
+    CIRCUIT_OPEN = "circuit_open"
     QUEUE_FULL = "queue_full"
     QUEUE_TIMEOUT = "queue_timeout"
     RATE_LIMIT = "rate_limit"
 
 
 @dataclass(frozen=True, slots=True)
-class RetryScheduled:
+class RetryScheduled(AboutServer):
     """An attempt failed, and there will be a retry after a delay.
 
     Args:
@@ -41,6 +57,7 @@ class RetryScheduled:
         max_retries: Maximum number of retries of the call.
         delay: Seconds until the next attempt.
         failure: Why the attempt failed: its status, or the class name of its exception.
+        server: The server that it is about; None if there is none.
     """
 
     name: ClassVar[str] = "retry_scheduled"
@@ -55,8 +72,10 @@ class RetryScheduled:
 
 
 @dataclass(frozen=True, slots=True)
-class RetryStopped:
-    """An attempt failed in a way that is worth a retry, but there will be none.
+class RetryStopped(AboutServer):
+    """A call failed, and there will be no retry.
+
+    Reasons that are part of normal operation, such as the status 404, are logged at level DEBUG.
 
     Args:
         service: Name of the service, or its `host[:port]`.
@@ -66,6 +85,7 @@ class RetryStopped:
         max_retries: Maximum number of retries of the call.
         failure: Why the attempt failed: its status, or the class name of its exception.
         stop_reason: Why there is no retry.
+        server: The server that it is about; None if there is none.
     """
 
     name: ClassVar[str] = "retry_stopped"
@@ -80,49 +100,39 @@ class RetryStopped:
 
 
 @dataclass(frozen=True, slots=True)
-class CircuitOpened:
-    """A circuit breaker opened and rejects requests from now on.
+class CallSucceededAfterRetries(AboutServer):
+    """A call succeeded after one or more retries.
 
     Args:
         service: Name of the service, or its `host[:port]`.
-        failures: How many calls failed in a row; with a window, how many failed or were slow in it.
-        cooldown: Seconds until the first probe is admitted.
+        method: HTTP method.
+        path: Path without query.
+        attempts: How many attempts were made; 2 or more.
+        seconds: How long the retries took, from the first failure to the success.
+        server: The server that it is about; None if there is none.
     """
 
-    name: ClassVar[str] = "circuit_opened"
+    name: ClassVar[str] = "call_succeeded_after_retries"
 
     service: str
-    failures: int
-    cooldown: float
+    method: str
+    path: str
+    attempts: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class CircuitHalfOpened:
-    """A circuit breaker's cooldown is over, and it admits probes."""
-
-    name: ClassVar[str] = "circuit_half_opened"
-
-    service: str
-
-
-@dataclass(frozen=True, slots=True)
-class CircuitClosed:
-    """A circuit breaker closed after its probes succeeded: it admits all requests again."""
-
-    name: ClassVar[str] = "circuit_closed"
-
-    service: str
-
-
-@dataclass(frozen=True, slots=True)
-class RequestRejected:
-    """A concurrency limit or a rate limit rejected a request.
+class RequestRejected(AboutServer):
+    """A circuit breaker, a concurrency limit or a rate limit rejected a request.
 
     Args:
         service: Name of the service, or its `host[:port]`.
         method: HTTP method.
         path: Path without query.
         reason: Why it was rejected.
+        retry_after: Seconds after which another request may be accepted; None if this is unknown,
+            as with a circuit that was forced open.
+        server: The server that it is about; None if there is none.
     """
 
     name: ClassVar[str] = "request_rejected"
@@ -131,10 +141,11 @@ class RequestRejected:
     method: str
     path: str
     reason: RejectReason
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class RequestHedged:
+class RequestHedged(AboutServer):
     """An attempt took long, and a second one was sent in parallel (a hedge).
 
     Args:
@@ -142,6 +153,7 @@ class RequestHedged:
         method: HTTP method.
         path: Path without query.
         after: Seconds that the first attempt had been in flight.
+        server: The server that it is about; None if there is none.
     """
 
     name: ClassVar[str] = "request_hedged"
@@ -153,13 +165,14 @@ class RequestHedged:
 
 
 @dataclass(frozen=True, slots=True)
-class OriginThrottled:
+class OriginThrottled(AboutServer):
     """A response asked for fewer requests: no request is sent to its origin for some time.
 
     Args:
         service: Name of the service, or its `host[:port]`.
         seconds: How long no request is sent, in seconds.
         reason: Name of the response header that asked for it.
+        server: The server that it is about; None if there is none.
     """
 
     name: ClassVar[str] = "origin_throttled"
@@ -172,9 +185,11 @@ class OriginThrottled:
 Event = (
     RetryScheduled
     | RetryStopped
+    | CallSucceededAfterRetries
     | CircuitOpened
     | CircuitHalfOpened
     | CircuitClosed
+    | CircuitModeChanged
     | RequestRejected
     | RequestHedged
     | OriginThrottled

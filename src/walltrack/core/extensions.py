@@ -19,6 +19,10 @@ AUTH: Final = "walltrack.auth"
 """On a request: what this call alone is authenticated by, instead of the auth of `AuthTransport`;
 None for nothing."""
 
+ROUTE: Final = "walltrack.route"
+"""On a request: what events, errors and spans show instead of its path, such as "/bot{token}/send".
+"""
+
 ATTEMPTS: Final = "walltrack.attempts"
 """On a response: the number of attempts that were made, 1 or more."""
 
@@ -40,6 +44,10 @@ TIMEOUT: Final = "timeout"
 
 GATE: Final = "walltrack.gate"
 """On a request whose attempt failed: the `Gate` that the attempt passed."""
+
+WAITS_AT_GATE: Final = "walltrack.waits_at_gate"
+"""On a request: True if an outer layer waits when the `Gate` rejects it, and reports the end of
+that wait: then the rejection itself is no event."""
 
 REPORT: Final = "walltrack.report"
 """On a request: a `CallReport` that is updated while the call runs."""

@@ -46,6 +46,10 @@ class Keyed(Generic[T]):
     def __len__(self) -> int:
         return len(self._kept)
 
+    def items(self) -> list[tuple[Hashable, T]]:
+        """Return all keys and their objects."""
+        return list(self._kept.items())
+
     def obtain(self, key: Hashable) -> T:
         """Return the object for `key`; make it if there is none."""
         kept = self._kept.get(key)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
-from typing import Final, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import anyio
 import httpx
@@ -20,7 +20,7 @@ from walltrack.core.keyed import Keyed
 from walltrack.core.methods import valid_methods
 from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
-from walltrack.core.naming import origin_of, path_of, service_of
+from walltrack.core.naming import names_of, origin_of
 from walltrack.core.statuses import DEFAULT_RETRY_STATUSES, valid_statuses
 from walltrack.hedging.latency import MovingPercentile
 from walltrack.hedging.pair import Pair
@@ -31,6 +31,7 @@ from walltrack.http.waits import Waits
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.telemetry.emit import classifier_of, emit
 from walltrack.telemetry.log import log_event
+from walltrack.telemetry.observed import introduce
 
 HEDGED_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Safe methods: sending a request twice costs the server work, but has no other effect."""
@@ -116,10 +117,16 @@ class HedgingTransport(WrappingTransport):
         self._clock = clock
         self._sleep = sleep
         self._listener = listener
+        introduce(self, listener)
 
     def __repr__(self) -> str:
         delay = "p95" if self._delay is None else self._delay
         return self._shown_with(f"delay={delay!r}")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings, and the budgets that are not full."""
+        delay = "p95" if self._delay is None else self._delay
+        return {"settings": {"delay": delay}, "budgets": self._budgets.describe()}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`, and a second time if the response takes long."""
@@ -220,9 +227,8 @@ class HedgingTransport(WrappingTransport):
         ):
             return
         if self._listener is not None:
-            request, after = pair.request, self._clock() - pair.began
-            names = service_of(request), request.method, path_of(request)
-            emit(self._listener, RequestHedged(*names, after))
+            after = self._clock() - pair.began
+            emit(self._listener, RequestHedged(**names_of(pair.request), after=after))
         second = pair.add_second()
         await second.make(self._send, both, OwnCancellation())
         if second.good:

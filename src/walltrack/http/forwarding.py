@@ -1,11 +1,13 @@
 """The opening and closing of a transport around another one."""
 
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
 from walltrack.core import family
+from walltrack.core.observer import Reading
 from walltrack.http.waits import Waits
 
 
@@ -23,6 +25,19 @@ class ForwardingTransport(family.AsyncBaseTransport):
         self._inner = inner
         self._waits = Waits()
         self._entered = 0
+
+    @property
+    def inner(self) -> httpx.AsyncBaseTransport:
+        """The inner transport."""
+        return self._inner
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings and the state of this layer, as JSON has them; see `snapshot`."""
+        return {}
+
+    def readings(self) -> Iterable[Reading]:
+        """Return the numbers of its state now, also from another thread."""
+        return ()
 
     async def __aenter__(self) -> Self:
         family.notice()  # the client is open, so its family is imported

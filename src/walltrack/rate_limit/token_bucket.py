@@ -66,6 +66,10 @@ class TokenBucket:
         missing = 1 + ahead - self._level_at(begin)
         return begin - now + (missing * self._interval if missing > 0.0 else 0.0)
 
+    def held_for(self, now: float) -> float:
+        """Return for how many seconds from now it is closed; 0.0 if it is not."""
+        return max(self._held_until - now, 0.0)
+
     def is_full(self, now: float) -> bool:
         """Return whether the bucket is like a new one: full, and not closed."""
         full = self._level_at(now) >= self._burst - _ROUNDING

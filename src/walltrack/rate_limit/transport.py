@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
@@ -17,7 +17,8 @@ from walltrack.core.keyed import Keyed
 from walltrack.core.loops import moved, running
 from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
-from walltrack.core.naming import origin_of, path_of, service_of
+from walltrack.core.naming import finite, names_of, origin_of, server_of, service_of
+from walltrack.core.observer import Reading
 from walltrack.core.statuses import valid_statuses
 from walltrack.http.classify import classified
 from walltrack.http.release import guarded
@@ -27,6 +28,7 @@ from walltrack.rate_limit.token_bucket import TokenBucket
 from walltrack.rate_limit.waiting_line import WaitingLine
 from walltrack.telemetry.emit import classifier_of, emit
 from walltrack.telemetry.log import log_event
+from walltrack.telemetry.observed import introduce
 
 _REFUSED_STATUSES: Final = frozenset({429, 503})
 
@@ -114,6 +116,7 @@ class RateLimitTransport(WrappingTransport):
         super().__init__(transport)
         pace = (f"rate={rate!r}", f"per={per!r}", f"burst={burst}")
         self._pace = () if rate is None else pace
+        self._settings = {"rate": rate, "per": per, "burst": burst}
         self._lines = Keyed(make, max_keys)
         self._max_wait = max_wait if wait else 0.0
         self._respect_headers = respect_headers
@@ -126,10 +129,28 @@ class RateLimitTransport(WrappingTransport):
         # Without a rate, no key is needed while no limit of a server applies.
         self._paces = self._watchful = rate is not None
         self._watchful_until = -math.inf
+        introduce(self, listener)
 
     def __repr__(self) -> str:
         ignoring = () if self._respect_headers else ("respect_headers=False",)
         return self._shown_with(*self._pace, *ignoring)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings, and the keys whose requests have to wait."""
+        settings = {
+            **self._settings,
+            "max_wait": finite(self._max_wait),
+            "respect_headers": self._respect_headers,
+        }
+        lines = (line.describe(key) for key, line in self._lines.items())
+        return {"settings": settings, "throttled": [line for line in lines if line is not None]}
+
+    def readings(self) -> Iterable[Reading]:
+        """Return how many requests wait."""
+        return [
+            Reading("queue_waiting", key, len(line.waiting), "rate_limit")
+            for key, line in self._lines.items()
+        ]
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request` when its turn has come.
@@ -174,10 +195,8 @@ class RateLimitTransport(WrappingTransport):
         if room is None:
             return
         if self._listener is not None:
-            rejected = RequestRejected(
-                service_of(request), request.method, path_of(request), RejectReason.RATE_LIMIT
-            )
-            emit(self._listener, rejected)
+            names, reason = names_of(request), RejectReason.RATE_LIMIT
+            emit(self._listener, RequestRejected(**names, reason=reason, retry_after=room))
         raise RateLimitError(None, room, request=request)
 
     def _relax(self) -> None:
@@ -197,7 +216,9 @@ class RateLimitTransport(WrappingTransport):
         self._watchful = True
         self._watchful_until = max(self._watchful_until, self._clock() + ask.seconds)
         if news and self._listener is not None:
-            emit(self._listener, OriginThrottled(service_of(request), news, ask.header))
+            server = server_of(request)
+            event = OriginThrottled(service_of(request), news, ask.header, server=server)
+            emit(self._listener, event)
 
 
 def _tells_of_a_quota(response: httpx.Response) -> bool:

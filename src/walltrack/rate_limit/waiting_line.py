@@ -5,13 +5,14 @@ Awaits: each caller waits here for its token.
 
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, Final
 
 import anyio
 
 from walltrack.core import waiting
 from walltrack.core.loops import is_needed, is_over, running
+from walltrack.core.naming import shown_key
 from walltrack.rate_limit.token_bucket import TokenBucket
 
 _SHORTEST: Final = 1e-6
@@ -72,6 +73,23 @@ class WaitingLine:
     def idle(self) -> bool:
         """Whether this is like a new one; callers of a closed event loop do not count."""
         return not is_needed(self) and self.bucket.is_full(self._clock())
+
+    def describe(self, key: Hashable) -> dict[str, Any] | None:
+        """Return the state, as JSON has it; None if no request waits and the server asked for none.
+
+        `opens_in` is the seconds that another request would wait, `held_for` those of them for
+        which the server asked.
+        """
+        now = self._clock()
+        held_for = self.bucket.held_for(now)
+        if not (self.waiting or held_for):
+            return None
+        return {
+            "key": shown_key(key),
+            "waiting": len(self.waiting),
+            "opens_in": self.bucket.opens_in(now, ahead=len(self.waiting)),
+            "held_for": held_for,
+        }
 
     def renewed(self) -> "WaitingLine":
         """Return an empty queue for the same bucket, for the event loop that is running."""

@@ -52,10 +52,14 @@ class Call:
         "backoff",
         "delivery",
         "ended",
+        "failed_at",
         "gate",
+        "is_waiting",
         "policy",
         "request",
         "said",
+        "stopped",
+        "succeeded",
         "waits",
     )
 
@@ -80,6 +84,12 @@ class Call:
         self.attempts: int = 1
         self.backoff: float = 0.0
         self.gate: Gate | None = None
+        self.is_waiting: bool = False
+        self.failed_at: float = 0.0
+        """When the first attempt failed, if its retry was reported."""
+        self.succeeded: bool = False
+        self.stopped: str | None = None
+        """Why there is no retry, once this was reported."""
         self.end(ended)
 
     def begin(self, backoff: float) -> None:
@@ -88,6 +98,7 @@ class Call:
             self._shared.may_have_acted = True
         self.ended: httpx.Response | Exception | None = None
         self.backoff = backoff
+        self.is_waiting = True
         self.attempts += 1
         self.request.extensions[ATTEMPT] = self.attempts
         if self._report is not None:

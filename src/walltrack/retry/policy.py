@@ -3,13 +3,14 @@
 import math
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from walltrack.core import validation
 from walltrack.core.backoff import Backoff, Random
 from walltrack.core.delivery import Delivery
 from walltrack.core.events import StopReason
 from walltrack.core.methods import IDEMPOTENT_METHODS, valid_methods
+from walltrack.core.naming import finite
 from walltrack.core.outcome import TRANSIENT_ERRORS, may_have_acted, valid_errors
 from walltrack.core.statuses import DEFAULT_RETRY_STATUSES, valid_statuses
 
@@ -117,6 +118,16 @@ class RetryPolicy:
         given = (f"{field.name}={value!r}" for field, value in values if value != field.default)
         return f"{type(self).__name__}({', '.join(given)})"
 
+    def describe(self) -> dict[str, Any]:
+        """Return the settings, as JSON has them."""
+        return {
+            "max_retries": self.max_retries,
+            "backoff": repr(self.backoff),
+            "statuses": repr(self.statuses),
+            "max_retry_after": finite(self.max_retry_after),
+            "non_idempotent": self.non_idempotent,
+        }
+
     def is_worth_retrying(self, status: int, *, in_progress: bool) -> bool:
         """Return whether a response with this status is worth another attempt.
 
@@ -143,7 +154,7 @@ class RetryPolicy:
         """
         # Permanent reasons come before temporary ones.
         if attempt.number > self.max_retries:
-            return StopReason.RETRIES_EXHAUSTED
+            return StopReason.RETRIES_EXHAUSTED if self.max_retries else StopReason.RETRIES_OFF
         if not self._may_repeat(attempt):
             return StopReason.METHOD_NOT_RETRIED
         if not attempt.replayable:

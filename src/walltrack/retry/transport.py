@@ -2,8 +2,8 @@
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Final, get_args
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from typing import Any, Final, get_args
 
 import httpx
 
@@ -12,12 +12,13 @@ from walltrack.core.backoff import Random
 from walltrack.core.budget import Budgets, RetryBudget
 from walltrack.core.classification import UNCLASSIFIED, Classify
 from walltrack.core.events import Listener
-from walltrack.core.exceptions import RequestRejectedError
+from walltrack.core.exceptions import CircuitBreakerOpenError
 from walltrack.core.extensions import ATTEMPT, ATTEMPTS
 from walltrack.core.family import BYTES_IN_MEMORY
 from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import origin_of
+from walltrack.core.observer import Reading
 from walltrack.http.body import ReadAhead, reading_ahead, take_body
 from walltrack.http.classify import classified, classified_error
 from walltrack.http.release import discard, guarded, release
@@ -26,8 +27,10 @@ from walltrack.retry.call import Call
 from walltrack.retry.decisions import Decisions
 from walltrack.retry.outgoing import PER_CALL, Outgoing, random_key
 from walltrack.retry.policy import RetryPolicy
+from walltrack.retry.reports import Reports
 from walltrack.telemetry.emit import classifier_of
 from walltrack.telemetry.log import log_event
+from walltrack.telemetry.observed import introduce
 
 MAX_RESPONSE_BYTES: Final = 100 * 1024 * 1024
 
@@ -36,7 +39,8 @@ class RetryTransport(WrappingTransport):
     """Retry failed requests if another attempt is safe and likely to succeed.
 
     When retries end, the caller gets the last response, or the last exception, unchanged.
-    `response.extensions["walltrack.attempts"]` is the number of attempts. The request of each
+    `response.extensions["walltrack.attempts"]` is the number of attempts; a note of the exception
+    (PEP 678) states it as well, and why there was no other. The request of each
     attempt has its number in `extensions["walltrack.attempt"]`. A request can have its own policy:
     `extensions={"walltrack.retry": RetryPolicy(...)}`; False allows a single attempt.
 
@@ -57,8 +61,8 @@ class RetryTransport(WrappingTransport):
         classify: Decides what the outcomes of one API mean; a function, or several of which the
             first result that is not None counts. Where none decides, the outcome table does. See
             `walltrack.dialects`.
-        listener: Called with `RetryScheduled` and `RetryStopped`; None: no events. Default: log
-            entries.
+        listener: Called with `RetryScheduled`, `RetryStopped` and `CallSucceededAfterRetries`;
+            None: no events. Default: log entries.
         clock: Monotonic seconds, for a deadline that is given as a number.
         sleep: Waits for the given number of seconds; replace it to test without waiting.
         rng: Source of the backoff's jitter: the `random` module, or a `random.Random`.
@@ -105,15 +109,25 @@ class RetryTransport(WrappingTransport):
             policy, new_key, clock, is_classified=self._classifier is not None
         )
         self._suspects = self._outgoing.suspects
-        budgets = Budgets(budget, clock)
-        self._short = budgets.short  # empty while all is well
-        self._decisions = Decisions(budgets, key, listener, rng, wall_clock)
+        self._budgets = Budgets(budget, clock)
+        self._short = self._budgets.short  # empty while all is well
+        self._reports = Reports(listener, clock)
+        self._decisions = Decisions(self._budgets, key, self._reports, rng, wall_clock)
         self._body: ReadAhead = body
         self._max_response_bytes = max_response_bytes
         self._sleep = sleep
+        introduce(self, listener)
 
     def __repr__(self) -> str:
         return self._shown_with(f"policy={self._policy!r}")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings, and the budgets that are not full."""
+        return {"settings": self._policy.describe(), "budgets": self._budgets.describe()}
+
+    def readings(self) -> Iterable[Reading]:
+        """Return the balances of the budgets."""
+        return self._budgets.readings()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`, and retry it according to the policy.
@@ -138,18 +152,22 @@ class RetryTransport(WrappingTransport):
         try:
             response = await self._inner.handle_async_request(sent)
             if response.status_code not in suspects:
-                if not response.is_closed and (
-                    reading := reading_ahead(sent, response, self._body, self._max_response_bytes)
-                ):
-                    await reading  # if it fails, it closes the response
+                if not response.is_closed:
+                    reading = reading_ahead(sent, response, self._body, self._max_response_bytes)
+                    if reading:
+                        await reading  # if it fails, it closes the response
+                    else:
+                        self._reports.watch(sent, response, 1, self._policy)
                 response.extensions[ATTEMPTS] = 1
                 if self._short:
                     await guarded(response, self._decisions.fund, sent)
                 return response
             call = Call(request, sent, self._outgoing.policy_for(sent), response, waits)
-        except RequestRejectedError:
+        except CircuitBreakerOpenError:
             raise
-        except Exception as error:  # noqa: BLE001 - what is not retried is raised again, as it came
+        except BaseException as error:
+            if not self._reports.ended_attempt(error, sent, self._policy):
+                raise
             refuse_mismatch(sent, error)
             call = Call(request, sent, self._outgoing.policy_for(sent), error, waits)
         return await self._retry(call)
@@ -160,10 +178,9 @@ class RetryTransport(WrappingTransport):
             while wait := self._decisions.after_attempt(call):
                 if call.response is not None:
                     await release(call.request, call.response)
-                self._decisions.report(call, wait)
+                self._reports.scheduled(call, wait)
                 call.begin(wait.backoff)  # before the wait: what ended the last attempt is dropped
-                # Another caller may have opened the circuit meanwhile; then the attempt is rejected
-                # now.
+                # Another caller may have opened the circuit meanwhile: then it is rejected now.
                 if wait.delay > 0.0 and not call.is_shut():
                     with call.waits.ended_by_closing(call.request):
                         await self._sleep(wait.delay)
@@ -171,12 +188,14 @@ class RetryTransport(WrappingTransport):
                     call.waits.raise_if_over(call.request)
                 await self._attempt(call)
             return await self._deliver(call)
-        except BaseException:
+        except BaseException as error:
             if call.response is not None:
                 await discard(call.response)
+            self._reports.lost(call, error)
             raise
 
     async def _attempt(self, call: Call) -> None:
+        call.is_waiting = False
         try:
             call.end(await self._inner.handle_async_request(call.request))
         except Exception as error:  # noqa: BLE001 - as above
@@ -216,6 +235,8 @@ class RetryTransport(WrappingTransport):
                 call.describe_on(ended)
                 if not (call.has_failed or call.is_worth_retrying):
                     self._decisions.fund(call.request)
+                if not ended.is_closed:
+                    self._reports.watch(call.request, ended, call.attempts, call.policy)
                 return ended
             assert ended is not None  # noqa: S101 - for the type checker: an attempt has ended
             call.ended = None  # see below

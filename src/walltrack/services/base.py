@@ -52,6 +52,7 @@ class BaseAPIClient:
 
     Args:
         base_url: Root of the API, to which paths are joined. It may contain userinfo, but no query.
+            Errors and events show only the path below it, since its own may contain a secret.
         timeout: Seconds to wait for a connection, for each write and for each read, or an
             `httpx.Timeout`. Default: `Settings.http_timeout`.
         headers: Headers of every request. A `SecretStr` is unwrapped only when a request is built.
@@ -142,14 +143,7 @@ class BaseAPIClient:
         stack = resilient_transport(
             AuthTransport(inner, auth, origin=base_url),
             deadline=deadline,
-            retry=retrying(
-                settings,
-                retry,
-                budget,
-                max_response_bytes=max_response_bytes,
-                **shared,
-                sleep=sleep,
-            ),
+            retry=retrying(settings, retry, budget, max_response_bytes, **shared, sleep=sleep),
             rate_limit=rate_limit,
             concurrency_limit=concurrency_limit,
             breaker=guarding(settings, self._breaker, breaker_key, breaker_statuses, **shared),
@@ -158,10 +152,15 @@ class BaseAPIClient:
             sleep=sleep,
         )
         requests = RequestBuilder(root, headers, params)
-        self._session = Session(self.service, requests, stack, options, self._breaker)
+        self._session = Session(self.service, requests, stack, options, self._breaker, listener)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.service}, {self._breaker or 'breakers by key'}>"
+
+    @property
+    def transport(self) -> httpx.AsyncBaseTransport:
+        """The stack that sends the requests, for `snapshot`."""
+        return self._session.transport
 
     @property
     def circuit_breaker(self) -> CircuitBreaker:

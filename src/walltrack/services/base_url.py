@@ -32,6 +32,11 @@ class BaseURL:
         """`host[:port]`, without userinfo."""
         return self._url.netloc.decode("ascii")
 
+    @property
+    def has_path(self) -> bool:
+        """Whether this URL has a path, which may contain a secret."""
+        return self._directory != b"/"
+
     def is_home_of(self, url: httpx.URL) -> bool:
         """Return whether `url` has the same origin: scheme, host and port."""
         return _origin(url) == _origin(self._url)
@@ -58,6 +63,21 @@ class BaseURL:
         if not joined.raw_path.startswith(self._directory) or ".." in joined.path.split("/"):
             raise ValueError("path must not lead out of base_url by '..'")
         return joined
+
+    def shown(self, url: httpx.URL) -> str:
+        """Return the path of `url` without this URL's own path, which may contain a secret.
+
+        Of a path that leads elsewhere, each segment is hidden that contains one of this URL's.
+        """
+        path = url.raw_path.partition(b"?")[0].decode("ascii")
+        directory = self._directory.decode("ascii")
+        if path.startswith(directory):
+            return path[len(directory) - 1 :]
+        hidden = [segment for segment in directory.split("/") if segment]
+        return "/".join(
+            "..." if any(secret in segment for secret in hidden) else segment
+            for segment in path.split("/")
+        )
 
     def _same_origin(self, url: httpx.URL) -> httpx.URL:
         if not self.is_home_of(url):

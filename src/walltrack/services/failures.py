@@ -13,7 +13,7 @@ from walltrack.core.exceptions import (
     ResponseTooLargeError,
     TimeLimitExceededError,
 )
-from walltrack.core.extensions import ATTEMPTS, IDEMPOTENCY_KEY, CallReport
+from walltrack.core.extensions import ATTEMPTS, IDEMPOTENCY_KEY, ROUTE, CallReport
 from walltrack.core.naming import path_of
 from walltrack.core.outcome import delivery_of
 
@@ -111,9 +111,13 @@ def _without_secrets(request: httpx.Request, error: httpx.RequestError) -> httpx
     # 1. The text of a protocol error quotes header values or lines of the response.
     # 2. A third-party transport may put the URL into its text.
     # 3. The request that failed may be a redirect, with its own query.
+    # 4. A path that a route replaces may contain a secret.
     urls = {request.url, (request_of(error) or request).url}
     text = "".join(map(repr, chain_of(error)))
-    shown = any(secret in text for url in urls for secret in _secrets_in(url) if secret)
+    has_route = ROUTE in request.extensions
+    shown = any(
+        secret in text for url in urls for secret in _secrets_in(url, has_route=has_route) if secret
+    )
     if not shown and not isinstance(error, httpx.ProtocolError):
         return error
     httpx_class: type[httpx.RequestError] = next(
@@ -122,7 +126,9 @@ def _without_secrets(request: httpx.Request, error: httpx.RequestError) -> httpx
     return httpx_class("text withheld: it may show a secret", request=request)
 
 
-def _secrets_in(url: httpx.URL) -> tuple[str, ...]:
+def _secrets_in(url: httpx.URL, *, has_route: bool) -> tuple[str, ...]:
     query = url.query.decode("ascii")
     userinfo = url.userinfo.decode("ascii")
-    return query, unquote_plus(query), userinfo, url.username, url.password
+    raw_path = url.raw_path.partition(b"?")[0].decode("ascii")
+    paths = (raw_path.strip("/"), url.path.strip("/")) if has_route else ()
+    return query, unquote_plus(query), userinfo, url.username, url.password, *paths

@@ -3,13 +3,14 @@
 import contextlib
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any, Final, TypedDict
+from urllib.parse import quote
 
 import httpx
 from pydantic import SecretStr
 
 from walltrack.auth.credentials import AuthTypes, checked_auth
 from walltrack.core import validation
-from walltrack.core.extensions import AUTH
+from walltrack.core.extensions import AUTH, ROUTE
 from walltrack.services.base_url import BaseURL
 from walltrack.services.client_options import NO_AUTH
 
@@ -36,6 +37,9 @@ class BodyOptions(RequestOptions, total=False):
 
 _BUILDING = ("content", "data", "files", "json", "timeout", "extensions")
 _OPTIONS = {"params", "headers", "auth", "follow_redirects", *_BUILDING}
+
+_UNQUOTED: Final = "/%:@!$&'()*+,;="
+"""Characters that stay as they are in a path, besides letters, digits and -._~."""
 
 _NO_CREDENTIALS: Final = frozenset(
     {
@@ -95,6 +99,8 @@ class RequestBuilder:
         request = client.build_request(method, url, headers=headers, **_chosen(options, _BUILDING))
         if "auth" in options:
             request.extensions[AUTH] = checked_auth("auth", options["auth"])
+        if self._base_url.has_path:
+            request.extensions.setdefault(ROUTE, self._base_url.shown(url))
         return request
 
     async def keep_credentials_home(self, request: httpx.Request) -> None:
@@ -128,6 +134,16 @@ class UnbuiltRequest(httpx.Request):
             raise AttributeError(name)
         vars(self).update(vars(build()))
         return getattr(self, name)
+
+
+def shown_path(path: str, options: BodyOptions) -> str:
+    """Return what an event shows of a request that is not built: its route, or the path given."""
+    route = options.get("extensions", {}).get(ROUTE)
+    if isinstance(route, str):
+        return route
+    if "//" in path:  # a whole URL, whose path may be that of the base URL
+        return "/..."
+    return quote("/" + path.partition("?")[0].partition("#")[0].lstrip("/"), safe=_UNQUOTED)
 
 
 def _encoded(headers: dict[str, Any]) -> httpx.Headers:

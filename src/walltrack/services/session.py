@@ -7,11 +7,21 @@ from contextlib import asynccontextmanager
 import httpx
 
 from walltrack.circuit_breaker.breaker import CircuitBreaker
+from walltrack.core.events import Listener, RejectReason, RequestRejected
 from walltrack.core.exceptions import CircuitBreakerOpenError, RequestRejectedError
 from walltrack.core.extensions import REPORT, SERVICE, WHOLE_BODY, CallReport
+from walltrack.core.naming import finite
+from walltrack.core.observer import Observer
 from walltrack.services import failures
 from walltrack.services.client_options import ClientOptions
-from walltrack.services.requests import BodyOptions, RequestBuilder, UnbuiltRequest, sending
+from walltrack.services.requests import (
+    BodyOptions,
+    RequestBuilder,
+    UnbuiltRequest,
+    sending,
+    shown_path,
+)
+from walltrack.telemetry.emit import emit
 
 
 class Session:
@@ -23,6 +33,8 @@ class Session:
         transport: Sends them; it can be opened again after it was closed.
         options: The options of the client.
         breaker: The circuit breaker that every request meets; None if each key has its own.
+        listener: Called if that breaker rejects a request before it is built; None: no event. An
+            `Observer` observes requests in the transport, so for it each request is built.
     """
 
     def __init__(
@@ -32,16 +44,18 @@ class Session:
         transport: httpx.AsyncBaseTransport,
         options: ClientOptions,
         breaker: CircuitBreaker | None,
+        listener: Listener | None,
     ) -> None:
         self._service = service
         self._requests = requests
-        self._transport = transport
+        self.transport: httpx.AsyncBaseTransport = transport
         self._options = options
-        self._breaker = breaker
+        self._breaker = None if isinstance(listener, Observer) else breaker
+        self._listener = listener
         self._client: httpx.AsyncClient | None = None
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._transport!r})"
+        return f"{type(self).__name__}({self.transport!r})"
 
     async def close(self) -> None:
         """Close the client if it is open."""
@@ -60,6 +74,10 @@ class Session:
                 small part of what it costs to build a request.
         """
         if self._breaker is not None and (shut_for := self._breaker.shut_for()):
+            if self._listener is not None:
+                reason, again = RejectReason.CIRCUIT_OPEN, finite(shut_for)
+                names = self._service, method, shown_path(path, options)
+                emit(self._listener, RequestRejected(*names, reason, again))
             unbuilt = UnbuiltRequest(lambda: self._build(method, path, options))
             raise CircuitBreakerOpenError(self._service, shut_for, request=unbuilt)
         client = self._open()
@@ -116,5 +134,5 @@ class Session:
         client = self._client
         if client is None:
             last_hook = self._requests.keep_credentials_home
-            client = self._client = self._options.open(self._transport, last_hook)
+            client = self._client = self._options.open(self.transport, last_hook)
         return client

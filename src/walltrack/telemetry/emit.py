@@ -17,9 +17,20 @@ def emit(listener: Listener, event: Event) -> None:
     handled = sys.exception()
     try:
         listener(event)
-    except Exception as error:
-        _cut_off(error, handled)
-        _logger.exception("listener failed on %s", event.name)
+    except Exception as error:  # noqa: BLE001 - a listener must not break the call
+        log_failure(error, event.name, handled)
+
+
+def log_failure(error: Exception, name: str, handled: BaseException | None = None) -> None:
+    """Log an exception that a listener raised.
+
+    Args:
+        error: The exception.
+        name: What the listener was called for.
+        handled: The exception that was being handled then, which the log must not show.
+    """
+    _cut_off(error, handled)
+    _logger.error("listener failed on %s", name, exc_info=error)
 
 
 def classifier_of(classify: Classify | Sequence[Classify] | None) -> Classifier | None:

@@ -7,23 +7,29 @@ from typing import Final
 import structlog
 
 from walltrack.core.events import (
+    ORDINARY_STOPS,
+    CallSucceededAfterRetries,
     CircuitClosed,
     CircuitHalfOpened,
+    CircuitModeChanged,
     CircuitOpened,
     Event,
     OriginThrottled,
+    RejectReason,
     RequestHedged,
     RequestRejected,
     RetryScheduled,
     RetryStopped,
 )
 
-LEVELS: Final[dict[type[Event], int]] = {
+LEVELS: Final[dict[type[Event], int]] = {  # see also `level_of`
     RetryScheduled: logging.WARNING,
     RetryStopped: logging.WARNING,
+    CallSucceededAfterRetries: logging.INFO,
     CircuitOpened: logging.ERROR,
     CircuitHalfOpened: logging.INFO,
     CircuitClosed: logging.INFO,
+    CircuitModeChanged: logging.WARNING,
     RequestRejected: logging.WARNING,
     RequestHedged: logging.INFO,
     OriginThrottled: logging.WARNING,
@@ -40,23 +46,44 @@ _standard = logging.getLogger(_NAME)
 _render = structlog.processors.LogfmtRenderer()
 
 
-def log_event(event: Event, /) -> None:
+def level_of(event: Event) -> int:
+    """Return the level at which `event` is logged."""
+    match event:
+        case RetryStopped(stop_reason=reason) if reason in ORDINARY_STOPS:
+            return logging.DEBUG
+        case RequestRejected(reason=RejectReason.CIRCUIT_OPEN):
+            return (
+                logging.DEBUG
+            )  # the opening is an ERROR; its rejections may be thousands a second
+        case CircuitOpened(mode="observe_only"):
+            return logging.WARNING
+    return LEVELS[type(event)]
+
+
+def log_event(event: "Event", /) -> None:
     """Log `event`; this is the default `Listener` of every transport.
 
     If the application has configured structlog, the entry goes through structlog as configured: the
     event's name, and its fields as keys. Otherwise it goes to the logger `walltrack` of the
     standard library. The message is the name and the fields as `key=value`. Each record also has
-    the fields as attributes, and the name as its attribute `event`.
+    the fields as attributes, and the name as its attribute `event`. Fields that are None are left
+    out.
     """
-    level = LEVELS[type(event)]
+    level = level_of(event)
     if _is_configured():
-        _structured.log(level, event.name, **asdict(event))
+        _structured.log(level, event.name, **_shown(event))
     elif _standard.isEnabledFor(level):
-        fields = asdict(event)
+        fields = _shown(event)
         # One template per kind of event, since error trackers group records by it.
         template = f"{event.name} %s"
         line = _render(_standard, "log", fields)
         _standard.log(level, template, line, extra={"event": event.name, **fields})
+
+
+def _shown(event: Event) -> dict[str, object]:
+    fields = asdict(event)
+    del fields["server"]
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _configuration() -> dict[str, object]:

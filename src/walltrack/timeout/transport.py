@@ -3,7 +3,8 @@
 import time
 import weakref
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from dataclasses import asdict
+from typing import Any, Final, NamedTuple
 
 import anyio
 import httpx
@@ -104,6 +105,10 @@ class TimeoutTransport(WrappingTransport):
         }
         shown = (f"{name}={limit!r}" for name, limit in limits.items() if limit is not None)
         return self._shown_with(*shown, f"name={self._name!r}")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings."""
+        return {"settings": {"name": self._name, **asdict(self._limits)}}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`, and stop when a limit ends.

@@ -794,3 +794,27 @@ def test_bad_options_are_refused_by_name(
     """A window, a cooldown or probes that make no sense are refused, and the message names them."""
     with pytest.raises(error, match=f"^{named} must be"):
         CircuitBreaker(**arguments)
+
+
+def test_a_breaker_knows_since_when_it_is_what_it_is(clock: Clock) -> None:
+    """By the wall clock, for display, while it is not closed."""
+    breaker = CircuitBreaker(1, 30, clock=clock, wall_clock=lambda: 1_000_000.0 + clock())
+    begin = clock()
+
+    def since() -> float | None:
+        changed = breaker.since
+        return None if changed is None else changed.timestamp() - 1_000_000.0 - begin
+
+    assert since() is None
+    clock.advance(1)
+    breaker.record_failure()
+    clock.advance(29)
+    assert since() == pytest.approx(1)
+    clock.advance(1)
+    permit = breaker.acquire()  # a probe
+    clock.advance(1)
+    assert since() == pytest.approx(31)
+    permit.success()
+    assert since() is None
+    breaker.force_open()
+    assert since() == pytest.approx(32)

@@ -17,16 +17,20 @@ from walltrack import (
     CircuitBreakerTransport,
     CircuitClosed,
     CircuitHalfOpened,
+    CircuitModeChanged,
     CircuitOpened,
     CircuitState,
     CountWindow,
     Event,
+    RejectReason,
+    RequestRejected,
     RequestRejectedError,
     RetryPolicy,
     RetryTransport,
     TimeWindow,
     WallTrackError,
 )
+from walltrack.core.naming import server_of
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 
@@ -741,11 +745,12 @@ async def test_each_change_is_reported_once_and_in_order(
     expected: list[Event] = [
         CircuitOpened(service, failures=5, cooldown=COOLDOWN),
         CircuitHalfOpened(service),
-        CircuitOpened(service, failures=6, cooldown=COOLDOWN),
+        CircuitOpened(service, failures=6, cooldown=COOLDOWN, previous="half_open"),
         CircuitHalfOpened(service),
         CircuitClosed(service),
     ]
-    assert events == expected
+    assert events.of_circuits == expected
+    assert {event.server for event in events} == {server_of(request_for())}
 
 
 @pytest.mark.anyio
@@ -1086,7 +1091,7 @@ async def test_half_of_the_answers_failing_opens_it(
 
     assert state_of(transport) is OPEN
     assert len(inner.requests) == 10
-    assert events == [CircuitOpened("api.test", failures=5, cooldown=COOLDOWN)]
+    assert events.of_circuits == [CircuitOpened("api.test", failures=5, cooldown=COOLDOWN)]
 
 
 @pytest.mark.anyio
@@ -1268,7 +1273,7 @@ async def test_several_probes_close_it(clock: Clock, events: Events) -> None:
         bad.go.set()
 
     assert transport.breaker_for(URL).failure_count == 1
-    assert events.names == ["circuit_half_opened", "circuit_closed"]
+    assert [event.name for event in events.of_circuits] == ["circuit_half_opened", "circuit_closed"]
 
 
 @pytest.mark.anyio
@@ -1330,7 +1335,11 @@ async def test_an_origin_can_be_forced_open(clock: Clock, events: Events) -> Non
 
     transport.breaker_for(URL).reset()
     assert await begin(transport)
-    assert events == []
+    assert events == [
+        CircuitModeChanged("api.test", "forced_open", "open", "closed"),
+        RequestRejected("api.test", "GET", "/things", RejectReason.CIRCUIT_OPEN, None),
+        CircuitModeChanged("api.test", "automatic", "closed", "open"),
+    ]
 
 
 @pytest.mark.anyio
@@ -1343,7 +1352,7 @@ async def test_a_disabled_breaker_lets_everything_through(clock: Clock, events: 
 
     assert all(isinstance(answer, httpx.Response) for answer in answers)
     assert transport.breaker_for(URL).failure_count == 0
-    assert events == []
+    assert events == [CircuitModeChanged("api.test", "disabled", "closed", "closed")]
 
 
 @pytest.mark.anyio
@@ -1361,7 +1370,12 @@ async def test_an_observed_breaker_tells_and_refuses_nothing(clock: Clock, event
     await ask(transport)
 
     assert len(inner.requests) == 12
-    assert events.names == ["circuit_opened", "circuit_half_opened", "circuit_closed"]
+    assert events == [
+        CircuitModeChanged("api.test", "observe_only", "closed", "closed"),
+        CircuitOpened("api.test", 5, COOLDOWN, "observe_only"),
+        CircuitHalfOpened("api.test", "observe_only"),
+        CircuitClosed("api.test", "observe_only"),
+    ]
 
 
 @pytest.mark.anyio

@@ -5,8 +5,11 @@ from typing import get_args
 import pytest
 
 from walltrack.core.events import (
+    ORDINARY_STOPS,
+    CallSucceededAfterRetries,
     CircuitClosed,
     CircuitHalfOpened,
+    CircuitModeChanged,
     CircuitOpened,
     Event,
     OriginThrottled,
@@ -17,6 +20,7 @@ from walltrack.core.events import (
     RetryStopped,
     StopReason,
 )
+from walltrack.core.naming import Server
 
 EVENTS: list[tuple[Event, str]] = [
     (RetryScheduled("api.test", "GET", "/a", 1, 3, 1.5, "503"), "retry_scheduled"),
@@ -24,7 +28,15 @@ EVENTS: list[tuple[Event, str]] = [
         RetryStopped("api.test", "GET", "/a", 1, 3, "503", StopReason.CIRCUIT_OPEN),
         "retry_stopped",
     ),
+    (
+        CallSucceededAfterRetries("api.test", "GET", "/a", 2, 1.5),
+        "call_succeeded_after_retries",
+    ),
     (CircuitOpened("api.test", 5, 30.0), "circuit_opened"),
+    (
+        CircuitModeChanged("api.test", "forced_open", "open", "closed"),
+        "circuit_mode_changed",
+    ),
     (CircuitHalfOpened("api.test"), "circuit_half_opened"),
     (CircuitClosed("api.test"), "circuit_closed"),
     (RequestRejected("api.test", "GET", "/a", RejectReason.QUEUE_FULL), "request_rejected"),
@@ -72,5 +84,52 @@ def test_a_stop_reason_reads_as_its_name() -> None:
         "budget_empty",
         "deadline_too_close",
         "transport_closed",
+        "status_not_retried",
+        "server_declined",
+        "classified_as_final",
+        "error_not_retried",
+        "bad_certificate",
+        "closed_locally",
+        "response_too_large",
+        "request_rejected",
+        "retries_off",
+        "cancelled",
+        "deadline_passed",
+        "body_broke_off",
     ]
-    assert [str(reason) for reason in RejectReason] == ["queue_full", "queue_timeout", "rate_limit"]
+    assert [str(reason) for reason in RejectReason] == [
+        "circuit_open",
+        "queue_full",
+        "queue_timeout",
+        "rate_limit",
+    ]
+
+
+def test_a_reason_that_a_retry_could_have_helped_against_is_not_ordinary() -> None:
+    """Each of these is logged as a warning, as is what an operator may have to act on."""
+    assert (
+        not {
+            StopReason.RETRIES_EXHAUSTED,
+            StopReason.METHOD_NOT_RETRIED,
+            StopReason.BODY_CANNOT_REPLAY,
+            StopReason.CIRCUIT_OPEN,
+            StopReason.RETRY_AFTER_TOO_LONG,
+            StopReason.BUDGET_EMPTY,
+            StopReason.DEADLINE_TOO_CLOSE,
+            StopReason.TRANSPORT_CLOSED,
+            StopReason.BAD_CERTIFICATE,
+            StopReason.RESPONSE_TOO_LARGE,
+            StopReason.DEADLINE_PASSED,
+            StopReason.BODY_BROKE_OFF,
+        }
+        & ORDINARY_STOPS
+    )
+
+
+@each_event
+def test_the_server_of_an_event_is_not_compared(event: Event) -> None:
+    """It follows from the service, or only adds its address; and it is in no repr."""
+    placed = dataclasses.replace(event, server=Server("api.test", 443))
+    assert placed == event
+    assert placed.server == Server("api.test", 443)
+    assert repr(placed) == repr(event)

@@ -1,7 +1,16 @@
 import pytest
 
 from tests.support import get
-from walltrack.core.naming import path_of, service_of
+from walltrack.core.naming import (
+    Server,
+    names_of,
+    origin_of,
+    path_of,
+    server_at,
+    server_of,
+    service_of,
+    shown_key,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,3 +53,43 @@ def test_a_service_name_that_is_no_text_is_passed_over() -> None:
 def test_a_path_is_shown_as_sent_and_without_its_query(url: str, path: str) -> None:
     """No query reaches an event, and no line break can forge a second line of a log."""
     assert path_of(get(url)) == path
+
+
+def test_a_route_replaces_the_path() -> None:
+    """A path that contains a secret is shown as its caller wrote it."""
+    request = get(
+        "https://api.test/bot123:abc/send", extensions={"walltrack.route": "/bot{t}/send"}
+    )
+    assert path_of(request) == "/bot{t}/send"
+    assert names_of(request)["path"] == "/bot{t}/send"
+
+
+def test_a_route_that_is_no_text_is_passed_over() -> None:
+    """As with the name of a service."""
+    assert path_of(get("https://api.test/a", extensions={"walltrack.route": 7})) == "/a"
+
+
+@pytest.mark.parametrize(
+    ("url", "server", "key"),
+    [
+        ("https://api.test/x", Server("api.test", 443), "https://api.test"),
+        ("http://api.test/x", Server("api.test", 80), "http://api.test"),
+        ("http://api.test:8080/x", Server("api.test", 8080), "http://api.test:8080"),
+        ("http://[::1]:8080/x", Server("::1", 8080), "http://[::1]:8080"),
+        ("http://[::1]/x", Server("::1", 80), "http://[::1]"),
+        ("https://bücher.test/x", Server("xn--bcher-kva.test", 443), "https://xn--bcher-kva.test"),
+        ("unix://a.test/x", Server("a.test", None), "unix://a.test"),
+    ],
+)
+def test_the_server_of_a_request_is_that_of_its_origin(url: str, server: Server, key: str) -> None:
+    """Metrics about requests and about their breakers have the same attributes."""
+    request = get(url)
+    assert server_of(request) == server_at(origin_of(request)) == server
+    assert shown_key(origin_of(request)) == key
+
+
+@pytest.mark.parametrize("key", ["acme", None, 7, ("api.test", "acme"), ("a", b"b", "c")])
+def test_another_key_has_no_server_and_is_shown_as_text(key: object) -> None:
+    """Only an origin names a server."""
+    assert server_at(key) is None
+    assert shown_key(key) == str(key)

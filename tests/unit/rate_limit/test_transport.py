@@ -118,7 +118,7 @@ async def test_asked_not_to_wait_it_rejects(clock: Clock, events: Events) -> Non
     assert caught.value.retry_after == 0.5
     assert caught.value.request is request
     assert len(inner.requests) == 1
-    assert events == [RequestRejected("api.test", "GET", "/things", RejectReason.RATE_LIMIT)]
+    assert events == [RequestRejected("api.test", "GET", "/things", RejectReason.RATE_LIMIT, 0.5)]
     assert clock.sleeps == []
     clock.advance(0.5)
     assert await ask(transport) == 200

@@ -9,7 +9,6 @@ from tests.support import Clock, Events, get
 from walltrack import (
     RetryBudget,
     RetryPolicy,
-    RetryScheduled,
     RetryStopped,
     StopReason,
 )
@@ -19,6 +18,7 @@ from walltrack.http.waits import Waits
 from walltrack.retry.call import Call
 from walltrack.retry.decisions import Decisions
 from walltrack.retry.policy import Wait
+from walltrack.retry.reports import Reports
 
 pytestmark = [
     pytest.mark.anyio,  # the caller's own deadline is that of an event loop
@@ -54,23 +54,13 @@ def deciding(
 ) -> Decisions:
     """Decisions by an injected clock; every request has the same key."""
     clock = Clock()
-    return Decisions(Budgets(budget, clock), lambda _: key, events, RNG, clock)
+    return Decisions(Budgets(budget, clock), lambda _: key, Reports(events, clock), RNG, clock)
 
 
-@pytest.mark.parametrize(
-    ("ended", "failure"), [(httpx.Response(503), "503"), (refused(), "ConnectError")]
-)
-async def test_a_retry_is_reported(
-    ended: httpx.Response | Exception, failure: str, events: Events
-) -> None:
-    """Service, method, path, numbers and failure; no userinfo and no query."""
-    decisions = deciding(events)
-    call = call_of(ended)
-    wait = decisions.after_attempt(call)
-    assert wait == Wait(1.0, 1.0)
-    assert events == []  # not before the response is discarded
-    decisions.report(call, wait)
-    assert events == [RetryScheduled("things", "PUT", "/things", 1, 7, 1.0, failure)]
+async def test_a_retry_is_not_reported_before_its_response_is_discarded(events: Events) -> None:
+    """The decision is only a wait."""
+    assert deciding(events).after_attempt(call_of(refused())) == Wait(1.0, 1.0)
+    assert events == []
 
 
 async def test_the_end_of_the_retries_is_reported(events: Events) -> None:
@@ -95,7 +85,8 @@ async def test_retries_are_paid_from_the_budget_of_their_key() -> None:
     """A success adds to the same one."""
     budget = RetryBudget(1, deposit=1, refill=0)
     budgets = Budgets(budget, Clock())
-    decisions = Decisions(budgets, lambda request: request.method, None, RNG, Clock())
+    reports = Reports(None, Clock())
+    decisions = Decisions(budgets, lambda request: request.method, reports, RNG, Clock())
     assert decisions.after_attempt(call_of(refused())) is not None
     assert decisions.after_attempt(call_of(refused())) is None
     decisions.fund(get())
@@ -104,10 +95,25 @@ async def test_retries_are_paid_from_the_budget_of_their_key() -> None:
     assert decisions.after_attempt(call_of(refused())) is not None
 
 
-@pytest.mark.parametrize(("ended", "retries"), [(httpx.Response(404), 7), (httpx.Response(503), 0)])
-async def test_where_no_retry_was_expected_none_is_missed(
-    ended: httpx.Response, retries: int, events: Events
+@pytest.mark.parametrize(
+    ("ended", "retries", "reason"),
+    [
+        (httpx.Response(404), 7, StopReason.STATUS_NOT_RETRIED),
+        (httpx.Response(503), 0, StopReason.RETRIES_OFF),
+    ],
+)
+async def test_where_no_retry_was_expected_its_reason_is_reported_too(
+    ended: httpx.Response, retries: int, reason: StopReason, events: Events
 ) -> None:
-    """A final answer, and a policy without retries, are not reported."""
-    assert deciding(events).after_attempt(call_of(ended, RetryPolicy(retries))) is None
-    assert events == []
+    """A final response, and a policy without retries."""
+    call = call_of(ended, RetryPolicy(retries))
+    assert deciding(events).after_attempt(call) is None
+    assert [getattr(event, "stop_reason", None) for event in events] == [reason]
+    assert call.stopped == reason
+
+
+async def test_a_success_at_once_is_no_event(events: Events) -> None:
+    """Events are for failures, and for what they lead to."""
+    call = call_of(httpx.Response(200))
+    assert deciding(events).after_attempt(call) is None
+    assert (events, call.stopped, call.succeeded) == ([], None, True)

@@ -58,7 +58,7 @@ def test_no_retries_means_a_single_attempt() -> None:
     """`max_retries=0` turns retries off."""
     policy = RetryPolicy(max_retries=0)
 
-    assert policy.decide(attempt(), RNG) is StopReason.RETRIES_EXHAUSTED
+    assert policy.decide(attempt(), RNG) is StopReason.RETRIES_OFF
 
 
 STOPS: list[tuple[StopReason, dict[str, Any]]] = [

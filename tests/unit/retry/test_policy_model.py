@@ -86,6 +86,7 @@ class Model:
             if not self._may_pass(came.what):
                 if isinstance(came.what, int):
                     self.purse = min(self.purse + 0.5, self.rules.purse)
+                told.stop_reason = self._why_final(came.what)
                 return told
             told.stop_reason = self._why_not(planned, came, told.attempts, body_gone=body_gone)
             if told.stop_reason:
@@ -101,11 +102,18 @@ class Model:
             return what == 429 or what >= 500
         return what in NOT_SENT_ERRORS + SENT_ERRORS
 
+    @staticmethod
+    def _why_final(what: int | str) -> str:
+        if isinstance(what, str):
+            return "error_not_retried"
+        return "status_not_retried" if what >= 400 else ""
+
     def _why_not(self, planned: Planned, came: Came, attempts: int, *, body_gone: bool) -> str:
         rules = self.rules
         proven = came.what in (429, 503, *NOT_SENT_ERRORS)
         allowed = {"keyed": True, "always": True, "proven": proven, "never": False}
         reasons = {
+            "retries_off": rules.max_retries == 0,
             "retries_exhausted": attempts == rules.max_retries + 1,
             "method_not_retried": planned.method not in REPEATABLE and not allowed[rules.mode],
             "body_cannot_replay": body_gone,
@@ -169,9 +177,10 @@ class Real:
             assert response.extensions["walltrack.attempts"] == len(self.inner.requests)
         stopped = [event for event in self.events if event.name == "retry_stopped"]
         waits = [event.delay for event in self.events if isinstance(event, RetryScheduled)]
-        assert self.events.names == ["retry_scheduled"] * len(waits) + [
-            event.name for event in stopped
-        ]
+        succeeded = ["call_succeeded_after_retries"] if waits and not stopped else []
+        assert self.events.names == (
+            ["retry_scheduled"] * len(waits) + [event.name for event in stopped] + succeeded
+        )
         assert self.clock.sleeps == [wait for wait in waits if wait]
         stop_reason = "".join(str(getattr(event, "stop_reason", "")) for event in stopped)
         return Told(len(self.inner.requests), waits, end, stop_reason)
@@ -241,8 +250,6 @@ def test_a_call_ends_as_the_documentation_says() -> None:
             real, model = Real(rules), Model(rules)
             for planned in calls:
                 expected = model.call(planned)
-                if rules.max_retries == 0:  # nobody expected a retry, so nobody is told of none
-                    expected.stop_reason = ""
                 assert await real.call(planned) == expected
                 assert real.budget.balance == pytest.approx(model.purse)
                 reasons.add(expected.stop_reason)
@@ -250,4 +257,4 @@ def test_a_call_ends_as_the_documentation_says() -> None:
         anyio.run(run)
 
     check()
-    assert len(reasons) == 1 + 6  # the runs came by every reason, and by none
+    assert len(reasons) == 1 + 9  # the runs came by every reason, and by none

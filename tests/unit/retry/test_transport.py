@@ -29,6 +29,7 @@ from tests.support import (
 from walltrack import (
     DEFAULT_RETRY_STATUSES,
     Backoff,
+    CallSucceededAfterRetries,
     CircuitBreaker,
     CircuitBreakerOpenError,
     CircuitBreakerTransport,
@@ -242,11 +243,13 @@ async def test_a_status_that_says_not_now_is_retried(make: Make, status: int) ->
 @asynchronous
 @pytest.mark.parametrize("status", OTHER_STATUSES)
 async def test_any_other_status_is_an_answer(make: Make, events: Events, status: int) -> None:
-    """It comes back at once, and nothing is told."""
+    """It comes back at once, and only who debugs is told why it was not retried."""
     inner = Scripted(status)
     assert (await make(inner).handle_async_request(get())).status_code == status
     assert len(inner.requests) == 1
-    assert events == []
+    reason = StopReason.STATUS_NOT_RETRIED
+    stopped = [RetryStopped("api.test", "GET", "/things", 1, 3, str(status), reason)]
+    assert events == ([] if status < 400 else stopped)
 
 
 @asynchronous
@@ -449,13 +452,17 @@ async def test_a_discarded_exception_dies_before_the_wait(make: Make) -> None:
 
 
 @asynchronous
-async def test_each_retry_is_reported_before_its_wait(make: Make, events: Events) -> None:
+async def test_each_retry_is_reported_before_its_wait(
+    make: Make, clock: Clock, events: Events
+) -> None:
     """Service, method, path, attempt, limit, delay and reason; no userinfo and no query."""
     request = get("https://me:secret@api.test:8443/a?api-key=secret")
-    await make(Scripted(503, httpx.ReadTimeout, 200)).handle_async_request(request)
+    transport = make(Scripted(503, httpx.ReadTimeout, 200), clock=clock)
+    await transport.handle_async_request(request)
     assert events == [
         RetryScheduled("api.test:8443", "GET", "/a", 1, 3, 1.0, "503"),
         RetryScheduled("api.test:8443", "GET", "/a", 2, 3, 2.0, "ReadTimeout"),
+        CallSucceededAfterRetries("api.test:8443", "GET", "/a", 3, 3.0),
     ]
     assert "secret" not in repr(events)
 
@@ -485,7 +492,7 @@ async def test_an_event_is_emitted_before_the_wait(make: Make, clock: Clock) -> 
     slept: list[list[float]] = []
     transport = make(Scripted(503, 200), listener=lambda _: slept.append(list(clock.sleeps)))
     await transport.handle_async_request(get())
-    assert slept == [[]]
+    assert slept == [[], [1.0]]
 
 
 @asynchronous
@@ -559,12 +566,12 @@ async def test_the_policy_of_a_call_holds_for_its_later_attempts(
 @asynchronous
 @pytest.mark.parametrize("outcome", [503, httpx.ReadError])
 async def test_one_call_can_do_without_retries(make: Make, events: Events, outcome: Step) -> None:
-    """A single attempt, no key, and no word of a retry that nobody expected."""
+    """A single attempt, no key, and a reason that is part of normal operation."""
     inner = Scripted(outcome)
     with suppress(httpx.ReadError):
         await make(inner).handle_async_request(post(extensions={"walltrack.retry": False}))
     assert keys(inner) == [None]
-    assert events == []
+    assert [getattr(event, "stop_reason", None) for event in events] == [StopReason.RETRIES_OFF]
 
 
 @asynchronous
@@ -720,7 +727,7 @@ async def test_a_cancelled_attempt_is_not_made_again(make: Make, events: Events)
         await make(inner).handle_async_request(get())
     assert scope.cancelled_caught
     assert len(inner.requests) == 1
-    assert events == []
+    assert [getattr(event, "stop_reason", None) for event in events] == [StopReason.CANCELLED]
 
 
 # Asking twice safely
@@ -907,9 +914,10 @@ async def test_a_small_body_that_breaks_off_is_asked_for_again(
     response = await make(inner).handle_async_request(get())
     assert await response.aread() == b"soso"
     assert (broken.closes, whole.closes) == (1, 1)
-    last = events[-1]
+    *_, last, succeeded = events
     assert isinstance(last, RetryScheduled)
     assert last.failure == error.__name__
+    assert succeeded.name == "call_succeeded_after_retries"
 
 
 @asynchronous

@@ -246,7 +246,8 @@ async def test_the_log_is_the_listener_unless_another_is_given(clock: Clock) -> 
     client = BaseAPIClient(URL, transport=Scripted(503, 200), sleep=clock.sleep)
     with capture_logs() as logs:
         await client.get("/a")
-    assert [entry["event"] for entry in logs] == ["retry_scheduled"]
+    names = ["retry_scheduled", "call_succeeded_after_retries"]
+    assert [entry["event"] for entry in logs] == names
 
 
 @asynchronous

@@ -228,3 +228,30 @@ def test_a_path_has_to_be_readable(path: str) -> None:
     """The error that httpx has for it is no ValueError, so it becomes one."""
     with pytest.raises(ValueError, match="path is not a valid URL"):
         BaseURL("https://api.test").join(path)
+
+
+@pytest.mark.parametrize(
+    ("base", "url", "path"),
+    [
+        ("https://api.test", "https://api.test/a/b?c=1", "/a/b"),
+        ("https://api.test/v1", "https://api.test/v1/a?c=1", "/a"),
+        ("https://api.test/bot7:x/", "https://api.test/bot7:x/send", "/send"),
+        ("https://api.test/bot7:x", "https://api.test/bot7:x/bot7:x", "/bot7:x"),
+        ("https://api.test/bot7:x", "https://api.test/bot7:x", "/..."),
+        ("https://api.test/bot7:x", "https://api.test/file/bot7:x/a.jpg", "/file/.../a.jpg"),
+        ("https://api.test/bot7:x", "https://api.test/file/bot7:x.zip", "/file/..."),
+        ("https://api.test/a/7:x", "https://api.test/paths/b", "/.../b"),
+    ],
+)
+def test_the_path_of_the_base_is_not_shown(base: str, url: str, path: str) -> None:
+    """It may contain a secret; elsewhere, the segments that contain one of its own are hidden."""
+    assert BaseURL(base).shown(httpx.URL(url)) == path
+
+
+@pytest.mark.parametrize(
+    ("url", "has_path"),
+    [("https://api.test", False), ("https://api.test/", False), ("https://api.test/v1", True)],
+)
+def test_only_a_base_with_a_path_has_something_to_hide(url: str, *, has_path: bool) -> None:
+    """Without one, paths are shown as they are sent."""
+    assert BaseURL(url).has_path is has_path

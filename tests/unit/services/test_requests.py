@@ -6,9 +6,16 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from walltrack.core.naming import path_of
 from walltrack.services.base_url import BaseURL
 from walltrack.services.client_options import NO_AUTH
-from walltrack.services.requests import BodyOptions, RequestBuilder, UnbuiltRequest, sending
+from walltrack.services.requests import (
+    BodyOptions,
+    RequestBuilder,
+    UnbuiltRequest,
+    sending,
+    shown_path,
+)
 
 HOME = "https://api.test/v1"
 
@@ -171,3 +178,36 @@ async def test_headers_that_may_be_secret_stay_at_home(url: str, *, home: bool) 
     await RequestBuilder(BaseURL(HOME), None, None).keep_credentials_home(request)
     kept = before if home else {"accept", "host", "content-length", "content-type"}
     assert set(request.headers) == kept
+
+
+def test_a_request_shows_the_path_below_the_base_alone() -> None:
+    """The caller's own route goes before it, and without a path of the base there is none."""
+    assert path_of(build("/a?b=1")) == "/a"
+    assert path_of(build("/a", extensions={"walltrack.route": "/{x}"})) == "/{x}"
+    plain = RequestBuilder(BaseURL("https://api.test"), None, None)
+    request = plain.build(httpx.AsyncClient(), "GET", "/a", {})
+    assert "walltrack.route" not in request.extensions
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/a/b", "/a/b"),
+        ("a/b", "/a/b"),
+        ("", "/"),
+        ("/a?key=hunter2", "/a"),
+        ("/a#hunter2?x", "/a"),
+        ("/é x\ny%20z", "/%C3%A9%20x%0Ay%20z"),
+        ("https://me:hunter2@api.test/v1/a", "/..."),
+        ("//api.test/v1/a", "/..."),
+    ],
+)
+def test_a_request_that_is_not_built_shows_its_path(path: str, shown: str) -> None:
+    """As a built one would, without a query; a whole URL shows none."""
+    assert shown_path(path, {}) == shown
+
+
+def test_a_request_that_is_not_built_shows_its_route() -> None:
+    """If it is text, as for one that is built."""
+    assert shown_path("/a/7:x", {"extensions": {"walltrack.route": "/a/{x}"}}) == "/a/{x}"
+    assert shown_path("/a", {"extensions": {"walltrack.route": 7}}) == "/a"

@@ -1,10 +1,12 @@
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import httpx
 import pytest
 
+from tests.recorded import Recorded
 from tests.support import Body, Clock, Events, IteratorBody, Scripted, Step, without_gc
 from tests.unit.services.clients import (
     HEADERS,
@@ -20,7 +22,10 @@ from walltrack import (
     CircuitState,
     Delivery,
     ExternalServiceError,
+    RejectReason,
+    RequestRejected,
 )
+from walltrack.telemetry.otel import OpenTelemetryListener
 
 asynchronous = pytest.mark.anyio
 
@@ -86,8 +91,7 @@ async def test_a_body_that_breaks_off_for_good_raises(make: Make) -> None:
     client = make(lambda _: broken_body())
     error = await failure_of(client)
     assert str(error) == (
-        "api.test: GET /v1/a failed with ReadError after 4 attempts"
-        " (the service may have acted on it)"
+        "api.test: GET /a failed with ReadError after 4 attempts (the service may have acted on it)"
     )
     assert client.circuit_breaker.failure_count == 4
 
@@ -345,7 +349,9 @@ async def test_an_open_circuit_rejects_before_a_request_is_built(
     assert type(early.value) is type(late.value)
     assert (early.value.service, early.value.retry_after) == ("things", 30.0)
     assert early.value.request.url == late.value.request.url
-    assert (events, early.value.__cause__) == ([], late.value.__cause__)
+    assert early.value.__cause__ == late.value.__cause__
+    rejected = RequestRejected("things", "GET", "/b", RejectReason.CIRCUIT_OPEN, 30.0)
+    assert events == [rejected, replace(rejected, retry_after=0.0)]
 
 
 @asynchronous
@@ -363,3 +369,17 @@ async def test_a_probe_passes_and_closes_the_circuit(make: Make, clock: Clock) -
     breaker.force_open()
     with pytest.raises(CircuitBreakerOpenError):
         await client.get("/a")
+
+
+@asynchronous
+async def test_an_observer_observes_rejections_too(make: Make, clock: Clock) -> None:
+    """So each request is built and goes through the transport, which has it observed."""
+    recorded = Recorded()
+    breaker = CircuitBreaker(1, 30, clock=clock)
+    listener = OpenTelemetryListener(recorded.meters, listener=None)
+    client = make(200, breaker=breaker, listener=listener)
+    breaker.record_failure()
+    with pytest.raises(CircuitBreakerOpenError):
+        await client.get("/b")
+    assert recorded.by("walltrack.call.duration", "error.type") == {"CircuitBreakerOpenError": 1}
+    assert recorded.by("walltrack.rejected", "walltrack.reason") == {"circuit_open": 1}

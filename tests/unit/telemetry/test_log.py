@@ -10,8 +10,11 @@ import structlog
 from structlog.testing import capture_logs
 
 from walltrack.core.events import (
+    ORDINARY_STOPS,
+    CallSucceededAfterRetries,
     CircuitClosed,
     CircuitHalfOpened,
+    CircuitModeChanged,
     CircuitOpened,
     Event,
     OriginThrottled,
@@ -22,8 +25,9 @@ from walltrack.core.events import (
     RetryStopped,
     StopReason,
 )
+from walltrack.core.naming import Server
 from walltrack.telemetry import log
-from walltrack.telemetry.log import LEVELS, log_event
+from walltrack.telemetry.log import LEVELS, level_of, log_event
 
 SCHEDULED = RetryScheduled("api.test", "GET", "/a%20b", 1, 3, 1.5, "ReadTimeout")
 ENTRIES: list[tuple[Event, dict[str, Any]]] = [
@@ -95,15 +99,51 @@ ENTRIES: list[tuple[Event, dict[str, Any]]] = [
             "service": "api.test",
             "failures": 5,
             "cooldown": 30.0,
+            "mode": "automatic",
+            "previous": "closed",
         },
     ),
     (
-        CircuitHalfOpened("api.test"),
-        {"event": "circuit_half_opened", "log_level": "info", "service": "api.test"},
+        CircuitHalfOpened("api.test", key="acme"),
+        {
+            "event": "circuit_half_opened",
+            "log_level": "info",
+            "service": "api.test",
+            "mode": "automatic",
+            "key": "acme",
+        },
     ),
     (
         CircuitClosed("api.test"),
-        {"event": "circuit_closed", "log_level": "info", "service": "api.test"},
+        {
+            "event": "circuit_closed",
+            "log_level": "info",
+            "service": "api.test",
+            "mode": "automatic",
+        },
+    ),
+    (
+        CircuitModeChanged("api.test", "forced_open", "open", "closed"),
+        {
+            "event": "circuit_mode_changed",
+            "log_level": "warning",
+            "service": "api.test",
+            "mode": "forced_open",
+            "state": "open",
+            "previous": "closed",
+        },
+    ),
+    (
+        CallSucceededAfterRetries("api.test", "GET", "/a", 3, 1.5),
+        {
+            "event": "call_succeeded_after_retries",
+            "log_level": "info",
+            "service": "api.test",
+            "method": "GET",
+            "path": "/a",
+            "attempts": 3,
+            "seconds": 1.5,
+        },
     ),
 ]
 
@@ -192,7 +232,44 @@ def test_an_application_may_lead_structlog_into_the_standard_library(
         log_event(CircuitClosed("api.test"))
 
     assert caplog.record_tuples == [
-        ("walltrack", logging.INFO, "event='circuit_closed' service='api.test'")
+        ("walltrack", logging.INFO, "event='circuit_closed' service='api.test' mode='automatic'")
+    ]
+
+
+# What depends on more than the kind of the event
+
+
+@pytest.mark.parametrize("reason", StopReason)
+def test_an_ordinary_reason_is_logged_for_debugging_only(reason: StopReason) -> None:
+    """A program that meets a 404 a second does not warn once a second."""
+    event = RetryStopped("api.test", "GET", "/a", 1, 3, "404", reason)
+    assert level_of(event) == (logging.DEBUG if reason in ORDINARY_STOPS else logging.WARNING)
+
+
+@pytest.mark.parametrize("reason", RejectReason)
+def test_rejections_by_a_circuit_do_not_flood_the_log(reason: RejectReason) -> None:
+    """The opening is logged as an error; each request that it rejects only for debugging."""
+    event = RequestRejected("api.test", "GET", "/a", reason)
+    is_by_circuit = reason is RejectReason.CIRCUIT_OPEN
+    assert level_of(event) == (logging.DEBUG if is_by_circuit else logging.WARNING)
+
+
+def test_an_opening_that_is_only_observed_is_no_error() -> None:
+    """No request is rejected by it, and its entry says so."""
+    event = CircuitOpened("api.test", 5, 30.0, "observe_only")
+    assert level_of(event) == logging.WARNING
+    assert level_of(OPENED) == logging.ERROR
+
+
+def test_an_entry_has_no_field_without_a_value(caplog: pytest.LogCaptureFixture) -> None:
+    """The server is named by the service already; a key that is not there is left out."""
+    caplog.set_level(logging.INFO, "walltrack")
+    log_event(CircuitClosed("api.test", server=Server("api.test", 443)))
+    log_event(RequestRejected("api.test", "GET", "/a", RejectReason.RATE_LIMIT, 1.5))
+
+    assert caplog.messages == [
+        "circuit_closed service=api.test mode=automatic",
+        "request_rejected service=api.test method=GET path=/a reason=rate_limit retry_after=1.5",
     ]
 
 
@@ -374,7 +451,11 @@ def test_a_program_may_configure_structlog_before_it_imports_this_library() -> N
         "from walltrack import CircuitClosed, log_event; log_event(CircuitClosed('api.test'))"
     )
     out = subprocess.check_output([sys.executable, "-c", code], text=True)  # noqa: S603 - our own
-    assert json.loads(out) == {"event": "circuit_closed", "service": "api.test"}
+    assert json.loads(out) == {
+        "event": "circuit_closed",
+        "service": "api.test",
+        "mode": "automatic",
+    }
 
 
 def json_line(_: object, __: str, entry: structlog.typing.EventDict) -> str:

@@ -61,3 +61,19 @@ def test_asking_twice_changes_nothing(logger: logging.Logger) -> None:
     for _ in range(2):
         redact_httpx_logs()
     assert len(logger.filters) == before + 1
+
+
+def test_paths_can_be_removed_as_well(
+    logger: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An API with secrets in its paths leaves none in the log, whatever was called before."""
+    redact_httpx_logs()
+    redact_httpx_logs(paths=False)
+    logger.warning("%s %s", "GET", httpx.URL(URL))
+    assert caplog.messages == ["GET https://api.test/..."]
+
+
+def test_paths_is_a_bool() -> None:
+    """Another value is refused by name."""
+    with pytest.raises(TypeError, match="paths"):
+        redact_httpx_logs(paths="no")  # type: ignore[arg-type]

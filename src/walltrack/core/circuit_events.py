@@ -1,0 +1,88 @@
+"""The events of circuit breakers."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from walltrack.core.naming import AboutServer
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitOpened(AboutServer):
+    """A circuit breaker opened and rejects requests from now on, unless it only observes.
+
+    Args:
+        service: Name of the service, or its `host[:port]`.
+        failures: How many calls failed in a row; with a window, how many failed or were slow in it.
+        cooldown: Seconds until the first probe is admitted.
+        mode: The mode of the breaker: "observe_only" if it only observes, and rejects nothing.
+        previous: The state before: "closed" or "half_open".
+        key: The key of the breaker, as text; None if it is the origin.
+        server: The server that it is about; None if there is none.
+    """
+
+    name: ClassVar[str] = "circuit_opened"
+
+    service: str
+    failures: int
+    cooldown: float
+    mode: str = "automatic"
+    previous: str = "closed"
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitHalfOpened(AboutServer):
+    """A circuit breaker's cooldown is over, and it admits probes.
+
+    Args:
+        service: Name of the service, or its `host[:port]`.
+        mode: The mode of the breaker.
+        key: The key of the breaker, as text; None if it is the origin.
+        server: The server that it is about; None if there is none.
+    """
+
+    name: ClassVar[str] = "circuit_half_opened"
+
+    service: str
+    mode: str = "automatic"
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitClosed(AboutServer):
+    """A circuit breaker closed after its probes succeeded: it admits all requests again.
+
+    Args:
+        service: Name of the service, or its `host[:port]`.
+        mode: The mode of the breaker.
+        key: The key of the breaker, as text; None if it is the origin.
+        server: The server that it is about; None if there is none.
+    """
+
+    name: ClassVar[str] = "circuit_closed"
+
+    service: str
+    mode: str = "automatic"
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitModeChanged(AboutServer):
+    """The mode of a circuit breaker was set manually, also if it had that mode before.
+
+    Args:
+        service: Name of the service, or its `host[:port]`.
+        mode: The mode: "forced_open", "disabled", "observe_only", or "automatic" after `reset`.
+        state: The state from now on.
+        previous: The state before.
+        key: The key of the breaker, as text; None if it is the origin.
+        server: The server that it is about; None if there is none.
+    """
+
+    name: ClassVar[str] = "circuit_mode_changed"
+
+    service: str
+    mode: str
+    state: str
+    previous: str
+    key: str | None = None

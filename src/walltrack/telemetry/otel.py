@@ -1,0 +1,228 @@
+"""Events, calls and the state of layers as metrics and span events of OpenTelemetry."""
+
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import httpx
+
+from walltrack.core import validation
+from walltrack.core.events import (
+    CircuitClosed,
+    CircuitHalfOpened,
+    CircuitModeChanged,
+    CircuitOpened,
+    Event,
+    Listener,
+    RequestHedged,
+    RequestRejected,
+    RetryScheduled,
+)
+from walltrack.core.named import shows_defaults_by_name
+from walltrack.core.naming import server_of, service_of
+from walltrack.core.observer import Ended, Measure, Readable, Reading
+from walltrack.core.version import __version__
+from walltrack.telemetry.attributes import Attributes, about, combined, of_span, outcome_of
+from walltrack.telemetry.emit import emit
+from walltrack.telemetry.log import log_event
+from walltrack.telemetry.resends import number_resends
+
+try:
+    from opentelemetry import context, metrics, trace
+    from opentelemetry.metrics import CallbackOptions, Observation
+except ImportError as error:
+    raise ImportError(
+        "OpenTelemetryListener needs OpenTelemetry: install walltrack[otel]"
+    ) from error
+
+__all__ = ["OpenTelemetryListener", "number_resends"]
+
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+_GAUGES: Final[dict[Measure, tuple[str, str, str]]] = {
+    "circuit_state": ("walltrack.circuit.state", "1", "0 closed, 1 half-open, 2 open."),
+    "queue_waiting": ("walltrack.queue.waiting", "{request}", "Requests that wait for a turn."),
+    "budget_balance": (
+        "walltrack.retry_budget.balance",
+        "{retry}",
+        "Retries that a budget allows; full budgets are not reported.",
+    ),
+}
+
+
+class OpenTelemetryListener:
+    """Report what happens to calls as metrics, and as events on the caller's current span.
+
+        listener = OpenTelemetryListener()
+        client = httpx.AsyncClient(transport=resilient_transport(listener=listener))
+
+    It is the listener of any number of layers and stacks; make one for the program. It needs
+    `walltrack[otel]`, and an SDK that the program configures.
+
+    Metrics: `walltrack.call.duration` (histogram in seconds, until the headers or, if it is read
+    inside, the end of the body), `walltrack.retries`, `walltrack.rejected`, `walltrack.hedges`,
+    `walltrack.circuit.transitions`, and the gauges `walltrack.circuit.state`,
+    `walltrack.queue.waiting` and `walltrack.retry_budget.balance`. Their attributes are
+    `server.address`, `server.port`, `http.request.method`, `error.type`, `walltrack.service`,
+    `walltrack.reason`, `walltrack.queue` and `walltrack.circuit.from`, `.to` and `.mode`; never a
+    path.
+
+    Args:
+        meter_provider: Makes the metrics. None: the global provider.
+        tracer_provider: Makes a span for each call that begins outside of any span, for the events
+            of the call. None: such a call has no span.
+        keys: Whether the keys of circuit breakers that are not origins become the attribute
+            `walltrack.key`. Each value is a time series of its own, so there must be few.
+        listener: Called with each event as well; None: no other listener. Default: log entries.
+        clock: Monotonic seconds; measures the calls.
+
+    Raises:
+        TypeError: An argument has another type.
+    """
+
+    @shows_defaults_by_name
+    def __init__(
+        self,
+        meter_provider: metrics.MeterProvider | None = None,
+        tracer_provider: trace.TracerProvider | None = None,
+        *,
+        keys: bool = False,
+        listener: Listener | None = log_event,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        validation.instance("keys", keys, bool)
+        validation.listener("listener", listener)
+        validation.function("clock", clock)
+        self._keys = keys
+        self._listener = listener
+        self._clock = clock
+        self._tracer = (
+            None
+            if tracer_provider is None
+            else tracer_provider.get_tracer("walltrack", __version__)
+        )
+        self._layers: weakref.WeakSet[Readable] = weakref.WeakSet()
+        meter = metrics.get_meter("walltrack", __version__, meter_provider)
+        self._duration = meter.create_histogram(
+            "walltrack.call.duration",
+            "s",
+            "Duration of calls, with their retries and waits.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+        self._retries = meter.create_counter(
+            "walltrack.retries", "{retry}", "Retries, by what ended the attempt before."
+        )
+        self._rejected = meter.create_counter(
+            "walltrack.rejected", "{request}", "Requests that a layer rejected, by its reason."
+        )
+        self._hedges = meter.create_counter(
+            "walltrack.hedges", "{request}", "Second attempts, sent because the first took long."
+        )
+        self._transitions = meter.create_counter(
+            "walltrack.circuit.transitions", "{transition}", "Changes of the state of circuits."
+        )
+        for measure, (name, unit, description) in _GAUGES.items():
+            meter.create_observable_gauge(name, [self._observing(measure)], unit, description)
+
+    def __call__(self, event: Event, /) -> None:
+        """Count `event`, add it to the current span, and call the other listener."""
+        self._count(event)
+        span = trace.get_current_span()
+        if span.is_recording():
+            span.add_event(f"walltrack.{event.name}", of_span(event))
+        if self._listener is not None:
+            emit(self._listener, event)
+
+    def layer_made(self, layer: Readable) -> None:
+        """Read the state of `layer` when metrics are collected, as long as it exists."""
+        self._layers.add(layer)
+
+    def call_began(self, request: httpx.Request) -> Ended:
+        """Measure a call, and give it a span if it has none and there is a tracer provider."""
+        attributes = about(request.method, service_of(request), server_of(request))
+        end_span = self._begin_span(request.method, attributes)
+        began = self._clock()
+
+        def ended(outcome: httpx.Response | BaseException) -> None:
+            attributes.update(outcome_of(outcome))
+            self._duration.record(self._clock() - began, attributes)
+            if end_span is not None:
+                end_span(outcome)
+
+        return ended
+
+    def _begin_span(self, method: str, attributes: Attributes) -> Ended | None:
+        if self._tracer is None or trace.get_current_span().is_recording():
+            return None
+        span = self._tracer.start_span(method, attributes=attributes)
+        token = context.attach(trace.set_span_in_context(span))
+
+        def ended(outcome: httpx.Response | BaseException) -> None:
+            context.detach(token)
+            failure = outcome_of(outcome)
+            span.set_attributes(failure)
+            if failure:
+                span.set_status(trace.StatusCode.ERROR)
+            span.end()
+
+        return ended
+
+    def _count(self, event: Event) -> None:
+        match event:
+            case RetryScheduled():
+                self._retries.add(1, {**self._about(event), "error.type": event.failure})
+            case RequestRejected():
+                self._rejected.add(1, {**self._about(event), "walltrack.reason": event.reason})
+            case RequestHedged():
+                self._hedges.add(1, self._about(event))
+            case CircuitOpened():
+                self._changed(event, event.previous, "open")
+            case CircuitHalfOpened():
+                self._changed(event, "open", "half_open")
+            case CircuitClosed():
+                self._changed(event, "half_open", "closed")
+            case CircuitModeChanged(previous=previous, state=state) if previous != state:
+                self._changed(event, previous, state)
+
+    def _changed(
+        self,
+        event: CircuitOpened | CircuitHalfOpened | CircuitClosed | CircuitModeChanged,
+        before: str,
+        after: str,
+    ) -> None:
+        attributes = {
+            **about(None, event.service, event.server),
+            "walltrack.circuit.from": before,
+            "walltrack.circuit.to": after,
+            "walltrack.circuit.mode": event.mode,
+        }
+        if self._keys and event.key is not None:
+            attributes["walltrack.key"] = event.key
+        self._transitions.add(1, attributes)
+
+    @staticmethod
+    def _about(event: RetryScheduled | RequestRejected | RequestHedged) -> Attributes:
+        return about(event.method, event.service, event.server)
+
+    def _observing(self, measure: Measure) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            readings = [
+                reading
+                for layer in tuple(self._layers)
+                for reading in _readings_of(layer)
+                if reading.measure == measure
+            ]
+            return [
+                Observation(value, attributes)
+                for attributes, value in combined(readings, keys=self._keys)
+            ]
+
+        return observe
+
+
+def _readings_of(layer: Readable) -> list[Reading]:
+    try:
+        return list(layer.readings())
+    except RuntimeError:  # it changed meanwhile: metrics are collected in another thread
+        return []

@@ -1,0 +1,215 @@
+import json
+import math
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from tests.support import Clock, Scripted, get
+from walltrack import (
+    BaseAPIClient,
+    ConcurrencyLimitTransport,
+    HedgingTransport,
+    RateLimitTransport,
+    RetryBudget,
+    RetryPolicy,
+    RetryTransport,
+    TimeoutTransport,
+    resilient_transport,
+    snapshot,
+)
+
+pytestmark = pytest.mark.anyio
+
+A, B = "https://a.test", "https://b.test:8443"
+
+
+def layers_of(transport: object) -> list[dict[str, Any]]:
+    """The layers of a snapshot, as JSON brings them back."""
+    layers: list[dict[str, Any]] = json.loads(json.dumps(snapshot(transport), allow_nan=False))[
+        "layers"
+    ]
+    return layers
+
+
+async def ask(transport: httpx.AsyncBaseTransport, url: str) -> None:
+    """Send one request, and read its response."""
+    await (await transport.handle_async_request(get(url))).aread()
+
+
+async def test_a_stack_is_shown_from_the_outside_in(clock: Clock) -> None:
+    """Each layer with its settings, down to the transport that sends."""
+    stack = resilient_transport(
+        Scripted(200),
+        deadline=30,
+        retry=RetryPolicy(max_retries=2, max_retry_after=math.inf),
+        hedge=0.5,
+        rate_limit=10,
+        concurrency_limit=5,
+        attempt_timeout=3,
+        clock=clock,
+        listener=None,
+    )
+    shown = layers_of(stack)
+    settings = {
+        layer["layer"] + layer.get("settings", {}).get("name", ""): layer for layer in shown
+    }
+    assert list(settings) == [
+        "TimeoutTransportdeadline",
+        "RetryTransport",
+        "HedgingTransport",
+        "RateLimitTransport",
+        "ConcurrencyLimitTransport",
+        "CircuitBreakerTransport",
+        "TimeoutTransportattempt timeout",
+        "Scripted",
+    ]
+    assert settings["TimeoutTransportdeadline"]["settings"]["total"] == 30
+    assert settings["RetryTransport"]["settings"] == {
+        "max_retries": 2,
+        "backoff": "Backoff(base=1.0, factor=2.0, cap=4.0, jitter='none')",
+        "statuses": "<429, 5xx>",
+        "max_retry_after": None,
+        "non_idempotent": "proven",
+    }
+    assert settings["HedgingTransport"]["settings"] == {"delay": 0.5}
+    assert settings["RateLimitTransport"]["settings"] == {
+        "rate": 10,
+        "per": 1.0,
+        "burst": 1,
+        "max_wait": 60.0,
+        "respect_headers": True,
+    }
+    assert settings["ConcurrencyLimitTransport"]["settings"] == {
+        "limit": 5,
+        "max_queue": None,
+        "queue_timeout": None,
+    }
+    assert settings["CircuitBreakerTransport"]["settings"] == {
+        "failure_threshold": 5,
+        "cooldown": 30.0,
+        "window": None,
+        "probes": 1,
+        "mode": "automatic",
+    }
+    assert "\n" not in repr(stack)
+
+
+async def test_what_is_in_order_is_not_listed(clock: Clock) -> None:
+    """A healthy stack has no breaker, budget, queue or origin to show."""
+    stack = resilient_transport(
+        Scripted(200), rate_limit=10, concurrency_limit=5, hedge=1.0, clock=clock, listener=None
+    )
+    await ask(stack, A)
+    clock.advance(1)
+    lists = {k: v for layer in layers_of(stack) for k, v in layer.items() if isinstance(v, list)}
+    assert lists == {"budgets": [], "throttled": [], "limits": [], "breakers": []}
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_budget_that_is_not_full_is_listed(clock: Clock, *, shared: bool) -> None:
+    """With what it allows and what it could allow at most."""
+    budget = RetryBudget(10, refill=0, shared=shared, clock=clock)
+    transport = RetryTransport(
+        Scripted(503, 503, 200), budget=budget, sleep=clock.sleep, clock=clock, listener=None
+    )
+    assert layers_of(transport)[0]["budgets"] == []
+    await ask(transport, A)
+    [shown] = layers_of(transport)[0]["budgets"]
+    assert shown == {"key": None if shared else A, "balance": pytest.approx(8.1), "capacity": 10}
+
+
+async def test_hedges_have_a_budget_too(clock: Clock) -> None:
+    """That of the layer itself."""
+    transport = HedgingTransport(Scripted(200), "p95", clock=clock, listener=None)
+    assert layers_of(transport)[0] == {
+        "layer": "HedgingTransport",
+        "settings": {"delay": "p95"},
+        "budgets": [],
+    }
+
+
+async def test_a_limit_in_use_is_listed_with_its_queue() -> None:
+    """How many are in flight and how many wait."""
+    go = anyio.Event()
+
+    async def held(_: httpx.Request) -> httpx.Response:
+        await go.wait()
+        return httpx.Response(200)
+
+    transport = ConcurrencyLimitTransport(
+        Scripted(held), 1, max_queue=7, queue_timeout=9, listener=None
+    )
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(ask, transport, A)
+        await anyio.wait_all_tasks_blocked()
+        layer, _ = layers_of(transport)
+        go.set()
+    assert layer["settings"] == {"limit": 1, "max_queue": 7, "queue_timeout": 9}
+    assert layer["limits"] == [{"key": None, "limit": 1, "in_flight": 1, "waiting": 2}]
+
+
+async def test_an_adaptive_limit_shows_what_it_measured(clock: Clock) -> None:
+    """The number that counts now is that of each key."""
+    transport = ConcurrencyLimitTransport(
+        Scripted(lambda _: httpx.Response(200, stream=httpx.ByteStream(b"x"))),
+        "adaptive",
+        key=lambda _: "acme",
+        clock=clock,
+        listener=None,
+    )
+    response = await transport.handle_async_request(get())
+    layer, _ = layers_of(transport)
+    await response.aclose()
+    assert layer["settings"]["limit"] == "adaptive"
+    assert layer["limits"] == [{"key": "acme", "limit": 5, "in_flight": 1, "waiting": 0}]
+
+
+async def test_a_throttled_origin_is_listed(clock: Clock) -> None:
+    """Until when the server asked for no request."""
+    answer = httpx.Response(429, headers={"Retry-After": "30"})
+    transport = RateLimitTransport(
+        Scripted(answer), clock=clock, sleep=clock.sleep, listener=None, max_wait=math.inf
+    )
+    await ask(transport, A)
+    clock.advance(10)
+    layer, _ = layers_of(transport)
+    assert layer["settings"]["max_wait"] is None
+    assert layer["throttled"] == [{"key": A, "waiting": 0, "opens_in": 20.0, "held_for": 20.0}]
+
+
+async def test_requests_that_wait_for_a_rate_are_listed() -> None:
+    """Also if no server asked for it."""
+    transport = RateLimitTransport(Scripted(200), 0.1, listener=None)
+    await ask(transport, A)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, transport, A)
+        await anyio.wait_all_tasks_blocked()
+        [shown] = layers_of(transport)[0]["throttled"]
+        tasks.cancel_scope.cancel()
+    assert (shown["waiting"], shown["held_for"]) == (1, 0.0)
+    assert 10.0 < shown["opens_in"] <= 20.0
+
+
+async def test_time_limits_are_shown() -> None:
+    """Those that are not given are None."""
+    layer, _ = layers_of(TimeoutTransport(Scripted(200), headers=5, idle=2))
+    assert layer["settings"] == {"name": "timeout", "headers": 5, "idle": 2, "total": None}
+
+
+async def test_the_stack_of_an_api_client_can_be_shown() -> None:
+    """Its secrets are not in it."""
+    client = BaseAPIClient("https://me:hunter2@api.test/bot7:x", transport=Scripted(200))
+    text = json.dumps(snapshot(client.transport))
+    assert "RetryTransport" in text
+    assert "hunter2" not in text
+    assert "bot7" not in text
+
+
+async def test_another_transport_is_only_named() -> None:
+    """The walk ends where a layer of ours ends."""
+    assert snapshot(httpx.MockTransport(lambda _: httpx.Response(200))) == {
+        "layers": [{"layer": "MockTransport"}]
+    }
