@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
-from types import TracebackType
 from typing import Any, Self, Unpack
 
 import httpx
@@ -152,7 +151,9 @@ class BaseAPIClient:
             sleep=sleep,
         )
         requests = RequestBuilder(root, headers, params)
-        self._session = Session(self.service, requests, stack, options, self._breaker, listener)
+        self._session = Session(
+            self.service, requests, stack, options, self._breaker, listener=listener
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.service}, {self._breaker or 'breakers by key'}>"
@@ -176,12 +177,7 @@ class BaseAPIClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:

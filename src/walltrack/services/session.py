@@ -44,6 +44,7 @@ class Session:
         transport: httpx.AsyncBaseTransport,
         options: ClientOptions,
         breaker: CircuitBreaker | None,
+        *,
         listener: Listener | None,
     ) -> None:
         self._service = service
