@@ -152,7 +152,7 @@ async def refused(transport: httpx.AsyncBaseTransport) -> tuple[int, int]:
     return count["opcode"] - counting["opcode"], count["call"] - counting["call"]
 
 
-@pytest.mark.parametrize(("listener", "cost"), [(None, (128, 12)), (log_event, (600, 40))])
+@pytest.mark.parametrize(("listener", "cost"), [(None, (115, 11)), (log_event, (430, 25))])
 async def test_a_rejection_by_a_client_pays_for_no_request(
     listener: Listener | None, cost: tuple[int, int]
 ) -> None:
