@@ -90,6 +90,11 @@ class Circuit(Standing):
         left = self._shut_until - self._clock()
         return left if left > 0.0 else 0.0  # noqa: FURB136 - faster than max()
 
+    @property
+    def is_probing(self) -> bool:
+        """Whether probes are in flight: their verdicts may end `shut_for` sooner."""
+        return self._probation is not None
+
     # The life of a request
 
     def admit(self) -> Admission | None:

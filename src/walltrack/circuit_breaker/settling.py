@@ -79,6 +79,7 @@ class Settling:
         """
         admission = breaker.admit()
         if admission is None:
+            request.extensions[GATE] = breaker
             raise CircuitBreakerOpenError(retry_after=breaker.shut_for(), request=request)
         if admission.became is not None:
             try:

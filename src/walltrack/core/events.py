@@ -27,6 +27,9 @@ class RejectReason(enum.StrEnum):
     QUEUE_FULL = "queue_full"
     QUEUE_TIMEOUT = "queue_timeout"
     RATE_LIMIT = "rate_limit"
+    WAITING_ROOM_FULL = "waiting_room_full"
+    WAITING_ROOM_TIMEOUT = "waiting_room_timeout"
+    CIRCUIT_OPEN_TOO_LONG = "circuit_open_too_long"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ class CircuitClosed:
 
 @dataclass(frozen=True, slots=True)
 class RequestRejected:
-    """A concurrency limit or a rate limit rejected a request.
+    """A concurrency limit, a rate limit or a waiting room rejected a request.
 
     Args:
         service: Name of the service, or its `host[:port]`.
@@ -131,6 +134,44 @@ class RequestRejected:
     method: str
     path: str
     reason: RejectReason
+
+
+@dataclass(frozen=True, slots=True)
+class RequestWaiting:
+    """A request met an open circuit, and waits for it.
+
+    Args:
+        service: Name of the service, or its `host[:port]`.
+        method: HTTP method.
+        path: Path without query.
+        shut_for: Seconds until the circuit admits the next probe, at the latest.
+    """
+
+    name: ClassVar[str] = "request_waiting"
+
+    service: str
+    method: str
+    path: str
+    shut_for: float
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAdmitted:
+    """A request that waited for a circuit is sent on: as a probe, or because the circuit closed.
+
+    Args:
+        service: Name of the service, or its `host[:port]`.
+        method: HTTP method.
+        path: Path without query.
+        waited: Seconds that it waited.
+    """
+
+    name: ClassVar[str] = "request_admitted"
+
+    service: str
+    method: str
+    path: str
+    waited: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +217,8 @@ Event = (
     | CircuitHalfOpened
     | CircuitClosed
     | RequestRejected
+    | RequestWaiting
+    | RequestAdmitted
     | RequestHedged
     | OriginThrottled
 )

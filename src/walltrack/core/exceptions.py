@@ -7,6 +7,8 @@
     │                                   httpx.TimeoutException
     └── RequestRejectedError            a layer here refused it; also an httpx.TransportError
         ├── CircuitBreakerOpenError     ... because the service's circuit is open
+        │   └── WaitingRoomTimeoutError     and httpx's pool timeout ran out in a waiting room; also
+        │                                   an httpx.PoolTimeout
         ├── ConcurrencyLimitError       ... because too many requests are in flight
         │   └── PoolTimeoutExceededError    and httpx's pool timeout ran out in the queue; also an
         │                                   httpx.PoolTimeout
@@ -211,12 +213,31 @@ class CircuitBreakerOpenError(RequestRejectedError):
 
     `retry_after` tells in how many seconds the breaker will let a probe through (or, while a probe
     is under way, when that probe loses its place at the latest); infinite when it is forced open.
+    `waited` is for how many seconds the request waited for the circuit in a waiting room.
     """
+
+    waited: float = 0.0
 
     def __str__(self) -> str:
         forced = self.retry_after == float("inf")
         hope = "it was forced open" if forced else f"try again in {self.retry_after:.1f} s"
-        return f"{self.service}: circuit breaker is open, request not sent; {hope}"
+        return f"{self.service}: circuit breaker is open{self._wait}, request not sent; {hope}"
+
+    @property
+    def _wait(self) -> str:
+        return f", also after a wait of {self.waited:.1f} s" if self.waited else ""
+
+
+class WaitingRoomTimeoutError(CircuitBreakerOpenError, family.PoolTimeout):
+    """The request waited for its circuit for as long as httpx lets it wait for a connection.
+
+    It is retried like any httpx.PoolTimeout. It is also raised, and not retried, if the circuit is
+    certain to stay open for longer than that.
+    """
+
+    @property
+    def _wait(self) -> str:
+        return f"{super()._wait} (httpx's pool timeout)"
 
 
 class ConcurrencyLimitError(RequestRejectedError):

@@ -34,7 +34,7 @@ TIMEOUT: Final = "timeout"
 """On a request: httpx's own key for its timeouts: a mapping from name to seconds."""
 
 GATE: Final = "walltrack.gate"
-"""On a request whose attempt failed: the `Gate` that the attempt passed."""
+"""On a request whose attempt failed or was rejected: the `Gate` that the attempt met."""
 
 REPORT: Final = "walltrack.report"
 """On a request: a `CallReport` that is updated while the call runs."""
@@ -124,6 +124,11 @@ class Gate(Protocol):
 
     def shut_for(self) -> float:
         """Return for how many seconds from now requests are rejected; 0.0 if they are admitted."""
+        ...
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether probes are in flight, so that requests may be admitted sooner."""
         ...
 
 

@@ -13,7 +13,7 @@ from walltrack.core.backoff import Random
 from walltrack.core.budget import Budgets, RetryBudget
 from walltrack.core.classification import UNCLASSIFIED, Classify
 from walltrack.core.events import Listener, StopReason
-from walltrack.core.exceptions import RequestRejectedError
+from walltrack.core.exceptions import RequestRejectedError, WaitingRoomTimeoutError
 from walltrack.core.extensions import (
     ATTEMPT,
     ATTEMPTS,
@@ -171,8 +171,9 @@ class RetryTransport(WrappingTransport):
                     self._budgets.deposit(self._key(request))
                 return response
             call = Call(request, self._outgoing.policy_for(request), response, waits)
-        except RequestRejectedError:
-            raise
+        except RequestRejectedError as error:
+            _raise_unless_timeout(error)
+            call = Call(request, self._outgoing.policy_for(request), error, waits)
         except BaseException as error:
             if response is not None:
                 await discard(response)
@@ -275,3 +276,9 @@ class RetryTransport(WrappingTransport):
 
     async def _take_body(self, call: Call, response: httpx.Response) -> None:
         await take_body(call.request, response, self._body, self._max_response_bytes)
+
+
+def _raise_unless_timeout(error: RequestRejectedError) -> None:
+    """Raise a rejection again, unless it is retried as the PoolTimeout that it is."""
+    if not isinstance(error, WaitingRoomTimeoutError):
+        raise error

@@ -12,8 +12,10 @@ from walltrack.core.events import (
     CircuitOpened,
     Event,
     OriginThrottled,
+    RequestAdmitted,
     RequestHedged,
     RequestRejected,
+    RequestWaiting,
     RetryScheduled,
     RetryStopped,
 )
@@ -25,6 +27,8 @@ LEVELS: Final[dict[type[Event], int]] = {
     CircuitHalfOpened: logging.INFO,
     CircuitClosed: logging.INFO,
     RequestRejected: logging.WARNING,
+    RequestWaiting: logging.INFO,
+    RequestAdmitted: logging.INFO,
     RequestHedged: logging.INFO,
     OriginThrottled: logging.WARNING,
 }
