@@ -29,6 +29,7 @@ from walltrack.telemetry.log import log_event
 from walltrack.timeout.body import Timer
 from walltrack.timeout.limits import AttemptTimeout
 from walltrack.timeout.transport import TimeoutTransport
+from walltrack.waiting_room.transport import WaitingRoomTransport
 
 Limit: TypeAlias = int | Literal["adaptive"] | AdaptiveLimit
 Transport: TypeAlias = httpx.AsyncBaseTransport
@@ -53,6 +54,7 @@ def resilient_transport(
     hedge: float | Literal["p95"] | Layer | None = None,
     rate_limit: float | Layer | None = None,
     concurrency_limit: Limit | Layer | None = None,
+    waiting_room: float | Layer | None = None,
     breaker: CircuitBreaker | Layer | None = CircuitBreakerTransport,
     attempt_timeout: float | AttemptTimeout | Layer | None = None,
     classify: Classify | Sequence[Classify] | None = None,
@@ -76,9 +78,12 @@ def resilient_transport(
     4. `rate_limit`: inside `retry`, so that each attempt takes its turn; before the concurrency
        limit, so that a request holds no permit of it while it waits for its turn.
     5. `concurrency_limit`: inside `retry`, so that no place is held in a backoff.
-    6. `breaker`: after all queues, so that its permit is taken last: a request in a queue spends no
+    6. `waiting_room`: around the breaker, whose open circuit it waits for, and inside `retry`,
+       which sends a call back to it. Waiters hold their places in the concurrency limit: what waits
+       is limited as well, and nothing that would wait here overtakes the others.
+    7. `breaker`: after all queues, so that its permit is taken last: a request in a queue spends no
        probe, and who leaves it meets the circuit as it is by then.
-    7. `attempt_timeout`: innermost, so that time in a queue is not held against the service, and
+    8. `attempt_timeout`: innermost, so that time in a queue is not held against the service, and
        the breaker counts what took too long.
 
     Each is left out by None, and is then not there at all. Instead of a value each takes a function
@@ -101,6 +106,9 @@ def resilient_transport(
         rate_limit: How many requests a second each origin gets. Default: no limit.
         concurrency_limit: How many requests each origin gets at a time, or "adaptive", or an
             `AdaptiveLimit`. Default: no limit.
+        waiting_room: For how many seconds a call waits for an open circuit, instead of being
+            rejected. Without a breaker there is nothing to wait for; with one whose `key` is your
+            own, give a `WaitingRoomTransport` the same key. Default: it does not wait.
         breaker: The circuit breaker for all requests. Default: one for each origin.
         attempt_timeout: Seconds for one attempt, its body included; or an `AttemptTimeout` with
             limits until the headers and between two chunks. Default: no limit.
@@ -120,12 +128,22 @@ def resilient_transport(
     """
     validation.instance("budget", budget, RetryBudget | None)
     validation.function("timer", timer)
-    standard = _Standard(budget, body, classifier_of(classify), listener, clock, sleep, timer)
+    standard = _Standard(
+        budget,
+        body,
+        classifier_of(classify),
+        listener,
+        clock,
+        sleep,
+        timer,
+        is_breaker_shared=isinstance(breaker, CircuitBreaker),
+    )
     if breaker is CircuitBreakerTransport:
         breaker = standard.breakers
     layers: tuple[tuple[str, Any, Callable[..., Transport]], ...] = (
         ("attempt_timeout", attempt_timeout, standard.attempt_timeout),
         ("breaker", breaker, standard.breaker),
+        ("waiting_room", None if breaker is None else waiting_room, standard.waiting_room),
         ("concurrency_limit", concurrency_limit, standard.concurrency_limit),
         ("rate_limit", rate_limit, standard.rate_limit),
         ("hedge", hedge, standard.hedge),
@@ -152,6 +170,7 @@ class _Standard:
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     timer: Timer
+    is_breaker_shared: bool
 
     def attempt_timeout(self, inner: Transport, limits: float | AttemptTimeout) -> Transport:
         if not isinstance(limits, AttemptTimeout):
@@ -176,6 +195,17 @@ class _Standard:
         validation.instance("breaker", breaker, CircuitBreaker)
         return CircuitBreakerTransport(
             inner, breaker=breaker, classify=self.classifier, listener=self.listener
+        )
+
+    def waiting_room(self, inner: Transport, max_wait: float) -> Transport:
+        validation.positive("waiting_room", max_wait)
+        return WaitingRoomTransport(
+            inner,
+            max_wait=max_wait,
+            key=_same_for_all if self.is_breaker_shared else origin_of,
+            clock=self.clock,
+            timer=self.timer,
+            listener=self.listener,
         )
 
     def concurrency_limit(self, inner: Transport, limit: Limit) -> Transport:
@@ -241,3 +271,7 @@ class _Standard:
             clock=self.clock,
             timer=self.timer,
         )
+
+
+def _same_for_all(_: httpx.Request) -> None:
+    """Return the key of all requests, for a room at a circuit that they share."""

@@ -28,6 +28,7 @@ PATTERNS = (
     "rate_limit",
     "retry",
     "timeout",
+    "waiting_room",
 )
 
 # What each package may import of this library besides itself. `walltrack` may import all.

@@ -140,8 +140,10 @@ class Settling:
             raise
         if current is None:
             return
-        if verdict is not Verdict.SUCCESS:
+        if verdict is Verdict.FAILURE:
             request.extensions[GATE] = current
+        elif verdict is Verdict.NONE:  # a rejection by another circuit inside names that one
+            request.extensions.setdefault(GATE, current)
         for state in current.settle(ticket, verdict):
             self._report(request, current, state)
 

@@ -237,6 +237,8 @@ class WaitingRoomTimeoutError(CircuitBreakerOpenError, family.PoolTimeout):
 
     @property
     def _wait(self) -> str:
+        if not self.waited:
+            return " for longer than httpx's pool timeout"
         return f"{super()._wait} (httpx's pool timeout)"
 
 

@@ -171,12 +171,12 @@ class RetryTransport(WrappingTransport):
                     self._budgets.deposit(self._key(request))
                 return response
             call = Call(request, self._outgoing.policy_for(request), response, waits)
-        except RequestRejectedError as error:
-            _raise_unless_timeout(error)
+        except WaitingRoomTimeoutError as error:  # it is retried as the PoolTimeout that it is
             call = Call(request, self._outgoing.policy_for(request), error, waits)
+        except RequestRejectedError:
+            raise
         except BaseException as error:
-            if response is not None:
-                await discard(response)
+            await discard(response)
             if not isinstance(error, Exception):
                 raise
             refuse_mismatch(request, error)
@@ -202,8 +202,7 @@ class RetryTransport(WrappingTransport):
                 await self._attempt(call)
             return await self._deliver(call)
         except BaseException:
-            if call.response is not None:
-                await discard(call.response)
+            await discard(call.response)
             raise
 
     async def _attempt(self, call: Call) -> None:
@@ -276,9 +275,3 @@ class RetryTransport(WrappingTransport):
 
     async def _take_body(self, call: Call, response: httpx.Response) -> None:
         await take_body(call.request, response, self._body, self._max_response_bytes)
-
-
-def _raise_unless_timeout(error: RequestRejectedError) -> None:
-    """Raise a rejection again, unless it is retried as the PoolTimeout that it is."""
-    if not isinstance(error, WaitingRoomTimeoutError):
-        raise error

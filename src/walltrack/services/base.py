@@ -63,10 +63,12 @@ class BaseAPIClient:
         budget: What retries are paid from; give several clients one that is `shared`. Default: one
             of its own, as `RetryBudget()` makes it.
         deadline: Seconds for a whole call, waits included. Default: no limit. This and the next
-            three are those of `resilient_transport`, and outlive the connections.
+            four are those of `resilient_transport`, and outlive the connections.
         attempt_timeout: Seconds for one attempt. Default: no limit.
         rate_limit: How many requests are sent a second. Default: no limit.
         concurrency_limit: How many are under way at a time, or "adaptive". Default: no limit.
+        waiting_room: For how many seconds a call waits for an open circuit. Default: it does not
+            wait, and is rejected at once.
         max_response_bytes: The longest response that is read whole, in bytes as they come over the
             wire; `stream` knows no limit.
         classify: Says what the outcomes of this API mean, where that differs from the default; of
@@ -99,6 +101,7 @@ class BaseAPIClient:
         attempt_timeout: float | AttemptTimeout | Layer | None = None,
         rate_limit: float | Layer | None = None,
         concurrency_limit: Limit | Layer | None = None,
+        waiting_room: float | Layer | None = None,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
         classify: Classify | Sequence[Classify] | None = None,
         listener: Listener | None = log_event,
@@ -130,6 +133,7 @@ class BaseAPIClient:
             ),
             rate_limit=rate_limit,
             concurrency_limit=concurrency_limit,
+            waiting_room=waiting_room,
             breaker=self._breaker,
             attempt_timeout=attempt_timeout,
             classify=classifier,

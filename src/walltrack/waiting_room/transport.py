@@ -121,7 +121,7 @@ class WaitingRoomTransport(WrappingTransport):
                     place.room.rejected()
                     self._close_if_empty(place.key, place.room)
                 gate: Gate | None = request.extensions.get(GATE)
-                if gate is None:  # of a breaker that is not ours
+                if gate is None or gate.shut_for() == 0.0:  # of a breaker that is not ours
                     raise
             except BaseException as error:
                 self._settle(request, place, succeeded=False)

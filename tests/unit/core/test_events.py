@@ -11,8 +11,10 @@ from walltrack.core.events import (
     Event,
     OriginThrottled,
     RejectReason,
+    RequestAdmitted,
     RequestHedged,
     RequestRejected,
+    RequestWaiting,
     RetryScheduled,
     RetryStopped,
     StopReason,
@@ -28,6 +30,8 @@ EVENTS: list[tuple[Event, str]] = [
     (CircuitHalfOpened("api.test"), "circuit_half_opened"),
     (CircuitClosed("api.test"), "circuit_closed"),
     (RequestRejected("api.test", "GET", "/a", RejectReason.QUEUE_FULL), "request_rejected"),
+    (RequestWaiting("api.test", "GET", "/a", 1.5), "request_waiting"),
+    (RequestAdmitted("api.test", "GET", "/a", 1.5), "request_admitted"),
     (RequestHedged("api.test", "GET", "/a", 0.25), "request_hedged"),
     (OriginThrottled("api.test", 30.0, "Retry-After"), "origin_throttled"),
 ]
@@ -73,4 +77,11 @@ def test_a_stop_reason_reads_as_its_name() -> None:
         "deadline_too_close",
         "transport_closed",
     ]
-    assert [str(reason) for reason in RejectReason] == ["queue_full", "queue_timeout", "rate_limit"]
+    assert [str(reason) for reason in RejectReason] == [
+        "queue_full",
+        "queue_timeout",
+        "rate_limit",
+        "waiting_room_full",
+        "waiting_room_timeout",
+        "circuit_open_too_long",
+    ]

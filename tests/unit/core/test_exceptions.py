@@ -23,6 +23,7 @@ from walltrack.core.exceptions import (
     ResponseTooLargeError,
     TimeLimitExceededError,
     TransportClosedError,
+    WaitingRoomTimeoutError,
     WallTrackError,
 )
 
@@ -74,6 +75,7 @@ ERRORS = [
     RequestRejectedError("api", 1.5),
     CircuitBreakerOpenError("api", 12.25),
     OwnError("api", 12.25),
+    WaitingRoomTimeoutError("api", 1.5),
     ConcurrencyLimitError("api", 1.5, waited=2.5),
     PoolTimeoutExceededError("api", waited=2.5),
     RateLimitError("api", 1.5),
@@ -99,6 +101,7 @@ by_a_transport = pytest.mark.parametrize(
     [
         *(pytest.param(kind, id=kind.__name__) for kind in REJECTIONS),
         pytest.param(PoolTimeoutExceededError, id="PoolTimeoutExceededError"),
+        pytest.param(WaitingRoomTimeoutError, id="WaitingRoomTimeoutError"),
         pytest.param(
             lambda service, **more: TimeLimitExceededError(service, 2.5, "deadline", **more),
             id="TimeLimitExceededError",
@@ -268,6 +271,21 @@ def test_a_pool_timeout_in_the_queue_is_caught_as(caught_as: type[Exception]) ->
         raise PoolTimeoutExceededError("api", waited=2.5)
 
 
+@pytest.mark.parametrize(
+    "caught_as", [CircuitBreakerOpenError, httpx.PoolTimeout, httpx2.PoolTimeout]
+)
+def test_a_pool_timeout_in_the_waiting_room_is_caught_as(caught_as: type[Exception]) -> None:
+    """Code that handles an open circuit keeps working, too."""
+    with pytest.raises(caught_as):
+        raise WaitingRoomTimeoutError("api", 1.5)
+
+
+def waited(error: CircuitBreakerOpenError, seconds: float) -> CircuitBreakerOpenError:
+    """An error after a wait."""
+    error.waited = seconds
+    return error
+
+
 def test_an_external_service_error_is_none_of_httpx() -> None:
     """A final failure is told by the library's own tree alone; httpx's error is its cause."""
     assert isinstance(FULL, WallTrackError)
@@ -301,6 +319,30 @@ def test_an_external_service_error_is_none_of_httpx() -> None:
             CircuitBreakerOpenError("api", float("inf")),
             "api: circuit breaker is open, request not sent; it was forced open",
             "CircuitBreakerOpenError('api', retry_after=inf)",
+        ),
+        (
+            waited(CircuitBreakerOpenError("api", 12.25), 2.5),
+            (
+                "api: circuit breaker is open, also after a wait of 2.5 s, request not sent; "
+                "try again in 12.2 s"
+            ),
+            "CircuitBreakerOpenError('api', retry_after=12.25)",
+        ),
+        (
+            waited(WaitingRoomTimeoutError("api", 1.5), 5.0),
+            (
+                "api: circuit breaker is open, also after a wait of 5.0 s (httpx's pool timeout), "
+                "request not sent; try again in 1.5 s"
+            ),
+            "WaitingRoomTimeoutError('api', retry_after=1.5)",
+        ),
+        (
+            WaitingRoomTimeoutError("api", 12.25),
+            (
+                "api: circuit breaker is open for longer than httpx's pool timeout, "
+                "request not sent; try again in 12.2 s"
+            ),
+            "WaitingRoomTimeoutError('api', retry_after=12.25)",
         ),
         (
             TransportClosedError("api"),
