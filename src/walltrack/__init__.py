@@ -68,8 +68,10 @@ if TYPE_CHECKING:
         Listener,
         OriginThrottled,
         RejectReason,
+        RequestAdmitted,
         RequestHedged,
         RequestRejected,
+        RequestWaiting,
         RetryScheduled,
         RetryStopped,
     )
@@ -101,6 +103,7 @@ if TYPE_CHECKING:
     from walltrack.telemetry.state import snapshot
     from walltrack.timeout.limits import AttemptTimeout
     from walltrack.timeout.transport import TimeoutTransport
+    from walltrack.waiting_room.transport import WaitingRoomTransport
 
 __all__ = [
     "AdaptiveLimit",
@@ -137,9 +140,11 @@ __all__ = [
     "RateLimitError",
     "RateLimitTransport",
     "RejectReason",
+    "RequestAdmitted",
     "RequestHedged",
     "RequestRejected",
     "RequestRejectedError",
+    "RequestWaiting",
     "ResponseTooLargeError",
     "RetryBudget",
     "RetryPolicy",
@@ -152,6 +157,7 @@ __all__ = [
     "TimeWindow",
     "TimeoutTransport",
     "TransportClosedError",
+    "WaitingRoomTransport",
     "WallTrackError",
     "__version__",
     "get_settings",
@@ -200,9 +206,11 @@ if not TYPE_CHECKING:  # pragma: no branch
         "RateLimitError": "walltrack.core.exceptions",
         "RateLimitTransport": "walltrack.rate_limit.transport",
         "RejectReason": "walltrack.core.events",
+        "RequestAdmitted": "walltrack.core.events",
         "RequestHedged": "walltrack.core.events",
         "RequestRejected": "walltrack.core.events",
         "RequestRejectedError": "walltrack.core.exceptions",
+        "RequestWaiting": "walltrack.core.events",
         "ResponseTooLargeError": "walltrack.core.exceptions",
         "RetryBudget": "walltrack.core.budget",
         "RetryPolicy": "walltrack.retry.policy",
@@ -215,6 +223,7 @@ if not TYPE_CHECKING:  # pragma: no branch
         "TimeWindow": "walltrack.circuit_breaker.windows",
         "TimeoutTransport": "walltrack.timeout.transport",
         "TransportClosedError": "walltrack.core.exceptions",
+        "WaitingRoomTransport": "walltrack.waiting_room.transport",
         "WallTrackError": "walltrack.core.exceptions",
         "__version__": "walltrack.core.version",
         "get_settings": "walltrack.config.settings",

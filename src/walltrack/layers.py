@@ -23,6 +23,7 @@ from walltrack.retry.transport import RetryTransport
 from walltrack.timeout.body import Timer
 from walltrack.timeout.limits import AttemptTimeout
 from walltrack.timeout.transport import TimeoutTransport
+from walltrack.waiting_room.transport import WaitingRoomTransport
 
 Limit: TypeAlias = int | Literal["adaptive"] | AdaptiveLimit
 Transport: TypeAlias = httpx.AsyncBaseTransport
@@ -47,6 +48,7 @@ class StandardLayers:
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     timer: Timer
+    is_breaker_shared: bool
 
     def attempt_timeout(self, inner: Transport, limits: float | AttemptTimeout) -> Transport:
         """Limit the time of each attempt."""
@@ -74,6 +76,18 @@ class StandardLayers:
         validation.instance("breaker", breaker, CircuitBreaker)
         return CircuitBreakerTransport(
             inner, breaker=breaker, classify=self.classifier, listener=self.listener
+        )
+
+    def waiting_room(self, inner: Transport, max_wait: float) -> Transport:
+        """Let calls wait for an open circuit."""
+        validation.positive("waiting_room", max_wait)
+        return WaitingRoomTransport(
+            inner,
+            max_wait=max_wait,
+            key=_same_for_all if self.is_breaker_shared else origin_of,
+            clock=self.clock,
+            timer=self.timer,
+            listener=self.listener,
         )
 
     def concurrency_limit(self, inner: Transport, limit: Limit) -> Transport:
@@ -144,3 +158,7 @@ class StandardLayers:
             clock=self.clock,
             timer=self.timer,
         )
+
+
+def _same_for_all(_: httpx.Request) -> None:
+    """Return the key of all requests, for a room at a circuit that they share."""

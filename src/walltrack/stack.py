@@ -42,6 +42,7 @@ def resilient_transport(
     hedge: float | Literal["p95"] | Layer | None = None,
     rate_limit: float | Layer | None = None,
     concurrency_limit: Limit | Layer | None = None,
+    waiting_room: float | Layer | None = None,
     breaker: CircuitBreaker | Layer | None = CircuitBreakerTransport,
     attempt_timeout: float | AttemptTimeout | Layer | None = None,
     auth: AuthTypes | None = None,
@@ -67,11 +68,14 @@ def resilient_transport(
     4. `rate_limit`: inside `retry`, so that each attempt takes its turn; before the concurrency
        limit, so that a request holds no permit of it while it waits for its turn.
     5. `concurrency_limit`: inside `retry`, so that no place is held in a backoff.
-    6. `breaker`: inside all queues, so that its permit is acquired last: a request in a queue uses
+    6. `waiting_room`: around the breaker, whose open circuit it waits for, and inside `retry`,
+       which sends a call back to it. Waiters keep their places in the concurrency limit, so that
+       their number is limited as well, and no other request overtakes them.
+    7. `breaker`: inside all queues, so that its permit is acquired last: a request in a queue uses
        no probe, and when it leaves the queue, the current state of the circuit applies.
-    7. `attempt_timeout`: innermost, so that time in a queue does not count, and the breaker counts
+    8. `attempt_timeout`: innermost, so that time in a queue does not count, and the breaker counts
        attempts that took too long.
-    8. `auth`: inside all others, so that each attempt has its own nonce, signature or token.
+    9. `auth`: inside all others, so that each attempt has its own nonce, signature or token.
 
     None leaves a layer out. Instead of a value, each option accepts a function that wraps a
     transport in a layer, for settings that have no value here:
@@ -98,6 +102,9 @@ def resilient_transport(
         rate_limit: How many requests per second are sent to each origin. Default: no limit.
         concurrency_limit: How many requests to each origin may be in flight, or "adaptive", or an
             `AdaptiveLimit`. Default: no limit.
+        waiting_room: Seconds that a call waits for an open circuit, instead of being rejected. If
+            the breaker has a `key`, give a `WaitingRoomTransport` the same key. Default: it does
+            not wait.
         breaker: The circuit breaker for all requests. Default: one for each origin.
         attempt_timeout: Seconds for one attempt, including its body; or an `AttemptTimeout` with
             limits until the headers and between two chunks. Default: no limit.
@@ -126,12 +133,22 @@ def resilient_transport(
     validation.instance("sole_retrier", sole_retrier, bool)
     if sole_retrier and retry is None:
         raise ValueError("sole_retrier=True needs a retry=, or nothing would retry")
-    standard = StandardLayers(budget, body, classifier_of(classify), listener, clock, sleep, timer)
+    standard = StandardLayers(
+        budget,
+        body,
+        classifier_of(classify),
+        listener,
+        clock,
+        sleep,
+        timer,
+        is_breaker_shared=isinstance(breaker, CircuitBreaker),
+    )
     if breaker is CircuitBreakerTransport:
         breaker = standard.breakers
     layers: tuple[tuple[str, Any, Callable[..., Transport]], ...] = (
         ("attempt_timeout", attempt_timeout, standard.attempt_timeout),
         ("breaker", breaker, standard.breaker),
+        ("waiting_room", None if breaker is None else waiting_room, standard.waiting_room),
         ("concurrency_limit", concurrency_limit, standard.concurrency_limit),
         ("rate_limit", rate_limit, standard.rate_limit),
         ("hedge", hedge, standard.hedge),

@@ -27,7 +27,7 @@ EPSILON: Final = 1e-3
 """Of a request, or of a second of virtual time: sums of the same figures differ by a little."""
 
 RAISED_BY: Final = {
-    CircuitBreakerOpenError: {"breaker"},
+    CircuitBreakerOpenError: {"breaker", "room"},
     ConcurrencyLimitError: {"limit", "adaptive", "concurrency_limit"},
     RateLimitError: {"rate", "rate_limit"},
     TimeLimitExceededError: {"timeout", "deadline", "attempt_timeout"},
@@ -133,13 +133,23 @@ def attempts_are_limited(report: Report) -> Found:
             continue
         beneath: dict[Passage, int] = {}
         for passage in report.books.passages:
-            if passage.level == level + 1 and passage.parent is not None:
+            if (
+                passage.level == level + 1
+                and passage.parent is not None
+                and _counts(layer, passage)
+            ):
                 beneath[passage.parent] = beneath.get(passage.parent, 0) + 1
         for passage, count in beneath.items():
             if passage.call != RECOVERY:
                 call = report.scenario.calls[passage.call]
                 if count > (most := _most_attempts(layer, call)):
                     yield f"{layer.kind} sent call {passage.call} {count} times, not {most}"
+
+
+def _counts(layer: Layer, passage: Passage) -> bool:
+    # A room asks again when the circuit inside it opens, also where a breaker rejects further down.
+    waits = layer.kind == "room" or layer["waiting_room"] is not None
+    return not (waits and passage.rejected)
 
 
 def _most_attempts(layer: Layer, call: Call) -> int:
@@ -212,8 +222,9 @@ def rates_are_kept(report: Report) -> Found:
     for level, layer in enumerate(report.scenario.layers):
         for host in HOSTS:
             passages = _passages(report, level + 1, host)
-            # In a stack those who have had their turn may have to queue once more, for a permit.
-            queued = layer["concurrency_limit"]
+            # In a stack those who have had their turn may have to wait once more, for a permit or
+            # for a circuit.
+            queued = layer["concurrency_limit"] or layer["waiting_room"]
             if (rate := layer["rate"] or layer["rate_limit"]) and not queued:
                 yield from _too_fast([p.began for p in passages], rate, layer["burst"] or 1)
             # What a response asks for is lost if a function of the caller's raises meanwhile.
@@ -291,8 +302,10 @@ def nothing_is_left_open(report: Report) -> Found:
 
 
 def nothing_is_held(report: Report) -> Found:
-    """No layer holds a permit or a place in its queue."""
+    """No layer holds a permit, a place in its queue, or a waiting room."""
     for transport in report.built.transports:
+        if rooms := vars(transport).get("_rooms"):
+            yield f"there are the rooms {rooms}"
         shown = re.sub(r"Transport\(.*\), <", "Transport(..., <", repr(transport), flags=re.DOTALL)
         for in_flight, waiting in re.findall(r"<(-?\d+) of \d+ [a-z ]+, (-?\d+) waiting>", shown):
             if (in_flight, waiting) != ("0", "0"):

@@ -16,6 +16,7 @@ from walltrack import (
     AdaptiveLimit,
     Backoff,
     CircuitBreaker,
+    CircuitBreakerOpenError,
     CircuitBreakerTransport,
     CircuitMode,
     CircuitState,
@@ -29,6 +30,7 @@ from walltrack import (
     RetryTransport,
     TimeoutTransport,
     TimeWindow,
+    WaitingRoomTransport,
     resilient_transport,
 )
 from walltrack.core import family
@@ -129,6 +131,7 @@ class Passage:
     began: float
     order: int
     refused: bool = False  # the breaker above should have refused it
+    rejected: bool = False  # by a breaker inside
     ended: float | None = None
     response: httpx.Response | None = None
 
@@ -180,6 +183,9 @@ class Tap(family.AsyncBaseTransport):
         try:
             response: httpx.Response = await self._inner.handle_async_request(request)
             passage.response = response
+        except CircuitBreakerOpenError:
+            passage.rejected = True
+            raise
         finally:
             _CURRENT.reset(before)
             passage.ended = books.time.monotonic()
@@ -326,6 +332,24 @@ def _breaker(layer: Layer, inner: Any, hooks: Hooks) -> Made:  # noqa: ANN401 - 
     return transport, transport.breaker_for
 
 
+def _room(layer: Layer, inner: Any, hooks: Hooks) -> Made:  # noqa: ANN401 - of either family
+    transport, breaker = _breaker(layer, inner, hooks)
+    room = WaitingRoomTransport(
+        transport,
+        layer["max_waiting"],
+        layer["max_wait"],
+        key=_same_for_all if layer["shared"] else hooks.key,
+        clock=hooks.clock,
+        timer=hooks.time.move_on_after,
+        listener=hooks.listener,
+    )
+    return room, breaker
+
+
+def _same_for_all(_: httpx.Request) -> None:
+    """Return the key of all requests."""
+
+
 def _rate(layer: Layer, inner: Any, hooks: Hooks) -> Made:  # noqa: ANN401 - of either family
     transport = RateLimitTransport(
         inner,
@@ -387,6 +411,7 @@ def _stack(layer: Layer, inner: Any, hooks: Hooks) -> Made:  # noqa: ANN401 - of
         hedge=layer["hedge"],
         rate_limit=layer["rate_limit"],
         concurrency_limit=layer["concurrency_limit"],
+        waiting_room=layer["waiting_room"],
         breaker=breaker,
         body=layer["body"],
         classify=hooks.classify if layer["classify"] else None,
@@ -402,6 +427,7 @@ def _stack(layer: Layer, inner: Any, hooks: Hooks) -> Made:  # noqa: ANN401 - of
 MAKERS: Final = {
     "retry": _retry,
     "breaker": _breaker,
+    "room": _room,
     "rate": _rate,
     "limit": _limit,
     "adaptive": _limit,

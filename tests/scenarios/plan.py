@@ -241,6 +241,18 @@ def _breaker(rng: random.Random) -> Options:
     }
 
 
+def _room(rng: random.Random) -> Options:
+    """Return the options of a room, and of the breaker inside it."""
+    breaker = _breaker(rng)
+    return {
+        **breaker,
+        "failure_threshold": rng.choice([1, 1, 2]),
+        "cooldown": rng.choice([0.5, 0.5, 5.0]),
+        "max_waiting": rng.choice([1, 3, 100]),
+        "max_wait": rng.choice([2.0, 10.0, 60.0]),
+    }
+
+
 def _rate(rng: random.Random) -> Options:
     return {
         "rate": rng.choice([None, 0.5, 5.0, 100.0]),
@@ -286,6 +298,7 @@ def _stack(rng: random.Random) -> Options:
         "hedge": maybe(rng.choice([0.0, 0.02, "p95"])),
         "rate_limit": maybe(rng.choice([0.5, 20.0])),
         "concurrency_limit": maybe(rng.choice([1, 2])),
+        "waiting_room": maybe(rng.choice([2.0, 10.0])),
         "breaker": maybe({"failure_threshold": rng.choice([1, 3]), "cooldown": 5.0}),
         "body": rng.choice(["small", "whole", "stream"]),
         "classify": rng.random() < 0.3,
@@ -296,6 +309,7 @@ def _stack(rng: random.Random) -> Options:
 LAYERS: Final = {
     "retry": _retry,
     "breaker": _breaker,
+    "room": _room,
     "rate": _rate,
     "limit": _limit,
     "adaptive": _adaptive,

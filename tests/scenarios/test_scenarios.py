@@ -70,6 +70,25 @@ FOUND = {
             Call(at=0.1, cancel_after=0.0, natively=True),
         ),
     ),
+    "a clock raises as a call inside a waiting room is cancelled": Scenario(
+        8322,
+        family="httpx2",
+        layers=(
+            Layer(
+                "room",
+                {
+                    "failure_threshold": 2,
+                    "cooldown": 0.5,
+                    "window": "count",
+                    "probes": 3,
+                    "max_waiting": 1,
+                    "max_wait": 10.0,
+                },
+            ),
+        ),
+        calls=(Call(cancel_at=1, natively=True),),
+        raises=("clock", 1),
+    ),
     "a clock raises as a cancelled call is noted": Scenario(
         12565,
         layers=(Layer("hedge", {"delay": "p95"}),),

@@ -24,6 +24,7 @@ from walltrack import (
     RetryPolicy,
     RetryTransport,
     TimeoutTransport,
+    WaitingRoomTransport,
     resilient_transport,
 )
 
@@ -136,6 +137,14 @@ limited = partial(ConcurrencyLimitTransport, listener=None)
 paced = partial(RateLimitTransport, sleep=step, listener=None)
 retrying = partial(RetryTransport, policy=FAST, sleep=step, listener=None)
 breaking = partial(CircuitBreakerTransport, failure_threshold=1, listener=None)
+
+
+def waiting(inner: httpx.AsyncBaseTransport, **options: Any) -> httpx.AsyncBaseTransport:  # noqa: ANN401 - handed on
+    """A room at a circuit that is open for a millisecond, whose calls are retried once."""
+    room = WaitingRoomTransport(breaking(inner, cooldown=0.001), **{"listener": None, **options})
+    return retrying(room, policy=RetryPolicy(max_retries=1, backoff=FAST.backoff))
+
+
 hedged = partial(HedgingTransport, delay=0.0, sleep=step, listener=None)
 
 HOOKS: dict[str, tuple[Callable[..., Any], Layer]] = {
@@ -164,6 +173,10 @@ HOOKS: dict[str, tuple[Callable[..., Any], Layer]] = {
     "rate: clock": (Clock(), lambda t, h: paced(t, 1000, burst=10, clock=h)),
     "rate: wall_clock": (lambda: 0.0, lambda t, h: paced(t, wall_clock=h)),
     "rate: listener": (ignore, lambda t, h: paced(t, listener=h)),
+    "room: key": (lambda _: 1, lambda t, h: waiting(t, key=h)),
+    "room: clock": (Clock(), lambda t, h: waiting(t, clock=h)),
+    "room: timer": (anyio.move_on_after, lambda t, h: waiting(t, timer=h)),
+    "room: listener": (ignore, lambda t, h: waiting(t, listener=h)),
     "hedge: key": (lambda _: 1, lambda t, h: hedged(t, delay="p95", key=h)),
     "hedge: clock": (lambda: 0.0, lambda t, h: hedged(t, clock=h)),
     "hedge: sleep": (step, lambda t, h: hedged(t, sleep=h)),
@@ -251,6 +264,7 @@ async def test_a_hook_that_raises_leaves_no_response_open(
         partial(paced, rate=1000),
         partial(hedged, delay=0.0),
         partial(TimeoutTransport, seconds=5),
+        partial(WaitingRoomTransport, max_wait=5.0),
     ],
     ids=lambda layer: layer.func.__name__,
 )

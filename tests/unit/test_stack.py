@@ -44,6 +44,7 @@ ORDER: dict[str, tuple[str, Any]] = {
     "hedge": ("HedgingTransport", "p95"),
     "rate_limit": ("RateLimitTransport", 10),
     "concurrency_limit": ("ConcurrencyLimitTransport", 20),
+    "waiting_room": ("WaitingRoomTransport", 7.0),
     "breaker": ("CircuitBreakerTransport", CircuitBreaker()),
     "attempt_timeout": ("TimeoutTransport", 2.0),
 }
@@ -155,9 +156,10 @@ def test_retry_and_breakers_are_what_there_is_by_default() -> None:
 
 @pytest.mark.parametrize("missing", list(ORDER))
 def test_a_layer_that_is_left_out_is_not_there(missing: str) -> None:
-    """The others stand as before."""
+    """The others stand as before, but that nothing waits for a breaker that is not there."""
+    gone = {"breaker", "waiting_room"} if missing == "breaker" else {missing}
     transport = resilient_transport(Scripted(200), **{**EVERYTHING, missing: None})
-    expected = [layer for name, (layer, _) in ORDER.items() if name != missing]
+    expected = [layer for name, (layer, _) in ORDER.items() if name not in gone]
     assert layers(transport)[: len(expected)] == expected
 
 
@@ -213,6 +215,8 @@ def test_a_function_that_returns_nothing_is_refused(name: str) -> None:
         ("concurrency_limit", 0, ValueError),
         ("concurrency_limit", 2.5, TypeError),
         ("concurrency_limit", "plenty", ValueError),
+        ("waiting_room", 0, ValueError),
+        ("waiting_room", "long", TypeError),
         ("breaker", True, TypeError),
         ("attempt_timeout", float("inf"), ValueError),
         ("attempt_timeout", False, TypeError),
@@ -253,6 +257,33 @@ def test_the_options_of_the_connection_reach_what_sends(monkeypatch: pytest.Monk
         resilient_transport(Scripted(200), limits=httpx.Limits())
     with pytest.raises(TypeError, match=r"^limits must be a Limits"):
         resilient_transport(limits=5)  # type: ignore[arg-type]
+
+
+@asynchronous
+async def test_calls_wait_for_the_circuit_that_they_share() -> None:
+    """One probe for all origins, and its success releases those that wait for any of them."""
+    async with VirtualTime() as time:
+
+        async def answer(_: object) -> httpx.Response:
+            await time.sleep(1.0)
+            return httpx.Response(200)
+
+        inner = Scripted(503, answer)
+        transport = resilient_transport(
+            inner,
+            retry=None,
+            waiting_room=10,
+            breaker=CircuitBreaker(1, 5.0, clock=time.monotonic),
+            clock=time.monotonic,
+            sleep=time.sleep,
+            timer=time.move_on_after,
+            listener=None,
+        )
+        await transport.handle_async_request(get(A))
+        async with anyio.create_task_group() as tasks:
+            for url in (A, B, B):
+                tasks.start_soon(transport.handle_async_request, get(url))
+        assert time.monotonic() == 5.0 + 1.0 + 1.0
 
 
 @pytest.mark.parametrize("limit", ["adaptive", AdaptiveLimit()])

@@ -21,13 +21,14 @@ from walltrack import (
     RetryPolicy,
     RetryTransport,
     TimeoutTransport,
+    WaitingRoomTransport,
     resilient_transport,
 )
 from walltrack.core import extensions
 from walltrack.testing import FaultTransport
 
 ADDRESS_OR_PATH = re.compile(r"0x[0-9a-f]{4}|\.py\b|[/\\]\w+[/\\]")
-LONGEST_PARAMETER = 320  # what takes longer to write than `Event`, the union of all events
+LONGEST_PARAMETER = 400  # what takes longer to write than `Event`, the union of all events
 LONGEST_SIGNATURE = 2000
 
 NETWORK = httpx.MockTransport(lambda _: httpx.Response(200))
@@ -126,6 +127,7 @@ def test_a_policy_shows_where_it_differs_from_the_default(policy: RetryPolicy, s
         HedgingTransport(NETWORK),
         RateLimitTransport(NETWORK, 10),
         TimeoutTransport(NETWORK, 10),
+        WaitingRoomTransport(NETWORK),
         FaultTransport(NETWORK, error_rate=0.1),
         BaseAPIClient("https://api.test"),
         resilient_transport(),

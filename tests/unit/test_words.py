@@ -55,7 +55,7 @@ def test_the_texts_are_found() -> None:
     text = TEXTS["core/rejections.py"]
     assert "A layer of this library rejected a request" in text
     assert "taken from the request when it is first read" in text
-    assert ": circuit breaker is open, request not sent; " in text
+    assert ": circuit breaker is open" in text
 
 
 @pytest.mark.parametrize("phrase", PLAIN_WORDS)

@@ -70,8 +70,6 @@ class Circuit(Standing):
         if window is not None:
             ledger.see_all()
 
-    # Reading changes nothing.
-
     @property
     def state(self) -> CircuitState:
         """The state that a request would find now."""
@@ -92,7 +90,10 @@ class Circuit(Standing):
         left = self._shut_until - self._clock()
         return left if left > 0.0 else 0.0  # noqa: FURB136 - faster than max()
 
-    # The life of a request
+    @property
+    def is_probing(self) -> bool:
+        """Whether probes are in flight: their verdicts may end `shut_for` sooner."""
+        return self._probation is not None
 
     def admit(self) -> Admission | None:
         """Admit one request, or reject it by returning None."""

@@ -94,6 +94,7 @@ class Settling:
         """
         admission = breaker.admit()
         if admission is None:
+            request.extensions[GATE] = breaker
             raise self._rejection(retry_after=breaker.shut_for(), request=request)
         if admission.became is not None:
             try:
@@ -154,8 +155,10 @@ class Settling:
             raise
         if current is None:
             return
-        if verdict is not Verdict.SUCCESS:
+        if verdict is Verdict.FAILURE:
             request.extensions[GATE] = current
+        elif verdict is Verdict.NONE:  # a rejection by another circuit inside names that one
+            request.extensions.setdefault(GATE, current)
         for state in current.settle(ticket, verdict):
             self._report(request, current, state)
 

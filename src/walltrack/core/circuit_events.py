@@ -86,3 +86,43 @@ class CircuitModeChanged(AboutServer):
     state: str
     previous: str
     key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestWaiting(AboutServer):
+    """A request met an open circuit, and waits for it.
+
+    Args:
+        service: Name of the service, or its `host[:port]`.
+        method: HTTP method.
+        path: Path without query.
+        shut_for: Seconds until the circuit admits the next probe, at the latest.
+        server: The server that it is about; None if there is none.
+    """
+
+    name: ClassVar[str] = "request_waiting"
+
+    service: str
+    method: str
+    path: str
+    shut_for: float
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAdmitted(AboutServer):
+    """A request that waited for a circuit is sent: as a probe, or because the circuit closed.
+
+    Args:
+        service: Name of the service, or its `host[:port]`.
+        method: HTTP method.
+        path: Path without query.
+        waited: Seconds that it waited.
+        server: The server that it is about; None if there is none.
+    """
+
+    name: ClassVar[str] = "request_admitted"
+
+    service: str
+    method: str
+    path: str
+    waited: float

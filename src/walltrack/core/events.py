@@ -13,6 +13,8 @@ from walltrack.core.circuit_events import (
     CircuitHalfOpened,
     CircuitModeChanged,
     CircuitOpened,
+    RequestAdmitted,
+    RequestWaiting,
 )
 from walltrack.core.naming import AboutServer
 from walltrack.core.stop_reason import ORDINARY_STOPS, StopReason
@@ -28,8 +30,10 @@ __all__ = [
     "Listener",
     "OriginThrottled",
     "RejectReason",
+    "RequestAdmitted",
     "RequestHedged",
     "RequestRejected",
+    "RequestWaiting",
     "RetryScheduled",
     "RetryStopped",
     "StopReason",
@@ -43,6 +47,9 @@ class RejectReason(enum.StrEnum):
     QUEUE_FULL = "queue_full"
     QUEUE_TIMEOUT = "queue_timeout"
     RATE_LIMIT = "rate_limit"
+    WAITING_ROOM_FULL = "waiting_room_full"
+    WAITING_ROOM_TIMEOUT = "waiting_room_timeout"
+    CIRCUIT_OPEN_TOO_LONG = "circuit_open_too_long"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +130,7 @@ class CallSucceededAfterRetries(AboutServer):
 
 @dataclass(frozen=True, slots=True)
 class RequestRejected(AboutServer):
-    """A circuit breaker, a concurrency limit or a rate limit rejected a request.
+    """A circuit breaker, a waiting room or a limit rejected a request.
 
     Args:
         service: Name of the service, or its `host[:port]`.
@@ -191,6 +198,8 @@ Event = (
     | CircuitClosed
     | CircuitModeChanged
     | RequestRejected
+    | RequestWaiting
+    | RequestAdmitted
     | RequestHedged
     | OriginThrottled
 )

@@ -7,6 +7,8 @@
     │                                   httpx.TimeoutException
     └── RequestRejectedError            a layer did not send it; also an httpx.TransportError
         ├── CircuitBreakerOpenError     ... because the circuit of the service is open
+        │   └── WaitingRoomTimeoutError     and httpx's pool timeout ended in the waiting room; also
+        │                                   an httpx.PoolTimeout
         ├── ConcurrencyLimitError       ... because too many requests are in flight
         │   └── PoolTimeoutExceededError    and httpx's pool timeout ended in the queue; also an
         │                                   httpx.PoolTimeout
@@ -30,6 +32,7 @@ from walltrack.core.rejections import (
     RateLimitError,
     RequestRejectedError,
     TransportClosedError,
+    WaitingRoomTimeoutError,
 )
 
 __all__ = [
@@ -42,6 +45,7 @@ __all__ = [
     "ResponseTooLargeError",
     "TimeLimitExceededError",
     "TransportClosedError",
+    "WaitingRoomTimeoutError",
     "WallTrackError",
 ]
 

@@ -43,7 +43,7 @@ TIMEOUT: Final = "timeout"
 """On a request: httpx's own key for its timeouts: a mapping from name to seconds."""
 
 GATE: Final = "walltrack.gate"
-"""On a request whose attempt failed: the `Gate` that the attempt passed."""
+"""On a request whose attempt failed or was rejected: the `Gate` that the attempt met."""
 
 WAITS_AT_GATE: Final = "walltrack.waits_at_gate"
 """On a request: True if an outer layer waits when the `Gate` rejects it, and reports the end of
@@ -143,6 +143,11 @@ class Gate(Protocol):
 
     def shut_for(self) -> float:
         """Return for how many seconds from now requests are rejected; 0.0 if they are admitted."""
+        ...
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether probes are in flight, so that requests may be admitted sooner."""
         ...
 
 

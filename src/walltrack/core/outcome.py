@@ -16,6 +16,7 @@ HTTP/2 violation by the server
 UnsupportedProtocol                                no       ignored         not sent
 LocalProtocolError: a violation in our request     no       ignored         uncertain
 RequestRejectedError, such as an open circuit      no       ignored         not sent
+  ... WaitingRoomTimeoutError, a PoolTimeout       yes      ignored         not sent
 cancelled by the caller                            no       ignored         uncertain
 any other exception                                no       ignored         uncertain
 """
@@ -31,6 +32,7 @@ from walltrack.core.exceptions import (
     RequestRejectedError,
     ResponseTooLargeError,
     TransportClosedError,
+    WaitingRoomTimeoutError,
 )
 from walltrack.core.named import shown_as
 from walltrack.core.statuses import REFUSING_STATUSES
@@ -87,7 +89,7 @@ def is_retryable(error: BaseException, transient: Errors = TRANSIENT_ERRORS) -> 
     """
     return (
         _counts_as(error, transient)
-        and not isinstance(error, _OUR_OWN)
+        and (not isinstance(error, _OUR_OWN) or isinstance(error, WaitingRoomTimeoutError))
         and not causes.is_bad_certificate(error)
         and not causes.is_closed_locally(error)
     )

@@ -59,13 +59,33 @@ class CircuitBreakerOpenError(RequestRejectedError):
 
     `retry_after` is the seconds until the breaker admits a probe. While a probe is in flight, it is
     the seconds until that probe loses its place at the latest. It is infinite if the breaker was
-    forced open.
+    forced open. `waited` is the seconds that the request waited for the circuit in a waiting room.
     """
+
+    waited: float = 0.0
 
     def __str__(self) -> str:
         forced = self.retry_after == float("inf")
         hope = "it was forced open" if forced else f"try again in {self.retry_after:.1f} s"
-        return f"{self.service}: circuit breaker is open, request not sent; {hope}"
+        return f"{self.service}: circuit breaker is open{self._wait}, request not sent; {hope}"
+
+    @property
+    def _wait(self) -> str:
+        return f", also after a wait of {self.waited:.1f} s" if self.waited else ""
+
+
+class WaitingRoomTimeoutError(CircuitBreakerOpenError, family.PoolTimeout):
+    """The request waited in a waiting room for longer than httpx's pool timeout.
+
+    It is also an httpx.PoolTimeout, and retried like one. It is also raised, and not retried, if
+    the circuit is certain to stay open for longer than that timeout.
+    """
+
+    @property
+    def _wait(self) -> str:
+        if not self.waited:
+            return " for longer than httpx's pool timeout"
+        return f"{super()._wait} (httpx's pool timeout)"
 
 
 class ConcurrencyLimitError(RequestRejectedError):

@@ -20,9 +20,9 @@ MAX_DRAIN_SECONDS: Final = 0.25
 """Waiting longer for the end of a body would cost more than a new connection."""
 
 
-async def discard(response: httpx.Response) -> None:
+async def discard(response: httpx.Response | None) -> None:
     """Close a response that is not returned to the caller, even if cancelled; ignore exceptions."""
-    if not response.is_closed:
+    if response is not None and not response.is_closed:
         with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
             await response.aclose()
 

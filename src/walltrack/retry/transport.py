@@ -12,7 +12,7 @@ from walltrack.core.backoff import Random
 from walltrack.core.budget import Budgets, RetryBudget
 from walltrack.core.classification import UNCLASSIFIED, Classify
 from walltrack.core.events import Listener
-from walltrack.core.exceptions import CircuitBreakerOpenError
+from walltrack.core.exceptions import CircuitBreakerOpenError, WaitingRoomTimeoutError
 from walltrack.core.extensions import ATTEMPT, ATTEMPTS
 from walltrack.core.family import BYTES_IN_MEMORY
 from walltrack.core.mismatch import refuse_mismatch
@@ -113,8 +113,7 @@ class RetryTransport(WrappingTransport):
         self._short = self._budgets.short  # empty while all is well
         self._reports = Reports(listener, clock)
         self._decisions = Decisions(self._budgets, key, self._reports, rng, wall_clock)
-        self._body: ReadAhead = body
-        self._max_response_bytes = max_response_bytes
+        self._reading: tuple[ReadAhead, int] = body, max_response_bytes
         self._sleep = sleep
         introduce(self, listener)
 
@@ -129,7 +128,9 @@ class RetryTransport(WrappingTransport):
         """Return the balances of the budgets."""
         return self._budgets.readings()
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(  # noqa: C901 - a healthy call takes one frame
+        self, request: httpx.Request
+    ) -> httpx.Response:
         """Send `request`, and retry it according to the policy.
 
         Raises:
@@ -153,7 +154,7 @@ class RetryTransport(WrappingTransport):
             response = await self._inner.handle_async_request(sent)
             if response.status_code not in suspects:
                 if not response.is_closed:
-                    reading = reading_ahead(sent, response, self._body, self._max_response_bytes)
+                    reading = reading_ahead(sent, response, *self._reading)
                     if reading:
                         await reading  # if it fails, it closes the response
                     else:
@@ -163,6 +164,8 @@ class RetryTransport(WrappingTransport):
                     await guarded(response, self._decisions.fund, sent)
                 return response
             call = Call(request, sent, self._outgoing.policy_for(sent), response, waits)
+        except WaitingRoomTimeoutError as error:  # it is retried as the PoolTimeout that it is
+            call = Call(request, sent, self._outgoing.policy_for(sent), error, waits)
         except CircuitBreakerOpenError:
             raise
         except BaseException as error:
@@ -189,8 +192,7 @@ class RetryTransport(WrappingTransport):
                 await self._attempt(call)
             return await self._deliver(call)
         except BaseException as error:
-            if call.response is not None:
-                await discard(call.response)
+            await discard(call.response)
             self._reports.lost(call, error)
             raise
 
@@ -213,7 +215,7 @@ class RetryTransport(WrappingTransport):
                 if self._classifier is not None:
                     said = call.said = await classified(self._classifier, call.request, response)
                 if not call.is_worth_retrying:
-                    await self._take_body(call, response)
+                    await take_body(call.request, response, *self._reading)
             except Exception as error:  # noqa: BLE001 - as above
                 await discard(response)
                 call.end(error)
@@ -231,7 +233,7 @@ class RetryTransport(WrappingTransport):
         ended = call.ended
         try:
             if ended is not None and not isinstance(ended, Exception):
-                await self._take_body(call, ended)
+                await take_body(call.request, ended, *self._reading)
                 call.describe_on(ended)
                 if not (call.has_failed or call.is_worth_retrying):
                     self._decisions.fund(call.request)
@@ -245,6 +247,3 @@ class RetryTransport(WrappingTransport):
             # An exception and a frame in its own traceback that hold each other would wait for the
             # garbage collector, request and all.
             del ended
-
-    async def _take_body(self, call: Call, response: httpx.Response) -> None:
-        await take_body(call.request, response, self._body, self._max_response_bytes)

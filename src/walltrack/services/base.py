@@ -77,11 +77,13 @@ class BaseAPIClient:
         budget: Limits the retries; several clients can share one that is `shared`. Default: one for
             this client, made by `RetryBudget()`.
         deadline: Seconds for a whole call, including waits. Default: no limit. This option and the
-            next three are those of `resilient_transport`; they keep their state when the client is
+            next four are those of `resilient_transport`; they keep their state when the client is
             closed.
         attempt_timeout: Seconds for one attempt. Default: no limit.
         rate_limit: How many requests are sent per second. Default: no limit.
         concurrency_limit: How many requests may be in flight, or "adaptive". Default: no limit.
+        waiting_room: Seconds that a call waits for an open circuit. Default: it does not wait, and
+            is rejected at once.
         max_response_bytes: The longest response that is read whole, in bytes as received; it does
             not apply to `stream`.
         classify: Decides what the outcomes of this API mean; a function, or several of which the
@@ -124,6 +126,7 @@ class BaseAPIClient:
         attempt_timeout: float | AttemptTimeout | Layer | None = None,
         rate_limit: float | Layer | None = None,
         concurrency_limit: Limit | Layer | None = None,
+        waiting_room: float | Layer | None = None,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
         classify: Classify | Sequence[Classify] | None = None,
         listener: Listener | None = log_event,
@@ -145,15 +148,15 @@ class BaseAPIClient:
             retry=retrying(settings, retry, budget, max_response_bytes, **shared, sleep=sleep),
             rate_limit=rate_limit,
             concurrency_limit=concurrency_limit,
+            waiting_room=waiting_room,
             breaker=guarding(settings, self._breaker, breaker_key, breaker_statuses, **shared),
             attempt_timeout=attempt_timeout,
             **shared,
             sleep=sleep,
         )
         requests = RequestBuilder(root, headers, params)
-        self._session = Session(
-            self.service, requests, stack, options, self._breaker, listener=listener
-        )
+        rejects = self._breaker if waiting_room is None else None
+        self._session = Session(self.service, requests, stack, options, rejects, listener=listener)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.service}, {self._breaker or 'breakers by key'}>"

@@ -16,8 +16,10 @@ from walltrack.core.events import (
     Event,
     OriginThrottled,
     RejectReason,
+    RequestAdmitted,
     RequestHedged,
     RequestRejected,
+    RequestWaiting,
     RetryScheduled,
     RetryStopped,
 )
@@ -31,6 +33,8 @@ LEVELS: Final[dict[type[Event], int]] = {  # see also `level_of`
     CircuitClosed: logging.INFO,
     CircuitModeChanged: logging.WARNING,
     RequestRejected: logging.WARNING,
+    RequestWaiting: logging.INFO,
+    RequestAdmitted: logging.INFO,
     RequestHedged: logging.INFO,
     OriginThrottled: logging.WARNING,
 }

@@ -22,6 +22,7 @@ from walltrack.core.exceptions import (
     ResponseTooLargeError,
     TimeLimitExceededError,
     TransportClosedError,
+    WaitingRoomTimeoutError,
     WallTrackError,
 )
 
@@ -68,6 +69,7 @@ ERRORS = [
     RequestRejectedError("api", 1.5),
     CircuitBreakerOpenError("api", 12.25),
     OwnError("api", 12.25),
+    WaitingRoomTimeoutError("api", 1.5),
     ConcurrencyLimitError("api", 1.5, waited=2.5),
     PoolTimeoutExceededError("api", waited=2.5),
     RateLimitError("api", 1.5),
@@ -97,6 +99,7 @@ by_a_transport = pytest.mark.parametrize(
     [
         *(pytest.param(kind, id=kind.__name__) for kind in REJECTIONS),
         pytest.param(PoolTimeoutExceededError, id="PoolTimeoutExceededError"),
+        pytest.param(WaitingRoomTimeoutError, id="WaitingRoomTimeoutError"),
         pytest.param(
             lambda service, **more: TimeLimitExceededError(service, 2.5, "deadline", **more),
             id="TimeLimitExceededError",

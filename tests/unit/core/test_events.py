@@ -14,8 +14,10 @@ from walltrack.core.events import (
     Event,
     OriginThrottled,
     RejectReason,
+    RequestAdmitted,
     RequestHedged,
     RequestRejected,
+    RequestWaiting,
     RetryScheduled,
     RetryStopped,
     StopReason,
@@ -40,6 +42,8 @@ EVENTS: list[tuple[Event, str]] = [
     (CircuitHalfOpened("api.test"), "circuit_half_opened"),
     (CircuitClosed("api.test"), "circuit_closed"),
     (RequestRejected("api.test", "GET", "/a", RejectReason.QUEUE_FULL), "request_rejected"),
+    (RequestWaiting("api.test", "GET", "/a", 1.5), "request_waiting"),
+    (RequestAdmitted("api.test", "GET", "/a", 1.5), "request_admitted"),
     (RequestHedged("api.test", "GET", "/a", 0.25), "request_hedged"),
     (OriginThrottled("api.test", 30.0, "Retry-After"), "origin_throttled"),
 ]
@@ -102,6 +106,9 @@ def test_a_stop_reason_reads_as_its_name() -> None:
         "queue_full",
         "queue_timeout",
         "rate_limit",
+        "waiting_room_full",
+        "waiting_room_timeout",
+        "circuit_open_too_long",
     ]
 
 

@@ -18,6 +18,7 @@ from walltrack.core.exceptions import (
     ResponseTooLargeError,
     TimeLimitExceededError,
     TransportClosedError,
+    WaitingRoomTimeoutError,
     WallTrackError,
 )
 
@@ -34,6 +35,12 @@ POOL_TIMEOUT = (
 
 
 FULL_FIELDS = "status_code=503, attempts=4, delivery='answered'"
+
+
+def waited(error: CircuitBreakerOpenError, seconds: float) -> CircuitBreakerOpenError:
+    """An error after a wait."""
+    error.waited = seconds
+    return error
 
 
 @pytest.mark.parametrize(
@@ -79,6 +86,30 @@ def test_an_external_service_error_is_none_of_httpx() -> None:
             CircuitBreakerOpenError("api", float("inf")),
             "api: circuit breaker is open, request not sent; it was forced open",
             "CircuitBreakerOpenError('api', retry_after=inf)",
+        ),
+        (
+            waited(CircuitBreakerOpenError("api", 12.25), 2.5),
+            (
+                "api: circuit breaker is open, also after a wait of 2.5 s, request not sent; "
+                "try again in 12.2 s"
+            ),
+            "CircuitBreakerOpenError('api', retry_after=12.25)",
+        ),
+        (
+            waited(WaitingRoomTimeoutError("api", 1.5), 5.0),
+            (
+                "api: circuit breaker is open, also after a wait of 5.0 s (httpx's pool timeout), "
+                "request not sent; try again in 1.5 s"
+            ),
+            "WaitingRoomTimeoutError('api', retry_after=1.5)",
+        ),
+        (
+            WaitingRoomTimeoutError("api", 12.25),
+            (
+                "api: circuit breaker is open for longer than httpx's pool timeout, "
+                "request not sent; try again in 12.2 s"
+            ),
+            "WaitingRoomTimeoutError('api', retry_after=12.25)",
         ),
         (
             TransportClosedError("api"),

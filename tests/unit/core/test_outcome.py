@@ -15,6 +15,7 @@ from walltrack.core.exceptions import (
     RequestRejectedError,
     ResponseTooLargeError,
     TransportClosedError,
+    WaitingRoomTimeoutError,
 )
 from walltrack.core.outcome import (
     Verdict,
@@ -46,6 +47,7 @@ TABLE: list[tuple[BaseException, bool, Verdict, Delivery]] = [
     (CircuitBreakerOpenError("api"), False, NONE, NOT_SENT),
     (RequestRejectedError("api"), False, NONE, NOT_SENT),
     (PoolTimeoutExceededError("api"), False, NONE, NOT_SENT),
+    (WaitingRoomTimeoutError("api"), True, NONE, NOT_SENT),
     (TransportClosedError("api"), False, NONE, NOT_SENT),
     (TransportClosedError("api", delivery=UNCERTAIN), False, NONE, UNCERTAIN),
     (asyncio.CancelledError(), False, NONE, UNCERTAIN),

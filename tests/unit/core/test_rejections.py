@@ -22,6 +22,7 @@ from walltrack.core.exceptions import (
     ConcurrencyLimitError,
     PoolTimeoutExceededError,
     RequestRejectedError,
+    WaitingRoomTimeoutError,
     WallTrackError,
 )
 
@@ -134,3 +135,12 @@ def test_ten_thousand_rejections_leave_memory_flat() -> None:
         tracemalloc.stop()
 
     assert after - before < 10_000
+
+
+@pytest.mark.parametrize(
+    "caught_as", [CircuitBreakerOpenError, httpx.PoolTimeout, httpx2.PoolTimeout]
+)
+def test_a_pool_timeout_in_the_waiting_room_is_caught_as(caught_as: type[Exception]) -> None:
+    """Code that handles an open circuit or httpx's pool timeout keeps working."""
+    with pytest.raises(caught_as):
+        raise WaitingRoomTimeoutError("api", 1.5)

@@ -499,7 +499,7 @@ async def test_a_budget_shared_with_retries(events: Events) -> None:
         call.flights[3].land(200)
     assert call.shows() == 200
     assert call.budget.balance == 7.5
-    assert events.names == ["retry_scheduled"]
+    assert events.names == ["retry_scheduled", "call_succeeded_after_retries"]
 
 
 # The moving percentile
