@@ -48,7 +48,7 @@ class Service(httpx.AsyncBaseTransport):
     time: VirtualTime
     down: bool = True
     seconds: float = 0.1
-    fails: set[str] = field(default_factory=set)
+    status: int = 200
     body: Callable[[], httpx.AsyncByteStream] | None = None
     asked: list[tuple[float, str]] = field(default_factory=list)
     in_flight: int = 0
@@ -63,9 +63,9 @@ class Service(httpx.AsyncBaseTransport):
             await self.time.sleep(self.seconds)
         finally:
             self.in_flight -= 1
-        if self.down or name in self.fails:
+        if self.down:
             raise httpx.ConnectError("down", request=request)
-        return httpx.Response(200, stream=self.body() if self.body else None)
+        return httpx.Response(self.status, stream=self.body() if self.body else None)
 
     @property
     def names(self) -> list[str]:
@@ -424,6 +424,7 @@ async def test_who_is_released_and_rejected_waits_on(*, cancelled: bool) -> None
             if cancelled:
                 scope.cancel()
     assert here.service.names == ["opener", "probe", "0"][: 2 if cancelled else 3]
+    assert room_of(here.room) == 0
     assert cancelled or here.served_at("0") == pytest.approx(0.1 + COOLDOWN + 0.03 + 0.1 + 0.15)
 
 
@@ -683,13 +684,66 @@ async def test_a_pool_timeout_that_is_too_short_is_not_retried() -> None:
     assert isinstance(here.error("hasty"), WaitingRoomTimeoutError)
 
 
-async def test_a_breaker_of_another_make_rejects_as_it_does(clock: Clock) -> None:
-    """Nothing is known of it, so nobody can wait for it."""
+@pytest.mark.parametrize("in_trouble", [False, True])
+async def test_a_breaker_of_another_make_rejects_as_it_does(clock: Clock, in_trouble: bool) -> None:  # noqa: FBT001 - a parameter
+    """Nothing is known of it, so nobody can wait for it; one of ours around it admits requests."""
     refusal = CircuitBreakerOpenError("other", 1.0)
-    room = WaitingRoomTransport(Scripted(refusal), clock=clock, listener=None)
+    breaker = CircuitBreakerTransport(Scripted(refusal), clock=clock, listener=None)
+    if in_trouble:
+        breaker.breaker_for(URL).record_failure()
+    room = WaitingRoomTransport(breaker, clock=clock, listener=None)
     with pytest.raises(CircuitBreakerOpenError) as caught:
         await room.handle_async_request(get())
     assert caught.value is refusal
+
+
+async def test_a_released_caller_may_be_rejected_by_another_breaker() -> None:
+    """Its room ends with it."""
+    async with world() as here:
+        await here.open_circuit()
+        here.service.down = False
+        refusal = CircuitBreakerOpenError("other", 1.0)
+
+        async def rejecting(_: httpx.Request) -> httpx.Response:
+            raise refusal
+
+        setattr(here.service, "handle_async_request", rejecting)  # noqa: B010 - a method
+        await here.call("waiter")
+    assert here.error("waiter") is refusal
+
+
+async def test_the_headers_of_a_response_release_and_its_end_does_not() -> None:
+    """Each response counts once, however long its body takes."""
+    async with world() as here:
+        await here.open_circuit()
+        here.service.down = False
+        async with anyio.create_task_group() as tasks:
+            for number in range(6):
+                tasks.start_soon(here.call, str(number))
+            await here.time.sleep(COOLDOWN + 0.05)  # the probe is in flight
+            here.service.seconds = 1.0
+            await here.time.sleep(0.1)  # it has released two, which are slow
+            assert len(here.service.asked) == 4
+            here.service.seconds = 0.1
+            here.service.body = partial(Body, b"one")
+            response = await here.room.handle_async_request(get(HERE))
+            await here.time.sleep(0.01)
+            assert len(here.service.asked) == 6  # its own, and the one that it released
+            await response.aread()
+            await here.time.sleep(0.01)
+            assert len(here.service.asked) == 6
+
+
+async def test_what_is_no_failure_to_the_breaker_is_a_success_here() -> None:
+    """Such as a 404, which shows that the service is back."""
+    async with world() as here:
+        await here.open_circuit()
+        here.service.down, here.service.status = False, 404
+        async with anyio.create_task_group() as tasks:
+            for number in range(4):
+                tasks.start_soon(here.call, str(number))
+        assert here.time.monotonic() == pytest.approx(0.1 + COOLDOWN + 0.1 + 0.1 + 0.1)
+    assert here.statuses()[404] == 4
 
 
 async def test_a_request_that_is_sent_again_brings_nothing_along(clock: Clock) -> None:
