@@ -279,6 +279,7 @@ async def test_an_auth_flow_sends_a_call_that_may_have_been_processed_with_its_k
         ([500, 500, 201], [1, 1, 1]),
         ([READ_ERROR, 400, 201], [1, 1, 1]),
         ([httpx.LocalProtocolError, 201], [1, 1]),
+        ([httpx.LocalProtocolError, 409, 201], [1, 1, 1]),
         ([READ_ERROR, READ_ERROR, 409, 201], [1, 1, 1, 1]),
         ([READ_ERROR, 201, 201], [1, 1, 2]),
         ([201, 201], [1, 2]),

@@ -240,6 +240,15 @@ def test_callers_that_were_given_the_same_moment_are_spread(jitter: Jitter) -> N
     assert max(sum(abs(a - b) < 0.01 for b in delays) for a in delays) <= 20
 
 
+def test_without_a_hint_the_backoff_alone_is_waited() -> None:
+    """One random number is drawn for each."""
+    policy = RetryPolicy(backoff=Backoff(jitter="full"))
+    rng, twin = random.Random(5), random.Random(5)  # noqa: S311 - jitter is no secret
+    for _ in range(10):
+        backoff = twin.uniform(0.0, 1.0)
+        assert policy.decide(attempt(), rng) == Wait(backoff, backoff)
+
+
 @pytest.mark.parametrize("jitter", ["none", "full", "equal", "decorrelated"])
 def test_a_short_hint_does_not_shorten_the_backoff(jitter: Jitter) -> None:
     """Such as `retry-after-ms: 20`, which a server in trouble would give to every attempt."""
