@@ -18,6 +18,7 @@ from walltrack.core.exceptions import (
     WaitingRoomTimeoutError,
 )
 from walltrack.core.outcome import (
+    TRANSIENT_ERRORS,
     Verdict,
     delivery_of,
     is_of_service,
@@ -307,3 +308,8 @@ def test_errors_that_are_no_collection_are_refused(given: Any) -> None:  # noqa:
     """A single class, or an iterator that would be empty the next time, is refused by name."""
     with pytest.raises(TypeError, match=r"^exceptions must be a collection"):
         valid_errors("exceptions", given)
+
+
+def test_the_default_set_is_shown_by_its_name() -> None:
+    """In a signature it would fill several lines otherwise."""
+    assert repr(TRANSIENT_ERRORS) == "TRANSIENT_ERRORS"
