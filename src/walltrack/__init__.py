@@ -221,7 +221,6 @@ if not TYPE_CHECKING:  # pragma: no branch
         "RetryTransport": "walltrack.retry.transport",
         "Settings": "walltrack.config.settings",
         "StopReason": "walltrack.core.stop_reason",
-        "StopReason": "walltrack.core.events",
         "SyncTransport": "walltrack.sync.transport",
         "TimeLimitExceededError": "walltrack.core.exceptions",
         "TimeWindow": "walltrack.circuit_breaker.windows",

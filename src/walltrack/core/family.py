@@ -148,7 +148,12 @@ else:
         def __exit__(self, *_: object) -> None:
             """Never called: `__enter__` raises."""
 
-    BaseTransport = _of_all("BaseTransport")
+    class BaseTransport(httpx.BaseTransport):
+        """Has the types of httpx, and is accepted by httpx2."""
+
+        # As above; an object that belongs to the families that its inner transport serves.
+        def __new__(cls, transport: object = None, *_: object, **__: object) -> Self:  # noqa: D102
+            return object.__new__(serving(cls, transport))
 
 
 _OURS: Final = (AsyncByteStream, SyncByteStream, PoolTimeout, TimeoutException, TransportError)

@@ -7,10 +7,10 @@ import asyncio
 import atexit
 import contextlib
 import contextvars
-import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from importlib import import_module
+from os import getpid
 from typing import Any, Final, Literal
 
 import anyio
@@ -47,7 +47,7 @@ class LoopThread:
     def __init__(self, backend: Backend, close: Callable[[], Awaitable[None]]) -> None:
         self._backend = backend
         self._close = close
-        self._pid = os.getpid()
+        self._pid = getpid()
         self._calls: set[Call] = set()  # for whose end threads wait
         self._served: set[Call] = set()  # whose tasks run
         self._error: BaseException | None = None
@@ -73,7 +73,7 @@ class LoopThread:
     @property
     def is_of_this_process(self) -> bool:
         """Whether the thread is there: a fork copies the thread that forks, and no other."""
-        return os.getpid() == self._pid
+        return getpid() == self._pid
 
     def check(self) -> None:
         """Refuse a thread that cannot wait for the event loop.

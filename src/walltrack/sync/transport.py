@@ -9,8 +9,9 @@ from typing import Self
 import httpx
 
 from walltrack.core import family, validation
-from walltrack.http.sending import http_transport
 from walltrack.http.forwarding import shown
+from walltrack.http.given_pool import guarded_pool
+from walltrack.http.sending import http_transport
 from walltrack.sync.exchange import Exchange
 from walltrack.sync.loop_thread import Backend, LoopThread
 from walltrack.sync.visit import Visit, close_all
@@ -44,16 +45,11 @@ class SyncTransport(family.BaseTransport):
         ValueError: `backend` is none of the two.
     """
 
-    def __new__(cls, transport: family.Transport | None = None, *_: object, **__: object) -> Self:
-        """Make one that belongs to the families that the inner transport serves."""
-        made: Self = object.__new__(family.serving(cls, transport))
-        return made
-
     def __init__(
         self, transport: family.Transport | None = None, *, backend: Backend = "asyncio"
     ) -> None:
         validation.choice("backend", backend, ("asyncio", "trio"))
-        self._inner = http_transport() if transport is None else family.typed(transport)
+        self._inner = http_transport() if transport is None else guarded_pool(transport)
         self._backend = backend
         self._loop: LoopThread | None = None
         self._visits: list[Visit] = []

@@ -1,5 +1,4 @@
 import gc
-import os
 from functools import partial
 
 import anyio
@@ -10,6 +9,7 @@ import pytest
 from tests.support import Body, Endless, get
 from tests.unit.sync.conftest import SOON, Start, wait_until
 from walltrack import TransportClosedError
+from walltrack.sync import loop_thread
 from walltrack.sync.call import Job
 from walltrack.sync.download import Download, Whole
 from walltrack.sync.exchange import Exchange
@@ -178,7 +178,7 @@ def test_a_forked_process_cannot_read_it(loop: LoopThread, monkeypatch: pytest.M
     body = Endless()
     stream = download(loop, body)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: -1)
+        patch.setattr(loop_thread, "getpid", lambda: -1)
         with pytest.raises(RuntimeError, match="fork"):
             next(stream)
         stream.close()

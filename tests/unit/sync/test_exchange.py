@@ -13,6 +13,7 @@ import pytest
 from tests.support import URL, Body, Endless, Scripted, Step, get, post, without_gc
 from tests.unit.sync.conftest import SOON, Start, wait_until
 from walltrack import Delivery, RetryTransport, TransportClosedError
+from walltrack.sync.call import Job
 from walltrack.sync.download import Download, Whole
 from walltrack.sync.exchange import Exchange
 from walltrack.sync.loop_thread import LoopThread
@@ -216,6 +217,12 @@ def test_a_network_stream_of_another_kind_is_left_alone(loop: LoopThread) -> Non
     """A mock may have put anything there."""
     answer = httpx.Response(200, extensions={"network_stream": "mock"})
     assert send(loop, get(), answer).extensions["network_stream"] == "mock"
+
+
+def test_room_that_the_thread_made_meanwhile_is_not_waited_for(loop: LoopThread) -> None:
+    """Between the reading of a chunk and the wait for room, the thread may take all of it."""
+    exchange = Exchange(loop, None, Scripted(200), get())
+    Job(loop, exchange._until_there_is_room).result()  # noqa: SLF001 - in the nick of time
 
 
 @each_family

@@ -1,7 +1,6 @@
 import asyncio
 import atexit
 import contextvars
-import os
 import threading
 from typing import Any
 
@@ -74,7 +73,7 @@ def test_a_forked_process_cannot_wait_for_it(
 ) -> None:
     """It is told so, and stopping the event loop there does nothing."""
     with monkeypatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: -1)
+        patch.setattr(loop_thread, "getpid", lambda: -1)
         assert not loop.is_of_this_process
         with pytest.raises(RuntimeError, match=r"opened before os\.fork\(\)"):
             Job(loop, library).result()

@@ -20,6 +20,7 @@ from walltrack import (
     SyncTransport,
     TransportClosedError,
 )
+from walltrack.sync import loop_thread
 from walltrack.sync.loop_thread import Backend
 
 both_families = pytest.mark.parametrize("home", [httpx, httpx2], ids=["httpx", "httpx2"])
@@ -237,12 +238,11 @@ def test_a_transport_that_is_dropped_ends_its_thread() -> None:
     assert inner.closed == 1
 
 
-def test_a_response_keeps_its_transport(clock: Clock) -> None:
+def test_a_response_keeps_its_transport() -> None:
     """A function may return it, and drop the client."""
-    del clock
 
     def stream() -> httpx.Response:
-        inner = Scripted(httpx.Response(200, stream=Body(b"one", b"two")))
+        inner = Scripted(lambda _: httpx.Response(200, stream=Body(b"one", b"two")))
         made = httpx.Client(transport=SyncTransport(inner))
         return made.send(made.build_request("GET", URL), stream=True)
 
@@ -257,7 +257,7 @@ def test_a_response_keeps_its_transport(clock: Clock) -> None:
 def test_a_response_that_is_dropped_is_closed() -> None:
     """Its connection would be lost, and its place in a limit."""
     body = Endless()
-    with client(Scripted(httpx.Response(200, stream=body))) as made:
+    with client(Scripted(lambda _: httpx.Response(200, stream=body))) as made:
         made.send(made.build_request("GET", URL), stream=True)
         gc.collect()
         wait_until(lambda: body.closes == 1)
@@ -300,37 +300,27 @@ def test_a_coroutine_may_use_it(backend: Backend) -> None:
 
 
 def test_a_client_that_another_process_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a fork: it cannot be used, and once closed there it can, with an event loop there."""
-    import os
-
-    inner = Scripted(200)
-    transport = SyncTransport(inner)
-    with httpx.Client(transport=transport) as made:
+    """After a fork it cannot be used, until it is closed there: then it has a loop of its own."""
+    transport = SyncTransport(Scripted(200))
+    made = httpx.Client(transport=transport)
+    with made:
         made.get(URL)
-        (parents,) = loop_threads()
-        process = os.getpid()
+        parents = transport._loop  # noqa: SLF001 - a fork would leave it running elsewhere
+        assert parents is not None
         with monkeypatch.context() as patch:
-            patch.setattr(os, "getpid", lambda: -1)
+            patch.setattr(loop_thread, "getpid", lambda: -1)
             with pytest.raises(RuntimeError, match="after the fork"):
                 made.get(URL)
             transport.__exit__()
-            assert parents.is_alive()
+            assert not parents.closing
             assert made.get(URL).status_code == 200
             transport.close()
-        assert os.getpid() == process
-        assert loop_threads() == [parents]
-    gc.collect()
+        parents.stop()
 
 
 def test_an_event_loop_that_broke_down_is_replaced() -> None:
     """The next call has another one."""
-
-    class Broken(Scripted):
-        async def __aexit__(self, *args: object) -> None:
-            await super().__aexit__(*args)
-
-    inner = Broken(200)
-    transport = SyncTransport(inner)
+    transport = SyncTransport(Scripted(200))
     with httpx.Client(transport=transport) as made:
         made.get(URL)
         transport._loop.stop()  # type: ignore[union-attr]  # noqa: SLF001 - as if it broke down
