@@ -367,7 +367,7 @@ def test_type_checkers_take_it_for_a_transport_of_either_family() -> None:
 # How programs end
 
 PROGRAM = """
-import contextlib, os, sys, threading
+import contextlib, os, sys, threading, warnings
 import httpx
 from walltrack import SyncTransport, resilient_transport
 
@@ -382,7 +382,7 @@ def run(
     meanwhile: Callable[["subprocess.Popen[str]"], object] = lambda _: None,
 ) -> str:
     """What a program prints, which ends well and complains of nothing."""
-    command = [sys.executable, "-X", "dev", "-W", "error", "-c", PROGRAM + script, server.url]
+    command = [sys.executable, "-W", "error", "-c", PROGRAM + script, server.url]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:  # noqa: S603 - our own script
         try:
@@ -438,7 +438,9 @@ def test_a_fork_is_told_that_its_event_loop_stayed_behind(server: FaultServer) -
     """It may close the client and use it again, and the parent is not disturbed."""
     script = """
 client.get(URL)
-child = os.fork()
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of fork, in a program with threads
+    child = os.fork()
 if not child:
     try:
         client.get(URL)
