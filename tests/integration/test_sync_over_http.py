@@ -1,9 +1,7 @@
 """Synchronous clients over `SyncTransport`, over real sockets; and how their programs end."""
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import os
 import signal
 import subprocess
@@ -30,6 +28,7 @@ from tests.integration.fault_server import (
     falls_silent,
     head,
     hold,
+    websocket,
 )
 from tests.support import Events
 from tests.unit.sync.conftest import SOON, loop_threads, wait_until
@@ -327,17 +326,7 @@ def test_a_trace_of_the_caller_is_called(client: Client, server: FaultServer) ->
 
 def test_a_websocket_of_httpx2_passes(server: FaultServer) -> None:
     """Its session reads in one thread and writes in another."""
-
-    async def switches(exchange: Exchange) -> None:
-        key = exchange.seen.headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-        accepted = base64.b64encode(hashlib.sha1(key.encode()).digest())  # noqa: S324 - RFC 6455
-        headers = {"upgrade": "websocket", "connection": "Upgrade"}
-        headers["sec-websocket-accept"] = accepted.decode()
-        await exchange.send(head(101, headers) + b"\x81\x02hi")
-        await exchange.reader.read()
-        exchange.end()
-
-    server.will(switches)
+    server.will(websocket)
     with (
         World(httpx2, "asyncio").client() as client,
         client.websocket(server.url.replace("http:", "ws:")) as session,

@@ -1,20 +1,16 @@
-"""Connections on asyncio, without the scope and the checkpoint that anyio has for each operation.
+"""A connection on asyncio, without the scope and the checkpoint that anyio has for each operation.
 
-Awaits: httpcore2 connects, reads and writes through these classes.
+Awaits: httpcore2 reads and writes through this class.
 """
 
 import asyncio
 import select
 import ssl
-from collections.abc import Iterable
 from typing import Any, Final, cast
 
 import anyio
 import anyio.lowlevel
 import httpcore2
-
-from walltrack.http.options import SocketOption
-from walltrack.http.stream import close
 
 _AHEAD_BYTES: Final = 128 * 1024
 """How much is read from the socket before it is asked for."""
@@ -27,32 +23,6 @@ _HANDSHAKE_SECONDS: Final = 24 * 60 * 60.0
 
 _NAMES: Final = {"client_addr": "sockname", "server_addr": "peername"}
 """What httpcore calls otherwise than asyncio."""
-
-
-class AsyncioBackend(httpcore2.AnyIOBackend):
-    """Connect as anyio does, to the fastest address, then take the socket over."""
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore2's interface
-        local_address: str | None = None,
-        socket_options: Iterable[SocketOption] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        """Connect to a host."""
-        return await _taken_over(
-            await super().connect_tcp(host, port, timeout, local_address, socket_options)
-        )
-
-    async def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,  # noqa: ASYNC109 - as above
-        socket_options: Iterable[SocketOption] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        """Connect to a Unix domain socket."""
-        return await _taken_over(await super().connect_unix_socket(path, timeout, socket_options))
 
 
 class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
@@ -242,21 +212,3 @@ def _has_data(transport: asyncio.Transport) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))
-
-
-async def _taken_over(stream: httpcore2.AsyncNetworkStream) -> httpcore2.AsyncNetworkStream:
-    """Return a stream over the socket of `stream`, which is closed."""
-    loop = asyncio.get_running_loop()
-    if not isinstance(loop, asyncio.SelectorEventLoop) or not hasattr(select, "poll"):
-        return stream  # another loop's socket may not be taken over
-    try:
-        socket = stream.get_extra_info("socket").dup()
-    except OSError:  # the process has no descriptor left
-        return stream
-    try:
-        await close(stream)
-        _, taken = await loop.create_connection(AsyncioStream, sock=socket)
-    except BaseException:
-        socket.close()
-        raise
-    return taken

@@ -10,7 +10,7 @@ import anyio
 import httpcore2
 import sniffio
 
-from walltrack.http.asyncio_stream import AsyncioBackend
+from walltrack.http.asyncio_backend import AsyncioBackend
 from walltrack.http.options import SocketOption
 from walltrack.http.stream import CLOSED, Stream, close
 

@@ -31,12 +31,10 @@ class Download(family.SyncByteStream):
 
     Args:
         exchange: The call that it belongs to.
-        transport: What must stay open until the body is closed.
     """
 
-    def __init__(self, exchange: "Exchange", transport: object) -> None:
+    def __init__(self, exchange: "Exchange") -> None:
         self._exchange = exchange
-        self._transport = transport
         self._ended = False
         self._closed = False
 

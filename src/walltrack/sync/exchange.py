@@ -50,7 +50,7 @@ class Exchange(Call):
         request: httpx.Request,
     ) -> None:
         super().__init__(loop)
-        self._transport = transport
+        self._transport = transport  # which is closed when it is dropped
         self._inner = inner
         self._request = request
         self._read = 0
@@ -133,7 +133,7 @@ class Exchange(Call):
             return response
         if response.status_code == SWITCHING or request.method == "CONNECT":
             self._room = anyio.Event()  # what follows is no body, unless the thread reads it as one
-        response.stream = Download(self, self._transport)
+        response.stream = Download(self)
         self.post(response)
         return body
 

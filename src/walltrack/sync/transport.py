@@ -132,7 +132,6 @@ class SyncTransport(family.BaseTransport):
             loop.stop(close=close)
         finally:
             self._dropped.detach()
-            self._visits.clear()
             self._loop = None
 
     def _refuse_own_thread(self) -> None:

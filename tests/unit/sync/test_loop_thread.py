@@ -45,7 +45,7 @@ def test_a_task_sees_the_context_of_the_caller(loop: LoopThread) -> None:
     assert contextvars.copy_context().run(call) == ("by the caller", "by the caller")
 
 
-def test_the_library_of_the_caller_is_none_of_the_tasks_business(
+def test_the_library_of_the_caller_does_not_confuse_the_task(
     loop: LoopThread, backend: Backend
 ) -> None:
     """A coroutine on trio that calls a synchronous client has trio in its context."""
@@ -59,7 +59,7 @@ def test_the_library_of_the_caller_is_none_of_the_tasks_business(
 
 
 def test_its_own_thread_cannot_wait_for_it(loop: LoopThread) -> None:
-    """It is told so, and where such a call may come from."""
+    """The error says so, and where such a call can come from."""
 
     async def call() -> None:
         Job(loop, anyio.lowlevel.checkpoint).result()
@@ -71,7 +71,7 @@ def test_its_own_thread_cannot_wait_for_it(loop: LoopThread) -> None:
 def test_a_forked_process_cannot_wait_for_it(
     loop: LoopThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told so, and stopping the event loop there does nothing."""
+    """The error says so; stopping the event loop there does nothing."""
     with monkeypatch.context() as patch:
         patch.setattr(loop_thread, "getpid", lambda: -1)
         assert not loop.is_of_this_process
@@ -149,6 +149,7 @@ def test_calls_that_closing_ends_have_time_to_end_by_themselves(
         event = anyio.Event()
         closed.append(event.set)
         await event.wait()
+        await anyio.sleep(0.001)
         raise LookupError("mine")
 
     loop = LoopThread(backend, close)
@@ -190,7 +191,7 @@ def test_a_call_after_the_end_is_refused(loop: LoopThread) -> None:
 
 
 def test_a_call_during_the_closing_is_refused(backend: Backend, start: Start) -> None:
-    """It would open what nobody closes any more."""
+    """It would open connections that are not closed any more."""
     closing, going_on = threading.Event(), threading.Event()
 
     async def close() -> None:
@@ -227,7 +228,7 @@ def test_a_call_that_arrives_during_the_closing_is_refused(loop: LoopThread, sta
 def test_a_call_that_never_arrives_is_ended_with_the_event_loop(
     loop: LoopThread, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It came too late for the loop, and too early to be refused."""
+    """It came too late for the event loop, and too early to be refused."""
     call = Job(loop, library)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_soon", lambda *_: None)
@@ -238,8 +239,8 @@ def test_a_call_that_never_arrives_is_ended_with_the_event_loop(
         waiting.result(SOON)
 
 
-def test_an_event_loop_that_breaks_down_leaves_nobody_waiting(start: Start) -> None:
-    """On asyncio, a task of somebody else's that raises SystemExit ends the event loop."""
+def test_an_event_loop_that_breaks_down_leaves_no_thread_waiting(start: Start) -> None:
+    """On asyncio, any task that raises SystemExit ends the event loop."""
 
     async def exits() -> None:
         raise SystemExit
@@ -257,7 +258,7 @@ def test_an_event_loop_that_breaks_down_leaves_nobody_waiting(start: Start) -> N
 
 
 def test_an_event_loop_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread that wanted it gets to know."""
+    """The error is raised in the thread that opens it."""
 
     def missing(*_: object, **__: object) -> None:
         raise LookupError("pip install")
@@ -271,7 +272,7 @@ def test_an_event_loop_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_interrupt_while_the_thread_starts_ends_it(
     monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    """While the thread starts, or once the event loop runs: no one has it then, to stop it."""
+    """While the thread starts, or once the event loop runs: the caller has nothing to stop."""
     waits: list[int] = []
 
     class Event(threading.Event):

@@ -187,7 +187,7 @@ def test_what_closing_raises_is_raised_and_leaves_no_thread() -> None:
 
 
 def test_a_call_in_flight_ends_when_it_is_closed(backend: Backend, start: Start) -> None:
-    """Another thread closes it: nobody waits for what will not come."""
+    """Another thread closes it: the calls of all threads raise at once."""
     asked = []
 
     async def silence(_: httpx.Request) -> httpx.Response:
@@ -206,7 +206,7 @@ def test_a_call_in_flight_ends_when_it_is_closed(backend: Backend, start: Start)
 
 
 def test_threads_that_close_it_wait_until_it_is_closed(start: Start) -> None:
-    """Whoever comes second, too."""
+    """The second one as well."""
     closing, going_on = threading.Event(), threading.Event()
 
     class Slow(Scripted):
@@ -227,7 +227,7 @@ def test_threads_that_close_it_wait_until_it_is_closed(start: Start) -> None:
 
 
 def test_a_transport_that_is_dropped_ends_its_thread() -> None:
-    """Without a word to it."""
+    """And closes the inner transport."""
     inner = Scripted(200)
     made = httpx.Client(transport=SyncTransport(inner))
     made.get(URL)
@@ -264,7 +264,7 @@ def test_a_response_that_is_dropped_is_closed() -> None:
 
 
 def test_the_event_loop_itself_cannot_use_it() -> None:
-    """A listener would wait for its own call: it is told so, whatever it tries."""
+    """A listener would wait for its own call: every way of using it raises an error."""
     transports: list[SyncTransport] = []
     refused = []
 
