@@ -11,7 +11,7 @@ import httpx
 import httpx2
 import pytest
 
-from tests.support import URL, Body, Clock, Endless, Scripted
+from tests.support import URL, Clock, Endless, Scripted
 from tests.unit.sync.conftest import SOON, Start, loop_threads, wait_until
 from walltrack import (
     CircuitBreakerTransport,
@@ -238,17 +238,27 @@ def test_a_transport_that_is_dropped_ends_its_thread() -> None:
     assert inner.closed == 1
 
 
-def test_a_response_keeps_its_transport() -> None:
+def test_a_response_keeps_its_transport(monkeypatch: pytest.MonkeyPatch) -> None:
     """A function may return it, and drop the client."""
+    monkeypatch.setattr(loop_thread, "_UNWINDING_SECONDS", 0.0)
+    go_on = threading.Event()
+
+    class Late(Endless):
+        async def next_chunk(self) -> bytes:
+            while not go_on.is_set():  # noqa: ASYNC110 - the test sets it in another thread
+                await anyio.sleep(0.001)
+            return await super().next_chunk()
 
     def stream() -> httpx.Response:
-        inner = Scripted(lambda _: httpx.Response(200, stream=Body(b"one", b"two")))
-        made = httpx.Client(transport=SyncTransport(inner))
+        made = httpx.Client(
+            transport=SyncTransport(Scripted(lambda _: httpx.Response(200, stream=Late())))
+        )
         return made.send(made.build_request("GET", URL), stream=True)
 
     response = stream()
     gc.collect()
-    assert response.read() == b"onetwo"
+    go_on.set()
+    assert next(response.iter_raw()) == b"x"
     del response
     gc.collect()
     wait_until(lambda: not loop_threads())
