@@ -10,7 +10,7 @@ import pytest
 
 from walltrack.sync.loop_thread import Backend, LoopThread
 
-SOON = 5.0
+SOON = 20.0
 """Seconds in which everything has to happen."""
 
 Start = Callable[..., Future[Any]]

@@ -15,6 +15,7 @@ from tests.support import URL, Clock, Endless, Scripted
 from tests.unit.sync.conftest import SOON, Start, loop_threads, wait_until
 from walltrack import (
     CircuitBreakerTransport,
+    Event,
     HTTPTransport,
     RetryTransport,
     SyncTransport,
@@ -278,7 +279,9 @@ def test_the_event_loop_itself_cannot_use_it() -> None:
     transports: list[SyncTransport] = []
     refused = []
 
-    def listen(_: object) -> None:
+    def listen(event: Event) -> None:
+        if event.name != "retry_scheduled":
+            return
         (transport,) = transports
         attempts = (
             lambda: httpx.Client(transport=transport).get(URL),
