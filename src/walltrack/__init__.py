@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from walltrack.retry.transport import RetryTransport
     from walltrack.services.base import BaseAPIClient
     from walltrack.stack import resilient_transport
+    from walltrack.sync.transport import SyncTransport
     from walltrack.telemetry.log import log_event
     from walltrack.telemetry.redaction import redact_httpx_logs
     from walltrack.telemetry.state import snapshot
@@ -153,6 +154,7 @@ __all__ = [
     "RetryTransport",
     "Settings",
     "StopReason",
+    "SyncTransport",
     "TimeLimitExceededError",
     "TimeWindow",
     "TimeoutTransport",
@@ -219,6 +221,7 @@ if not TYPE_CHECKING:  # pragma: no branch
         "RetryTransport": "walltrack.retry.transport",
         "Settings": "walltrack.config.settings",
         "StopReason": "walltrack.core.stop_reason",
+        "SyncTransport": "walltrack.sync.transport",
         "TimeLimitExceededError": "walltrack.core.exceptions",
         "TimeWindow": "walltrack.circuit_breaker.windows",
         "TimeoutTransport": "walltrack.timeout.transport",

@@ -6,7 +6,9 @@ when it is used up every request is answered 200.
 """
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import socket
 import ssl
 import struct
@@ -264,3 +266,14 @@ def falls_silent(**headers: str) -> Behaviour:
         exchange.end()
 
     return behave
+
+
+async def websocket(exchange: Exchange) -> None:
+    """Switch to WebSocket, and send one message."""
+    key = exchange.seen.headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    accepted = base64.b64encode(hashlib.sha1(key.encode()).digest())  # noqa: S324 - RFC 6455
+    headers = {"upgrade": "websocket", "connection": "Upgrade"}
+    headers["sec-websocket-accept"] = accepted.decode()
+    await exchange.send(head(101, headers) + b"\x81\x02hi")
+    await exchange.reader.read()
+    exchange.end()

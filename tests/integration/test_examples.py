@@ -22,6 +22,7 @@ RECIPES = {
         "both: 12 requests\nmax_retries=0 in the SDK: 4 requests\n"
         "sole_retrier=True beneath it: 4 requests"
     ),
+    "synchronous.py": "('503', 5) ('rejected, not sent', 35)",
     "tuning.py": "Choose threshold 20, cooldown 2 s.",
     "migrate_from_httpx_retries.py": "200 after 3 attempts",
     "health.py": '503 [\n  {\n    "key": "https://prices.example.com",',

@@ -1,8 +1,6 @@
 """One stack of transports beneath clients of both families, over real sockets."""
 
-import base64
 import gc
-import hashlib
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -15,12 +13,11 @@ import httpx2
 import pytest
 
 from tests.integration.fault_server import (
-    Exchange,
     FaultServer,
     answer,
     close,
-    head,
     reset,
+    websocket,
 )
 from tests.integration.layered import layered, pool
 from tests.support import Clock, until
@@ -158,17 +155,7 @@ async def test_server_sent_events_of_httpx2_pass(server: FaultServer) -> None:
 
 async def test_a_websocket_of_httpx2_passes(server: FaultServer) -> None:
     """What follows a switch of protocols is no body: nothing of it is read or counted here."""
-
-    async def switches(exchange: Exchange) -> None:
-        key = exchange.seen.headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-        accepted = base64.b64encode(hashlib.sha1(key.encode()).digest())  # noqa: S324 - RFC 6455
-        headers = {"upgrade": "websocket", "connection": "Upgrade"}
-        headers["sec-websocket-accept"] = accepted.decode()
-        await exchange.send(head(101, headers) + b"\x81\x02hi")
-        await exchange.reader.read()
-        exchange.end()
-
-    server.will(switches)
+    server.will(websocket)
     client: Any
     async with (
         layered(family=httpx2) as client,

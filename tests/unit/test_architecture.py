@@ -43,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "stack": {*BASE, *PATTERNS, "layers"},
     "config": set(),
     "services": {*BASE, *PATTERNS, "layers", "stack", "config"},
+    "sync": {"core", "http"},
     "testing": BASE,
     "simulation": {*BASE, *PATTERNS, "stack", "testing"},
 }
@@ -56,8 +57,12 @@ ELSEWHERE = {
 LONGEST_FILE = 250  # lines
 
 READ_THE_ENVIRONMENT = {"os", "dotenv", "pydantic_settings", "urllib.request"}
-# Proxies are no settings of ours: httpx would read them, too, had it not been given a transport.
-READS_THE_PROXIES = "walltrack.http.environment_proxies"
+ASKS_THE_SYSTEM = {
+    # Proxies are no settings of ours: httpx, too, would read them, without a transport.
+    "walltrack.http.environment_proxies": {"urllib.request.getproxies"},
+    # An event loop does not come along into a forked process.
+    "walltrack.sync.loop_thread": {"os.getpid"},
+}
 DO_NOT_MERELY_DECIDE = {"anyio", "asyncio", "logging", "socket", "structlog", "trio"}
 AWAITS = (ast.AsyncFor, ast.AsyncFunctionDef, ast.AsyncWith, ast.Await)
 FUNCTIONS = (ast.AsyncFunctionDef, ast.FunctionDef, ast.Lambda)
@@ -183,15 +188,14 @@ def test_every_import_names_its_module_in_full(module: str) -> None:
 
 @pytest.mark.parametrize("module", [m for m in MODULES if package_of(m) != "config"])
 def test_the_environment_is_read_by_config_alone(module: str) -> None:
-    """Everything else takes what it is given; one module asks which proxies there are."""
+    """Everything else takes what it is given, but for the proxies and the process."""
     reading = {
         name
         for name in imported_by(module)
         for reader in READ_THE_ENVIRONMENT
         if name == reader or name.startswith(f"{reader}.")
     }
-    allowed = {"urllib.request.getproxies"} if module == READS_THE_PROXIES else set()
-    assert reading == allowed
+    assert reading == ASKS_THE_SYSTEM.get(module, set())
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if package_of(m) != "dialects"])

@@ -14,7 +14,7 @@ import sys
 from functools import cache, reduce
 from operator import or_
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, cast
 
 import httpx
 
@@ -92,14 +92,23 @@ if TYPE_CHECKING:
     if MYPY:
         _OfHttpx2: Any = httpx2.AsyncBaseTransport
 
+        _SyncOfHttpx2: Any = httpx2.BaseTransport
+
         class AsyncBaseTransport(httpx.AsyncBaseTransport, _OfHttpx2):  # type: ignore[misc]
+            """Typed by httpx, and taken for httpx2's."""
+
+        class BaseTransport(httpx.BaseTransport, _SyncOfHttpx2):  # type: ignore[misc]
             """Typed by httpx, and taken for httpx2's."""
     else:
 
         class AsyncBaseTransport(httpx.AsyncBaseTransport, httpx2.AsyncBaseTransport):
             """A transport of both families."""
 
+        class BaseTransport(httpx.BaseTransport, httpx2.BaseTransport):
+            """A synchronous transport of both families."""
+
     AsyncByteStream = httpx.AsyncByteStream
+    SyncByteStream = httpx.SyncByteStream
     PoolTimeout = httpx.PoolTimeout
     TimeoutException = httpx.TimeoutException
     TransportError = httpx.TransportError
@@ -107,6 +116,7 @@ else:
     Auth = reduce(or_, each("Auth"))
     Transport = reduce(or_, each("AsyncBaseTransport"))
     AsyncByteStream = _of_all("AsyncByteStream")
+    SyncByteStream = _of_all("SyncByteStream")
     PoolTimeout = _of_all("PoolTimeout")
     TimeoutException = _of_all("TimeoutException")
     TransportError = _of_all("TransportError")
@@ -119,8 +129,34 @@ else:
             # An object that belongs to every family.
             return object.__new__(serving(cls, None))
 
+        # Not seen by type checkers, which say by themselves that this is no synchronous transport.
+        def handle_request(self, _: object) -> NoReturn:
+            """Explain how to use this from a synchronous client.
 
-_OURS: Final = (AsyncByteStream, PoolTimeout, TimeoutException, TransportError)
+            Raises:
+                TypeError: Always.
+            """
+            name = type(self).__name__
+            raise TypeError(
+                f"{name} is asynchronous: give it to an httpx.AsyncClient, or wrap it for a "
+                f"synchronous one: httpx.Client(transport=SyncTransport({name}(...)))"
+            )
+
+        def __enter__(self) -> NoReturn:
+            self.handle_request(None)
+
+        def __exit__(self, *_: object) -> None:
+            """Never called: `__enter__` raises."""
+
+    class BaseTransport(httpx.BaseTransport):
+        """Has the types of httpx, and is accepted by httpx2."""
+
+        # As above; an object that belongs to the families that its inner transport serves.
+        def __new__(cls, transport: object = None, *_: object, **__: object) -> Self:  # noqa: D102
+            return object.__new__(serving(cls, transport))
+
+
+_OURS: Final = (AsyncByteStream, SyncByteStream, PoolTimeout, TimeoutException, TransportError)
 
 URLS: Final = each("URL")
 REQUESTS: Final = each("Request")
@@ -138,22 +174,24 @@ def serving(kind: type[Any], inner: object) -> type[Any]:
     client a transport was made.
 
     Args:
-        kind: A class of transports.
-        inner: The transport that sends the requests; None if it serves every family.
+        kind: A class of transports, asynchronous or synchronous.
+        inner: The asynchronous transport that sends the requests; None if it serves every family.
     """
-    if not notice() or issubclass(kind, FAMILIES[1].AsyncBaseTransport):
+    base = "BaseTransport" if issubclass(kind, httpx.BaseTransport) else "AsyncBaseTransport"
+    if not notice() or issubclass(kind, getattr(FAMILIES[1], base)):
         return kind
     bases = [home.AsyncBaseTransport for home in FAMILIES]
     served = [base for base in type(inner).__mro__ if base in bases] or bases
     made: type[Any] = kind
     if served != bases[:1]:
-        made = _variant(kind, served[0] is bases[1])  # type: ignore[arg-type]  # it is hashable
+        second_first = served[0] is bases[1]
+        made = _variant(kind, base, second_first)  # type: ignore[arg-type]  # it is hashable
     return made
 
 
 @cache
-def _variant(kind: type[Any], second_first: bool) -> type[Any]:  # noqa: FBT001 - for the cache
-    base = _second_first() if second_first else FAMILIES[1].AsyncBaseTransport
+def _variant(kind: type[Any], base_name: str, second_first: bool) -> type[Any]:  # noqa: FBT001 - for the cache
+    base = _second_first(base_name) if second_first else getattr(FAMILIES[1], base_name)
     names = ("__module__", "__qualname__", "__doc__")
     make: Any = type(kind)  # which may be another metaclass
     made: type[Any] = make(
@@ -163,12 +201,12 @@ def _variant(kind: type[Any], second_first: bool) -> type[Any]:  # noqa: FBT001 
 
 
 @cache
-def _second_first() -> type[Any]:
-    first, second = (home.AsyncBaseTransport for home in FAMILIES)
+def _second_first(base_name: str) -> type[Any]:
+    first, second = (getattr(home, base_name) for home in FAMILIES)
     return type(
         first.__name__,
         (second, first),
-        {"__doc__": "The AsyncBaseTransport of httpx2, then that of httpx."},
+        {"__doc__": f"The {base_name} of httpx2, then that of httpx."},
     )
 
 

@@ -39,7 +39,10 @@ class RequestRejectedError(TransportLayerError):
     def service(self) -> str:
         """Name of the service that the request was for."""
         if not self._service:
-            self._service = service_of(self.request) if self.request else "service"
+            try:
+                self._service = service_of(self.request)
+            except RuntimeError:  # it has no request
+                return "service"
         return self._service
 
     def __reduce__(self) -> tuple[Any, ...]:

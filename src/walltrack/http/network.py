@@ -10,6 +10,7 @@ import anyio
 import httpcore2
 import sniffio
 
+from walltrack.http.asyncio_backend import AsyncioBackend
 from walltrack.http.options import SocketOption
 from walltrack.http.stream import CLOSED, Stream, close
 
@@ -152,4 +153,4 @@ class Network(httpcore2.AsyncNetworkBackend):
 def _backend() -> httpcore2.AsyncNetworkBackend:
     if sniffio.current_async_library() == "trio":
         return httpcore2.TrioBackend()
-    return httpcore2.AnyIOBackend()
+    return AsyncioBackend()

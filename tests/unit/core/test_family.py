@@ -381,3 +381,32 @@ def test_what_is_no_transport_is_refused_where_it_is_given(wrong: object, said: 
         RetryTransport(wrong)  # type: ignore[arg-type]
     assert said in str(info.value)
     assert "swordfish" not in str(info.value)
+
+
+@BOTH
+@pytest.mark.parametrize("made", [RetryTransport, HTTPTransport, lambda: ScriptedTransport([200])])
+def test_a_synchronous_client_is_told_what_to_put_around(
+    home: Any,  # noqa: ANN401 - either family
+    made: Callable[[], httpx.AsyncBaseTransport],
+) -> None:
+    """Whether it is opened or used at once; `SyncTransport` makes both possible."""
+    transport = made()
+    name = type(transport).__name__
+    advice = (
+        rf"{name} is asynchronous: .*httpx\.Client\(transport=SyncTransport\({name}\(\.\.\.\)\)"
+    )
+    with pytest.raises(TypeError, match=advice):
+        home.Client(transport=transport).get("https://api.test/")
+    with pytest.raises(TypeError, match=advice), home.Client(transport=transport):
+        pass
+
+
+@BOTH
+def test_synchronous_classes_belong_to_each_family(home: Any) -> None:  # noqa: ANN401 - either family
+    """Streams to both, transports to those of the asynchronous transport inside."""
+    assert issubclass(family.SyncByteStream, home.SyncByteStream)
+    mock = home.MockTransport(lambda _: home.Response(200))
+    for inner in (mock, RetryTransport(mock), None):
+        served: Any = family.BaseTransport
+        assert isinstance(served(inner), home.BaseTransport)
+        assert not isinstance(served(inner), home.AsyncBaseTransport)

@@ -144,3 +144,12 @@ def test_a_pool_timeout_in_the_waiting_room_is_caught_as(caught_as: type[Excepti
     """Code that handles an open circuit or httpx's pool timeout keeps working."""
     with pytest.raises(caught_as):
         raise WaitingRoomTimeoutError("api", 1.5)
+
+
+@pytest.mark.parametrize("kind", REJECTIONS)
+def test_a_rejection_without_a_request_can_be_shown(kind: type[RequestRejectedError]) -> None:
+    """It has a name for the service all the same."""
+    error = kind()
+    assert error.service == "service"
+    assert str(error).startswith("service: ")
+    assert repr(copy.copy(error)) == repr(error)

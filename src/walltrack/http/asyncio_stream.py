@@ -1,0 +1,214 @@
+"""A connection on asyncio, without the scope and the checkpoint that anyio has for each operation.
+
+Awaits: httpcore2 reads and writes through this class.
+"""
+
+import asyncio
+import select
+import ssl
+from typing import Any, Final, cast
+
+import anyio
+import anyio.lowlevel
+import httpcore2
+
+_AHEAD_BYTES: Final = 128 * 1024
+"""How much is read from the socket before it is asked for."""
+
+_PIECE_BYTES: Final = 64 * 1024
+"""How much is written at once. TLS has writers wait only when an earlier piece is still there."""
+
+_HANDSHAKE_SECONDS: Final = 24 * 60 * 60.0
+"""The limit that asyncio must have for a handshake; the caller's is shorter, or there is none."""
+
+_NAMES: Final = {"client_addr": "sockname", "server_addr": "peername"}
+"""What httpcore calls otherwise than asyncio."""
+
+
+class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
+    """A socket, or TLS over one, that asyncio reads ahead.
+
+    Args:
+        secure: Whether this is TLS.
+    """
+
+    def __init__(self, *, secure: bool = False) -> None:
+        self._secure = secure
+        self._transport: asyncio.Transport | None = None
+        self._received = bytearray()
+        self._reader: asyncio.Future[None] | None = None
+        self._drained: asyncio.Event | None = None
+        self._paused = False
+        self._ended = False
+        self._lost = False
+        self._error: Exception | None = None
+
+    # For httpcore2
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as above
+        """Read up to `max_bytes`; nothing at the end of the stream.
+
+        Raises:
+            ReadTimeout: Nothing came in time.
+            ReadError: The connection is broken, or closed on this side.
+        """
+        received = self._received
+        if not (received or self._ended):
+            await self._arrival(timeout)
+        if not received:
+            if self._error is not None:
+                raise httpcore2.ReadError(self._error) from self._error
+            return b""
+        data = bytes(received[:max_bytes]) if len(received) > max_bytes else bytes(received)
+        del received[:max_bytes]
+        if self._paused and len(received) <= _AHEAD_BYTES // 2:
+            self._paused = False
+            self._own_transport.resume_reading()
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as above
+        """Write `buffer`, and wait until the system has taken it; over TLS, all but its end.
+
+        Raises:
+            WriteTimeout: The system did not take the next piece in time.
+            WriteError: The connection is broken, or closed on this side.
+        """
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        await self._draining(timeout)
+        for start in range(0, len(buffer), _PIECE_BYTES):
+            self._own_transport.write(buffer[start : start + _PIECE_BYTES])
+            await self._draining(timeout)
+
+    async def aclose(self) -> None:
+        """Close the connection at once."""
+        self.connection_lost(anyio.ClosedResourceError())
+        self._received.clear()
+        self._own_transport.abort()
+        await anyio.lowlevel.checkpoint()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - as above
+    ) -> httpcore2.AsyncNetworkStream:
+        """Return TLS over this stream.
+
+        Raises:
+            ConnectTimeout: The handshake was not complete in time.
+            ConnectError: The handshake failed.
+        """
+        stream = AsyncioStream(secure=True)
+        try:
+            with anyio.fail_after(timeout):
+                transport = await asyncio.get_running_loop().start_tls(
+                    self._own_transport,
+                    stream,
+                    ssl_context,
+                    server_hostname=server_hostname,
+                    ssl_handshake_timeout=_HANDSHAKE_SECONDS,
+                )
+        except TimeoutError as error:
+            raise httpcore2.ConnectTimeout(error) from error
+        except OSError as error:
+            raise httpcore2.ConnectError(error) from error
+        stream.connection_made(cast("asyncio.Transport", transport))
+        return stream
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - as httpcore2 has it
+        """Return information about the connection."""
+        transport = self._own_transport
+        if info == "is_readable":
+            return bool(self._received) or self._ended or _has_data(transport)
+        return transport.get_extra_info(_NAMES.get(info, info))
+
+    # For asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast("asyncio.Transport", transport)
+        # At 0, TLS would have writers wait with nothing to write.
+        self._transport.set_write_buffer_limits(high=int(self._secure), low=0)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what has come; read no further if that is much."""
+        self._received += data
+        if len(self._received) > _AHEAD_BYTES and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake_reader()
+
+    def eof_received(self) -> bool:
+        """Note that nothing more comes, and stay open for writing, which TLS cannot."""
+        self._ended = True
+        self._wake_reader()
+        return not self._secure
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note why the connection was lost, unless that is known already."""
+        if not self._lost:
+            self._ended = self._lost = True
+            self._error = exc
+            self._wake_reader()
+            self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """Have writers wait."""
+        self._drained = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        """Wake the writers."""
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
+
+    # Steps of those above
+
+    @property
+    def _own_transport(self) -> asyncio.Transport:
+        assert self._transport is not None  # noqa: S101 - for the type checker: it is connected
+        return self._transport
+
+    async def _arrival(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as above
+        if self._reader is not None:
+            raise anyio.BusyResourceError("reading from")
+        loop = asyncio.get_running_loop()
+        reader = self._reader = loop.create_future()
+        timer = None if timeout is None else loop.call_later(timeout, _expire, reader)
+        try:
+            await reader
+        except TimeoutError as error:
+            raise httpcore2.ReadTimeout(error) from error
+        finally:
+            self._reader = None
+            if timer is not None:
+                timer.cancel()
+
+    async def _draining(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as above
+        if self._drained is not None:
+            try:
+                with anyio.fail_after(timeout):
+                    await self._drained.wait()
+            except TimeoutError as error:
+                raise httpcore2.WriteTimeout(error) from error
+        if self._lost:
+            raise httpcore2.WriteError(self._error) from self._error
+
+    def _wake_reader(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+
+def _expire(reader: "asyncio.Future[None]") -> None:
+    if not reader.done():
+        reader.set_exception(TimeoutError())
+
+
+def _has_data(transport: asyncio.Transport) -> bool:
+    """Return whether the socket has data, or the end of it, that asyncio has not yet seen."""
+    descriptor = transport.get_extra_info("socket").fileno()
+    if descriptor < 0:
+        return True
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,217 @@
+"""A task in the event loop, and the thread that waits for it.
+
+Awaits: the task does.
+"""
+
+from collections.abc import Awaitable, Callable
+from queue import SimpleQueue
+from typing import Any, NamedTuple, Protocol
+
+import anyio
+
+from walltrack.core.exceptions import TransportClosedError
+
+
+class Loop(Protocol):
+    """The event loop in which a call runs."""
+
+    closing: bool
+    """Whether the transport is being closed, which ends all calls."""
+
+    @property
+    def is_of_this_process(self) -> bool:
+        """Whether the event loop was made before a fork, and runs elsewhere if at all."""
+        ...
+
+    def check(self) -> None:
+        """Raise a RuntimeError if this thread cannot wait for the event loop."""
+        ...
+
+    def start(self, call: "Call") -> None:
+        """Serve `call` in a task; end it if the event loop is over."""
+        ...
+
+    def soon(self, function: Callable[..., object], *args: object) -> None:
+        """Call a function in the event loop; do nothing if that is over."""
+        ...
+
+    def forget(self, call: "Call") -> None:
+        """Note that `call` has ended."""
+        ...
+
+
+class Outcome(NamedTuple):
+    """The last that a thread gets from a call: what its task returned or raised."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+
+class Call:
+    """A task in the event loop that a thread waits for.
+
+    The task may post something before its end, and have an errand done by the thread. All passes
+    through one queue, in order. A subclass defines `act`.
+
+    Args:
+        loop: The event loop.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+        self._mail: SimpleQueue[Any] = SimpleQueue()
+        self._scope: anyio.CancelScope | None = None
+        self._cancelled = False
+        self.begun: bool = False
+        """Whether the task was made."""
+        self.over: bool = False
+        """Whether the task has ended, or will never begin."""
+
+    # In the event loop
+
+    async def act(self) -> object:
+        """Do what the thread waits for."""
+        raise NotImplementedError
+
+    async def serve(self) -> None:
+        """Run the task."""
+        value, error = None, None
+        try:
+            with anyio.CancelScope() as self._scope:
+                if self._cancelled:
+                    self._scope.cancel()
+                value = await self.act()
+            if self._scope.cancelled_caught and self.loop.closing:
+                error = self.closed_error()
+        except BaseException as raised:  # noqa: BLE001 - it is raised in the thread
+            error = raised
+        self.loop.forget(self)
+        self.end(value, error)
+        del error  # a frame in its own traceback would hold it
+
+    def post(self, item: object) -> None:
+        """Hand something to the thread before the end."""
+        self._mail.put(item)
+
+    async def errand(self, function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - what `function` returns
+        """Return what `function` returns in the thread, or raise what it raises."""
+        errand = _Errand(function, args)
+        self._mail.put(errand)
+        await errand.done.wait()
+        return errand.result()
+
+    def end(self, value: object = None, error: BaseException | None = None) -> None:
+        """Hand the outcome to the thread."""
+        self.over = True
+        self._mail.put(Outcome(value, error))
+
+    def closed_error(self) -> BaseException:
+        """Return what the thread gets when the transport is closed meanwhile."""
+        return TransportClosedError()
+
+    def cancel_here(self) -> None:
+        """Cancel the task."""
+        self._cancelled = True
+        if not self.begun:  # the thread was interrupted while it started the call
+            self.loop.forget(self)
+            self.end()
+        elif self._scope is not None:
+            self._scope.cancel()
+
+    # In the thread
+
+    def result(self) -> Any:  # noqa: ANN401 - what the task posts or returns
+        """Start the task, and return what it posts or returns first, or raise what it raises.
+
+        If the wait is interrupted, as by KeyboardInterrupt, the task is cancelled.
+        """
+        self.loop.check()
+        try:
+            self.loop.start(self)
+            item = self.take()
+        except BaseException:
+            self.give_up()
+            raise
+        if not isinstance(item, Outcome):
+            return item
+        try:
+            return self.value_of(item)
+        finally:
+            del item  # as in `serve`
+
+    def value_of(self, outcome: Outcome) -> Any:  # noqa: ANN401 - what the task returned
+        """Return what the task has returned, or raise what it has raised."""
+        value, error = outcome
+        if error is None:
+            return value
+        try:
+            raise error
+        finally:
+            del outcome, error  # as in `serve`
+
+    def take(self) -> Any:  # noqa: ANN401 - what was posted
+        """Return what was posted next, or the outcome; do the errands that come before it."""
+        while True:
+            item = self._mail.get()
+            if not isinstance(item, _Errand):
+                return item
+            try:
+                item.value = item.function(*item.args)
+            except Exception as error:  # noqa: BLE001 - it is raised in the task
+                item.error = error
+            self.loop.soon(item.done.set)
+
+    def cancel(self) -> None:
+        """Have the task cancelled, unless it has ended."""
+        if not self.over:
+            self.loop.soon(self.cancel_here)
+
+    def give_up(self) -> None:
+        """Have the task cancelled, and wait until it has ended."""
+        self.cancel()
+        while not isinstance(self._mail.get(), Outcome):
+            pass
+
+
+class Job(Call):
+    """Call a coroutine function in the event loop.
+
+    Args:
+        loop: The event loop.
+        function: The coroutine function.
+        args: Its arguments.
+    """
+
+    def __init__(
+        self, loop: Loop, function: Callable[..., Awaitable[object]], *args: object
+    ) -> None:
+        super().__init__(loop)
+        self._function = function
+        self._args = args
+
+    async def act(self) -> object:
+        """Call the function."""
+        return await self._function(*self._args)
+
+
+class _Errand:
+    """Something for the thread to do. Made in the event loop."""
+
+    __slots__ = ("args", "done", "error", "function", "value")
+
+    def __init__(self, function: Callable[..., Any], args: tuple[object, ...]) -> None:
+        self.function = function
+        self.args = args
+        self.done = anyio.Event()
+        self.value: Any = None
+        self.error: Exception | None = None
+
+    def result(self) -> Any:  # noqa: ANN401 - what the function returned
+        """Return what the function has returned, or raise what it has raised."""
+        error, self.error = self.error, None
+        if error is None:
+            return self.value
+        try:
+            raise error
+        finally:
+            del error  # as in `serve`

@@ -1,0 +1,158 @@
+"""`SyncTransport` beneath `httpx.Client`, against bare httpx and the peers, over loopback.
+
+Run it with `uv run --group bench python -m tests.benchmarks.sync`. The server is a process of its
+own, and answers at once. All contenders take turns in every round, with one thread and with 32.
+"""
+
+import argparse
+import contextlib
+import random
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import httpx_retries
+from anyio.from_thread import start_blocking_portal
+from interlock.integrations.httpx import CircuitBreakerTransport as Interlock
+
+from tests.benchmarks.answering import SERVER
+from tests.benchmarks.measuring import Table, keep, show
+from walltrack import HTTPTransport, SyncTransport, resilient_transport
+
+LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+LOADS = ((1, 100), (32, 640))
+"""Threads, and the requests that they make among themselves in a round."""
+
+
+class Portal(httpx.BaseTransport):
+    """The same stack behind anyio's portal, by one call of it."""
+
+    def __init__(self) -> None:
+        self._inner = resilient_transport(HTTPTransport(limits=LIMITS))
+        self._opening = start_blocking_portal()
+        self._portal = self._opening.__enter__()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response, content = self._portal.call(self._send, request)
+        return httpx.Response(response.status_code, headers=response.headers, content=content)
+
+    def close(self) -> None:
+        self._portal.call(self._inner.aclose)
+        self._opening.__exit__(None, None, None)
+
+    async def _send(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
+        response = await self._inner.handle_async_request(request)
+        content = await response.aread()
+        await response.aclose()
+        return response, content
+
+
+def bare() -> httpx.BaseTransport:
+    """Connections of httpx, and nothing else."""
+    return httpx.HTTPTransport(limits=LIMITS)
+
+
+def retries(inner: httpx.BaseTransport) -> httpx.BaseTransport:
+    """The transport of httpx-retries."""
+    policy = httpx_retries.Retry(total=3, backoff_factor=0.0)
+    transport: httpx.BaseTransport = httpx_retries.RetryTransport(inner, policy)
+    return transport
+
+
+CONTENDERS: dict[str, Callable[[], httpx.BaseTransport]] = {
+    "bare": bare,
+    "SyncTransport": lambda: SyncTransport(resilient_transport(HTTPTransport(limits=LIMITS))),
+    "... on trio": lambda: SyncTransport(
+        resilient_transport(HTTPTransport(limits=LIMITS)), backend="trio"
+    ),
+    "the stack behind anyio's portal": Portal,
+    "httpx-retries": lambda: retries(bare()),
+    "interlock-cb": lambda: Interlock(bare()),
+    "httpx-retries + interlock-cb": lambda: retries(Interlock(bare())),
+}
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    """The URL of a server that answers at once."""
+    command = [sys.executable, "-c", SERVER, "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}/"
+        finally:
+            process.terminate()
+
+
+def load(client: httpx.Client, url: str, threads: int, requests: int) -> tuple[float, float]:
+    """Seconds for each request, on the clock and of this process's CPU."""
+    left = iter(range(requests))
+
+    def call() -> None:
+        for _ in left:
+            client.get(url)
+
+    workers = [threading.Thread(target=call) for _ in range(threads)]
+    began, began_cpu = time.perf_counter(), time.process_time()
+    if threads == 1:
+        call()
+    else:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    took, cpu = time.perf_counter() - began, time.process_time() - began_cpu
+    return took / requests, cpu / requests
+
+
+def measured(
+    clients: dict[str, httpx.Client], url: str, threads: int, requests: int, rounds: int
+) -> Table:
+    """Microseconds and CPU for each call, and in multiples of bare httpx's in the same round."""
+    walls: dict[str, list[float]] = {name: [] for name in clients}
+    cpus: dict[str, list[float]] = {name: [] for name in clients}
+    for _ in range(rounds):
+        for name in random.sample(list(clients), len(clients)):
+            load(clients[name], url, threads, 2 * threads)  # idle connections expire
+            wall, cpu = load(clients[name], url, threads, requests)
+            walls[name].append(1e6 * wall)
+            cpus[name].append(1e6 * cpu)
+    return {
+        name: {
+            "us a call": round(statistics.median(mine)),
+            "x bare": round(statistics.median(ratios), 2),
+            "quartiles": " - ".join(f"{q:.2f}" for q in statistics.quantiles(ratios)[::2]),
+            "x bare's requests/s": round(1 / statistics.median(ratios), 2),
+            "CPU us": round(statistics.median(cpus[name])),
+        }
+        for name, mine in walls.items()
+        if (ratios := [a / b for a, b in zip(mine, walls["bare"], strict=True)])
+    }
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--json", type=Path, default=Path("sync.json"))
+    options = parser.parse_args()
+    tables: dict[str, Table] = {}
+    with server() as url, contextlib.ExitStack() as stack:
+        clients = {
+            name: stack.enter_context(httpx.Client(transport=made(), timeout=60))
+            for name, made in CONTENDERS.items()
+        }
+        for threads, requests in LOADS:
+            title = f"{threads} thread{'s' * (threads > 1)}"
+            tables[title] = measured(clients, url, threads, requests, options.rounds)
+            show(title, tables[title])
+    keep(options.json, tables)
+
+
+if __name__ == "__main__":
+    main()

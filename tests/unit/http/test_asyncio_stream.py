@@ -1,0 +1,321 @@
+import asyncio
+import socket
+import ssl
+import struct
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import httpcore2
+import pytest
+import trustme
+
+from tests.support import until
+from walltrack.http.asyncio_backend import AsyncioBackend
+from walltrack.http.asyncio_stream import AsyncioStream
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
+
+AUTHORITY = trustme.CA()
+SERVER_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+AUTHORITY.issue_cert("peer.test").configure_cert(SERVER_TLS)
+CLIENT_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+AUTHORITY.configure_trust(CLIENT_TLS)
+
+LARGE = b"x" * 2**21
+
+
+class Peer:
+    """The other side of a connection, as asyncio's streams have it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer: Any = writer
+
+    async def send(self, data: bytes) -> None:
+        """Send all of it."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    def send_past_asyncio(self, data: bytes) -> None:
+        """Send at once, also past TLS; nothing is awaited meanwhile."""
+        with self.writer.get_extra_info("socket").dup() as sock:
+            sock.send(data)
+
+    def reset(self) -> None:
+        """Close by a TCP reset."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+
+@asynccontextmanager
+async def connected(tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[Any, Peer]]:
+    """A stream, and its peer, which speaks TLS if it has a context."""
+    peers: list[Peer] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)  # soon full
+    server = await asyncio.start_server(
+        lambda reader, writer: peers.append(Peer(reader, writer)),
+        sock=listener,
+        ssl=tls,
+        limit=len(LARGE),
+    )
+    port = listener.getsockname()[1]
+    options = [(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)]
+    stream: Any = await AsyncioBackend().connect_tcp("127.0.0.1", port, 5.0, None, options)
+    try:
+        if tls is not None:
+            plain, stream = stream, await stream.start_tls(CLIENT_TLS, "peer.test", 5.0)
+            del plain
+        await until(lambda: bool(peers))
+        yield stream, peers[0]
+    finally:
+        await stream.aclose()
+        peers[0].writer.transport.abort()
+        server.close()
+        await anyio.sleep(0.005)  # the sides tell each other
+
+
+both = pytest.mark.parametrize("tls", [None, SERVER_TLS], ids=["plain", "TLS"])
+
+
+@both
+async def test_what_is_written_arrives_and_what_comes_is_read(tls: ssl.SSLContext | None) -> None:
+    """In pieces of the size that was asked for, and nothing at the end."""
+    async with connected(tls) as (stream, peer):
+        assert type(stream) is AsyncioStream
+        await stream.write(b"")
+        await stream.write(b"hello", 5.0)
+        assert await peer.reader.readexactly(5) == b"hello"
+        await peer.send(b"answer")
+        assert await stream.read(3, 5.0) == b"ans"
+        assert await stream.read(100, 5.0) == b"wer"
+        peer.writer.close()
+        assert await stream.read(100, 5.0) == b""
+        assert await stream.read(100) == b""
+
+
+async def test_a_peer_that_sends_nothing_more_can_still_be_written_to() -> None:
+    """A server may shut its side down before it has read the request."""
+    async with connected() as (stream, peer):
+        peer.writer.write_eof()
+        assert await stream.read(100, 5.0) == b""
+        await stream.write(b"more", 5.0)
+        assert await peer.reader.readexactly(4) == b"more"
+
+
+@both
+async def test_a_read_ends_in_time(tls: ssl.SSLContext | None) -> None:
+    """What comes later is read later."""
+    async with connected(tls) as (stream, peer):
+        with pytest.raises(httpcore2.ReadTimeout):
+            await stream.read(100, 0.001)
+        await peer.send(b"late")
+        assert await stream.read(100, 5.0) == b"late"
+
+
+async def test_a_read_that_is_cancelled_loses_nothing() -> None:
+    """What comes while nothing reads is kept."""
+    async with connected() as (stream, peer):
+        with anyio.move_on_after(0.001):
+            await stream.read(100, 5.0)
+        await peer.send(b"late")
+        await until(lambda: stream.get_extra_info("is_readable"))
+        assert await stream.read(100, 5.0) == b"late"
+
+
+async def test_what_comes_just_in_time_is_read() -> None:
+    """Also where a slow event loop sees it together with the end of the time."""
+    async with connected() as (stream, _):
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.001, stream.data_received, b"just in time")
+        loop.call_soon(time.sleep, 0.005)
+        assert await stream.read(100, 0.002) == b"just in time"
+
+
+async def test_one_task_reads_at_a_time() -> None:
+    """Another would take its data."""
+    async with connected() as (stream, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(stream.read, 100)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(anyio.BusyResourceError):
+            await stream.read(100)
+        await peer.send(b"x")
+
+
+@both
+async def test_a_connection_that_breaks_fails_with_its_cause(tls: ssl.SSLContext | None) -> None:
+    """When reading and when writing; the cause tells a reset from an exhausted process."""
+    async with connected(tls) as (stream, peer):
+        peer.reset()
+        with pytest.raises(httpcore2.ReadError) as caught:
+            await stream.read(100, 5.0)
+        assert isinstance(caught.value.__cause__, ConnectionResetError)
+        with pytest.raises(httpcore2.WriteError) as failed:
+            await stream.write(b"x", 5.0)
+        assert failed.value.__cause__ is caught.value.__cause__
+
+
+async def test_a_damaged_record_of_tls_is_a_read_error() -> None:
+    """As httpcore2 has none for it, the cause is the one of `ssl`."""
+    async with connected(SERVER_TLS) as (stream, peer):
+        peer.send_past_asyncio(b"\x17\x03\x03\x00\x05wrong")
+        with pytest.raises(httpcore2.ReadError) as caught:
+            await stream.read(100, 5.0)
+        assert isinstance(caught.value.__cause__, ssl.SSLError)
+
+
+@both
+async def test_a_write_waits_until_the_system_has_it_all(tls: ssl.SSLContext | None) -> None:
+    """A server that reads slowly is not overrun; the limit ends the wait."""
+    async with connected(tls) as (stream, peer):
+        peer.writer.transport.pause_reading()
+        with pytest.raises(httpcore2.WriteTimeout):
+            await stream.write(LARGE, 0.01)
+        with pytest.raises(httpcore2.WriteTimeout):
+            await stream.write(b"more", 0.001)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stream.write, b"more")
+            await anyio.wait_all_tasks_blocked()
+            peer.writer.transport.resume_reading()
+            sent = await peer.reader.readuntil(b"more")
+        assert set(sent[:-4]) == set(b"x")
+        assert 2**16 < len(sent) < len(LARGE)
+
+
+async def test_a_write_that_waits_fails_when_the_connection_breaks() -> None:
+    """It would wait without end."""
+    async with connected() as (stream, peer), anyio.create_task_group() as tasks:
+
+        async def write() -> None:
+            with pytest.raises(httpcore2.WriteError):
+                await stream.write(LARGE, 5.0)
+
+        peer.writer.transport.pause_reading()
+        tasks.start_soon(write)
+        await anyio.wait_all_tasks_blocked()
+        peer.reset()
+
+
+async def test_a_cancelled_call_writes_nothing() -> None:
+    """The request of a call that was cancelled is not sent."""
+    async with connected() as (stream, peer):
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await stream.write(b"never")
+        await stream.write(b"now")
+        assert await peer.reader.read(100) == b"now"
+
+
+@both
+async def test_closing_ends_what_reads_and_writes(tls: ssl.SSLContext | None) -> None:
+    """With an exception that tells it from a connection that the peer has closed."""
+    async with connected(tls) as (stream, peer):
+        ended = []
+
+        async def fails(act: Callable[..., Any], *args: object) -> None:
+            with pytest.raises((httpcore2.ReadError, httpcore2.WriteError)) as caught:
+                await act(*args)
+            ended.append(type(caught.value.__cause__))
+
+        peer.writer.transport.pause_reading()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fails, stream.read, 100)
+            tasks.start_soon(fails, stream.write, LARGE)
+            await anyio.wait_all_tasks_blocked()
+            await stream.aclose()
+        await fails(stream.read, 100)
+        await fails(stream.write, b"x")
+        assert ended == [anyio.ClosedResourceError] * 4
+        peer.writer.transport.resume_reading()
+        await peer.reader.read()
+        await stream.aclose()
+
+
+async def test_what_was_read_ahead_is_gone_when_it_is_closed() -> None:
+    """It must not be taken for the rest of a body."""
+    async with connected() as (stream, peer):
+        await peer.send(b"half")
+        await until(lambda: bool(stream._received))  # noqa: SLF001 - it was read ahead
+        await stream.aclose()
+        with pytest.raises(httpcore2.ReadError):
+            await stream.read(100)
+
+
+@both
+async def test_it_reads_ahead_and_no_further(tls: ssl.SSLContext | None) -> None:
+    """A peer that sends faster than the caller reads fills no memory."""
+    async with connected(tls) as (stream, peer), anyio.create_task_group() as tasks:
+        tasks.start_soon(peer.send, LARGE)
+        kept = stream._received  # noqa: SLF001 - what it has in memory
+        await until(lambda: len(kept) > 2**17)
+        await anyio.sleep(0.005)
+        assert len(kept) < 2**20
+        left = len(LARGE)
+        while left:
+            left -= len(await stream.read(2**14, 5.0))
+            assert len(kept) < 2**20
+
+
+@both
+async def test_it_tells_what_is_known_of_the_connection(tls: ssl.SSLContext | None) -> None:
+    """By the names that httpcore has for it."""
+    async with connected(tls) as (stream, peer):
+        client, server = (
+            peer.writer.get_extra_info("peername"),
+            peer.writer.get_extra_info("sockname"),
+        )
+        assert stream.get_extra_info("client_addr") == client
+        assert stream.get_extra_info("server_addr") == server
+        assert stream.get_extra_info("socket").getpeername() == server
+        assert (stream.get_extra_info("ssl_object") is not None) is (tls is not None)
+        assert stream.get_extra_info("nonsense") is None
+
+
+async def test_it_is_readable_once_there_is_something_to_read() -> None:
+    """Also where the event loop has not looked yet: an idle connection may have ended."""
+    async with connected() as (stream, peer):
+        assert not stream.get_extra_info("is_readable")
+        peer.send_past_asyncio(b"x")
+        assert stream.get_extra_info("is_readable")
+        assert await stream.read(100, 5.0) == b"x"
+        assert not stream.get_extra_info("is_readable")
+        peer.writer.close()
+        await until(lambda: stream.get_extra_info("is_readable"))
+        assert await stream.read(100, 5.0) == b""
+        assert stream.get_extra_info("is_readable")
+
+
+async def test_a_closed_connection_is_readable() -> None:
+    """Reading it does not wait."""
+    async with connected() as (stream, _):
+        await stream.aclose()
+        await until(lambda: stream.get_extra_info("socket").fileno() < 0)
+        stream._ended = False  # noqa: SLF001 - the socket knows it, too
+        assert stream.get_extra_info("is_readable")
+
+
+async def test_a_handshake_that_fails_is_a_connect_error() -> None:
+    """The cause tells that it was the certificate."""
+    async with connected() as (stream, peer), anyio.create_task_group() as tasks:
+        start = asyncio.get_running_loop().start_tls
+
+        async def serve() -> None:
+            with suppress(OSError):
+                await start(peer.writer.transport, asyncio.Protocol(), SERVER_TLS, server_side=True)
+
+        tasks.start_soon(serve)
+        with pytest.raises(httpcore2.ConnectError) as caught:
+            await stream.start_tls(CLIENT_TLS, "another.test", 5.0)
+        assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
+
+
+async def test_a_handshake_ends_in_time() -> None:
+    """The peer says nothing at all."""
+    async with connected() as (stream, _):
+        with pytest.raises(httpcore2.ConnectTimeout):
+            await stream.start_tls(CLIENT_TLS, "peer.test", 0.001)
