@@ -74,6 +74,8 @@ if TYPE_CHECKING:
         RequestWaiting,
         RetryScheduled,
         RetryStopped,
+        SharedStateLost,
+        SharedStateRecovered,
     )
     from walltrack.core.exceptions import (
         CircuitBreakerOpenError,
@@ -152,6 +154,8 @@ __all__ = [
     "RetryStopped",
     "RetryTransport",
     "Settings",
+    "SharedStateLost",
+    "SharedStateRecovered",
     "StopReason",
     "TimeLimitExceededError",
     "TimeWindow",
@@ -218,6 +222,8 @@ if not TYPE_CHECKING:  # pragma: no branch
         "RetryStopped": "walltrack.core.events",
         "RetryTransport": "walltrack.retry.transport",
         "Settings": "walltrack.config.settings",
+        "SharedStateLost": "walltrack.core.events",
+        "SharedStateRecovered": "walltrack.core.events",
         "StopReason": "walltrack.core.stop_reason",
         "TimeLimitExceededError": "walltrack.core.exceptions",
         "TimeWindow": "walltrack.circuit_breaker.windows",

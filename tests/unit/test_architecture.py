@@ -43,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "stack": {*BASE, *PATTERNS, "layers"},
     "config": set(),
     "services": {*BASE, *PATTERNS, "layers", "stack", "config"},
+    "fleet": {"core", "telemetry", "circuit_breaker"},
     "testing": BASE,
     "simulation": {*BASE, *PATTERNS, "stack", "testing"},
 }

@@ -189,6 +189,34 @@ class OriginThrottled(AboutServer):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class SharedStateLost:
+    """The store that processes share does not answer; each uses its own state until it does.
+
+    Args:
+        service: Name of the store: the first part of its keys.
+        failure: The class name of the exception.
+    """
+
+    name: ClassVar[str] = "shared_state_lost"
+
+    service: str
+    failure: str
+
+
+@dataclass(frozen=True, slots=True)
+class SharedStateRecovered:
+    """The store that processes share answers again.
+
+    Args:
+        service: Name of the store: the first part of its keys.
+    """
+
+    name: ClassVar[str] = "shared_state_recovered"
+
+    service: str
+
+
 Event = (
     RetryScheduled
     | RetryStopped
@@ -202,6 +230,8 @@ Event = (
     | RequestAdmitted
     | RequestHedged
     | OriginThrottled
+    | SharedStateLost
+    | SharedStateRecovered
 )
 
 
