@@ -1,6 +1,7 @@
 """What a healthy call pays, counted in bytecodes: a line that the noise of a clock cannot cross."""
 
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.fleet.fake_store import FakeStore
 from tests.support import get
 from walltrack import (
     BaseAPIClient,
@@ -96,6 +98,18 @@ async def test_a_budget_costs_a_healthy_call_nothing() -> None:
     opcodes, frames = await cost(transport, inner)
     assert opcodes <= 103
     assert frames == 2
+
+
+async def test_shared_state_costs_a_healthy_call_nothing() -> None:
+    """While every circuit is clean, other processes are neither asked nor told anything."""
+    inner = Answering(httpx.Response(200))
+    store = FakeStore(time.monotonic)
+    transport = RetryTransport(CircuitBreakerTransport(inner, shared=store))
+    await transport.handle_async_request(get())  # the first call looks for manual settings
+    opcodes, frames = await cost(transport, inner)
+    assert opcodes <= 103
+    assert frames == 2
+    assert store.commands == 1
 
 
 async def test_another_origins_trouble_costs_a_key() -> None:
