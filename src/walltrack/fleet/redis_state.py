@@ -14,6 +14,7 @@ from walltrack.core import validation
 from walltrack.core.backoff import Backoff
 from walltrack.core.events import Listener, SharedStateLost, SharedStateRecovered
 from walltrack.core.exceptions import CircuitBreakerOpenError
+from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.shared_state import CircuitReport, CircuitView, ManualSetting, Pace, TokenLease
 from walltrack.fleet import replies, scripts
 from walltrack.telemetry.emit import emit
@@ -77,6 +78,7 @@ class RedisState:
         ValueError: A number is not above 0, or `prefix` is empty or contains a brace.
     """
 
+    @shows_defaults_by_name
     def __init__(
         self,
         client: Client,

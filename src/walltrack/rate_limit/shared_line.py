@@ -11,7 +11,7 @@ from walltrack.rate_limit.waiting_line import Waiter, WaitingLine
 
 
 class SharedLine(WaitingLine):
-    """A `WaitingLine` whose first waiter leases tokens for all who wait.
+    """A `WaitingLine` whose first waiter leases tokens for all of them.
 
     Args:
         bucket: The tokens that are leased.

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 import respx
 
+from tests.fleet.fake_store import FakeStore
 from walltrack import BaseAPIClient, CircuitBreakerOpenError, ExternalServiceError, RetryPolicy
 from walltrack.services.base import CircuitBreaker, CircuitState
 from walltrack.testing import VirtualTime
@@ -232,3 +233,20 @@ async def test_a_probe_that_fails_opens_the_circuit_again(
     assert route.call_count == 6
     await time.sleep(0.1)
     assert opened.state is CircuitState.HALF_OPEN
+
+
+async def test_clients_of_all_processes_share_one_circuit(
+    route: respx.Route, time: VirtualTime
+) -> None:
+    """By the name of the service, whatever the process."""
+    store = FakeStore(time.monotonic)
+    clients = [BaseAPIClient("https://api.test", retry=ONCE, shared=store) for _ in range(6)]
+    for client in clients:
+        with pytest.raises(ExternalServiceError):
+            await client.get("/prices/sol")
+    with pytest.raises(CircuitBreakerOpenError):
+        await clients[4].get("/prices/sol")
+    assert route.call_count == 6
+    assert list(store.circuits) == ["service:api.test"]
+    for client in clients:
+        await client.close()
