@@ -99,7 +99,7 @@ class Server:
 def serving(name: str = "valkey", *options: str) -> Iterator[Server]:
     """A server that runs while the block does."""
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(BINARIES[name], _free_port(), Path(folder), options)
+        server = Server(BINARIES[name], free_port(), Path(folder), options)
         try:
             server.start()
             yield server
@@ -107,7 +107,8 @@ def serving(name: str = "valkey", *options: str) -> Iterator[Server]:
             server.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

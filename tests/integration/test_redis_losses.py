@@ -12,7 +12,7 @@ import pytest
 import redis.asyncio
 import redis.asyncio.cluster
 
-from tests.fleet.server import Server, serving
+from tests.fleet.server import Server, free_port, serving
 from tests.support import Clock, Events
 from walltrack import SharedStateLost, SharedStateRecovered, log_event
 from walltrack.core.shared_state import CircuitAct, CircuitReport, CircuitView, Pace
@@ -210,7 +210,8 @@ async def test_every_key_expires(lasting: Server, clock: Clock, events: Events) 
 
 async def test_a_cluster(clock: Clock, events: Events) -> None:
     """All keys of one origin are in one slot, whatever their number."""
-    with serving("valkey", "--cluster-enabled", "yes") as server:
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    with serving("valkey", *options) as server:
         with server.client() as setup:
             setup.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
         client = redis.asyncio.cluster.RedisCluster(host="127.0.0.1", port=server.port)
