@@ -26,9 +26,13 @@ _LONGEST_HOLD: Final = 60.0
 class LeasedBucket(TokenBucket):
     """A bucket of tokens that are leased from the rate of a fleet.
 
-    Each token has the time from which on it may be used. In any period, the processes of the fleet
-    send at most `burst + rate * (seconds + LAPSE + d)` requests, where `d` is the longest time that
-    an answer of the store took. While the store does not answer, this is a `TokenBucket`.
+    Each token may be used at its time in the store, and for `LAPSE` seconds after it. So in any
+    period, the processes of the fleet send at most `burst + rate * (seconds + LAPSE)` requests. It
+    is not known when an answer was given: a token is used at the time that counts from the end of
+    the question's round trip, and lapses at the time that counts from its start. If a round trip
+    takes longer than `LAPSE`, the last token of its lease is used all the same.
+
+    While the store does not answer, this is a `TokenBucket`.
 
     Args:
         rate: How many tokens the fleet gets in `per` seconds.
@@ -42,7 +46,7 @@ class LeasedBucket(TokenBucket):
         super().__init__(rate, per, burst)
         self.pace = Pace(self._interval, burst)
         self._batch = max(1, int(BATCH / self._interval))
-        self._tokens: deque[float] = deque()  # when each may be used, in rising order
+        self._tokens: deque[tuple[float, float]] = deque()  # from when until when, in rising order
         self._backlog_until = -math.inf  # the next token of the fleet comes then, or later
         self._alone_until = self._trusted_until = -math.inf
 
@@ -51,7 +55,7 @@ class LeasedBucket(TokenBucket):
         if now < self._alone_until:
             return super().take(now)
         self._drop_lapsed(now)
-        if now < self._held_until or not self._tokens or self._tokens[0] > now:
+        if now < self._held_until or not self._tokens or self._tokens[0][0] > now:
             return False
         self._tokens.popleft()
         return True
@@ -68,7 +72,7 @@ class LeasedBucket(TokenBucket):
         self._drop_lapsed(begin)
         missing = ahead - len(self._tokens)
         if missing < 0:
-            return max(self._tokens[ahead], begin) - now
+            return max(self._tokens[ahead][0], begin) - now
         earliest = begin + max(missing + 1 - self.pace.burst, 0) * self.pace.interval
         if now < self._trusted_until:
             earliest = max(earliest, self._backlog_until + missing * self.pace.interval)
@@ -86,10 +90,13 @@ class LeasedBucket(TokenBucket):
             return 0
         return min(waiting, self._batch)
 
-    def receive(self, now: float, lease: TokenLease | None, patience: float) -> float:
+    def receive(
+        self, asked_at: float, now: float, lease: TokenLease | None, patience: float
+    ) -> float:
         """Add the tokens of a lease.
 
         Args:
+            asked_at: When the store was asked.
             now: The current time.
             lease: What the store answered; None if it did not.
             patience: In how many seconds the first token had to come.
@@ -100,14 +107,17 @@ class LeasedBucket(TokenBucket):
         if lease is None or (lease.tokens and lease.first_in > patience):
             self._alone_until = now + ALONE
             return 0.0
-        first, interval = now + lease.first_in, self.pace.interval
+        interval = self.pace.interval
         count = min(lease.tokens, self._batch)
-        self._tokens.extend(max(now, first + number * interval) for number in range(count))
-        self._backlog_until = first + count * interval
+        for number in range(count):
+            after = max(lease.first_in + number * interval, 0.0)
+            saved = now - asked_at > LAPSE and number == count - 1
+            self._tokens.append((now + after, (now if saved else asked_at) + after + LAPSE))
+        self._backlog_until = now + lease.first_in + count * interval
         self._trusted_until = now + _TRUSTED
         return min(lease.held_for, _LONGEST_HOLD)
 
     def _drop_lapsed(self, now: float) -> None:
         tokens = self._tokens
-        while tokens and tokens[0] + LAPSE < now:
+        while tokens and tokens[0][1] < now:
             tokens.popleft()

@@ -49,5 +49,5 @@ class SharedLine(WaitingLine):
         if wanted:
             patience = waiter.latest - now
             lease = await self._state.lease(self.name, self._leased.pace, wanted, patience)
-            held = self._leased.receive(self._clock(), lease, patience)
+            held = self._leased.receive(now, self._clock(), lease, patience)
             self.hold_back(held)

@@ -11,7 +11,7 @@ def leasing(
 ) -> LeasedBucket:
     """A bucket that has just received a lease; its batch is 10 tokens, one each 10 ms."""
     bucket = LeasedBucket(rate, 1.0, burst)
-    bucket.receive(NOW, TokenLease(tokens, first_in, 0.0), patience=60.0)
+    bucket.receive(NOW, NOW, TokenLease(tokens, first_in, 0.0), patience=60.0)
     return bucket
 
 
@@ -56,6 +56,26 @@ def test_an_unused_token_lapses() -> None:
     assert bucket.wanted(NOW + 0.15, 1) == 1
 
 
+def test_the_time_of_the_answer_shortens_the_use_of_a_token() -> None:
+    """It begins after the round trip, and ends a tenth of a second after its start at the earliest.
+
+    So no token is used before its time in the store, or more than a tenth of a second after it.
+    """
+    bucket = LeasedBucket(100.0, 1.0, 1)
+    bucket.receive(NOW, NOW + 0.04, TokenLease(2, 0.01, 0.0), patience=60.0)
+    assert not bucket.take(NOW + 0.049)
+    assert bucket.take(NOW + 0.051)
+    assert not bucket.take(NOW + 0.121)
+
+
+def test_a_slow_answer_is_worth_one_token_at_least() -> None:
+    """All others have lapsed when it comes; without this one, no caller would ever be served."""
+    bucket = LeasedBucket(100.0, 1.0, 1)
+    bucket.receive(NOW, NOW + 0.3, TokenLease(5, 0.0, 0.0), patience=60.0)
+    assert not bucket.take(NOW + 0.33)
+    assert [bucket.take(NOW + 0.35) for _ in range(3)] == [True, False, False]
+
+
 def test_no_tokens_are_leased_while_there_are_some() -> None:
     """Also if they are not due yet."""
     assert leasing(3, first_in=0.5).wanted(NOW, 10) == 0
@@ -71,7 +91,7 @@ def test_a_caller_learns_when_its_token_comes() -> None:
 def test_a_long_queue_is_relied_on_for_a_second() -> None:
     """Then the store is asked again: the answer may have been nonsense."""
     bucket = LeasedBucket(100.0, 1.0, 1)
-    bucket.receive(NOW, TokenLease(0, 100.0, 0.0), patience=1.0)
+    bucket.receive(NOW, NOW, TokenLease(0, 100.0, 0.0), patience=1.0)
     assert bucket.opens_in(NOW + 0.9) == pytest.approx(99.1)
     assert bucket.opens_in(NOW + 1.0) == 0.0
     assert bucket.opens_in(NOW + 1.0, ahead=2) == pytest.approx(0.02)
@@ -85,15 +105,15 @@ def test_it_is_closed_while_the_fleet_holds_back() -> None:
     assert bucket.wanted(NOW, 1) == 0
     assert bucket.opens_in(NOW) == pytest.approx(0.05)
     assert bucket.take(NOW + 0.05)
-    assert bucket.receive(NOW, TokenLease(0, 0.0, 7.0), patience=1.0) == 7.0
-    assert bucket.receive(NOW, TokenLease(0, 0.0, 1e9), patience=1.0) == 60.0
+    assert bucket.receive(NOW, NOW, TokenLease(0, 0.0, 7.0), patience=1.0) == 7.0
+    assert bucket.receive(NOW, NOW, TokenLease(0, 0.0, 1e9), patience=1.0) == 60.0
 
 
 @pytest.mark.parametrize("lease", [None, TokenLease(5, 1e9, 0.0)])
 def test_without_an_answer_it_is_the_bucket_of_its_own_process(lease: TokenLease | None) -> None:
     """For a second; then the store is asked again. A token in a thousand years is no answer."""
     bucket = LeasedBucket(10.0, 1.0, 2)
-    assert bucket.receive(NOW, lease, patience=60.0) == 0.0
+    assert bucket.receive(NOW, NOW, lease, patience=60.0) == 0.0
     assert bucket.wanted(NOW, 1) == 0
     assert [bucket.take(NOW) for _ in range(3)] == [True, True, False]
     assert bucket.opens_in(NOW) == pytest.approx(0.1)
