@@ -21,6 +21,7 @@ from walltrack.fleet import RedisState
 pytestmark = pytest.mark.anyio
 
 REPORT = CircuitReport(CircuitAct.FAILED, 0, 0, 1, 5, 30.0, 30.0)
+RESET = CircuitAct.RESET
 SOON = 0.05  # seconds that a store may take in these tests
 NAME = "https://api.test"
 SECRET = "hunter2"  # noqa: S105 - that is the point
@@ -147,6 +148,18 @@ async def test_keys_that_others_wrote(lasting: Server, clock: Clock, events: Eve
         view = await report(shared)
     assert view is not None
     assert view.failures == 1
+
+
+async def test_a_server_whose_clock_is_behind(
+    lasting: Server, clock: Clock, events: Events
+) -> None:
+    """After a failover, generations still rise."""
+    async with client_of(lasting) as client:
+        await client.flushall()
+        await client.hset(f"walltrack:{{{NAME}}}:circuit", "generation", str(2**52))
+        view = await state(client, clock, events).report(NAME, REPORT._replace(act=RESET))
+    assert view is not None
+    assert view.generation == 2**52 + 1
 
 
 async def test_a_server_that_forgot_its_scripts(

@@ -60,6 +60,16 @@ class Held(Service):
         return response
 
 
+class SlowStore(FakeStore):
+    """A store whose answers take their time."""
+
+    async def report(self, name: str, report: CircuitReport, /) -> CircuitView | None:
+        await anyio.lowlevel.checkpoint()
+        view = await super().report(name, report)
+        await anyio.lowlevel.checkpoint()
+        return view
+
+
 @pytest.fixture
 def store(clock: Clock) -> FakeStore:
     """The store of the fleet."""
@@ -175,6 +185,18 @@ async def test_a_body_that_breaks_off_is_reported_before_the_next_request(
             await response.aread()
     assert await ask(process) == REFUSED
     assert store.circuits[NAME].state is SharedCircuitState.OPEN
+
+
+async def test_the_end_of_a_body_from_before_is_a_success_too(join: Join, store: FakeStore) -> None:
+    """It ends where nothing is reported; the next request reports that failures are over."""
+    body = httpx.Response(200, stream=Body(b"good"))
+    process = join(Scripted(body, 503, 200))
+    response = await process.handle_async_request(get(URL))
+    assert await ask(process) == 503
+    assert store.circuits[NAME].failures == 1
+    await response.aread()
+    assert await ask(process) == 200
+    assert store.circuits[NAME].failures == 0
 
 
 async def test_a_window_is_counted_by_each_process_and_its_opening_is_shared(
@@ -389,6 +411,7 @@ async def test_a_reset_closes_the_circuit_of_all(
     service.status = 200
     fleet[2].breaker_for(URL).reset()
     assert await ask(fleet[2]) == 200
+    assert store.circuits[NAME].state is SharedCircuitState.CLOSED
     clock.advance(store.refresh)
     assert await ask_all(fleet) == [200] * 3
 
@@ -403,6 +426,17 @@ async def test_a_timer_lets_the_next_request_look(join: Join, store: FakeStore) 
     await anyio.sleep(0.03)
     assert await ask_all([process] * 3) == [200] * 3
     assert store.commands == 2
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_setting_is_kept_for_an_origin_that_was_not_met(
+    join: Join, store: FakeStore
+) -> None:
+    """A request to another origin looked, and the first one to this origin is refused."""
+    await store.set_mode(NAME, "forced_open")
+    process = join(Service())
+    assert await ask(process, "https://other.test/") == 200
+    assert await ask(process) == REFUSED
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -563,16 +597,17 @@ async def test_publishing_without_a_store_does_nothing() -> None:
     await CircuitBreakerTransport(Service()).publish()
 
 
-async def test_failures_at_the_same_time_are_reported_once(join: Join, store: FakeStore) -> None:
+async def test_failures_at_the_same_time_are_reported_once(join: Join, clock: Clock) -> None:
     """What failed while a report was in flight goes out together with the next one."""
-    held = Held(503)
-    process = join(held, failure_threshold=100)
+    held, store = Held(503), SlowStore(clock)
+    process = join(held, failure_threshold=100, shared=store)
     async with anyio.create_task_group() as callers:
         for _ in range(20):
             callers.start_soon(partial(ask, process))
         await anyio.wait_all_tasks_blocked()
         held.go.set()
     assert store.circuits[NAME].failures == 20
+    assert store.commands <= 3  # with the look for manual settings
 
 
 async def test_an_evicted_breaker_leaves_the_fleet(join: Join, store: FakeStore) -> None:
