@@ -190,12 +190,13 @@ class OriginThrottled(AboutServer):
 
 
 @dataclass(frozen=True, slots=True)
-class SharedStateLost:
+class SharedStateLost(AboutServer):
     """The store that processes share does not answer; each uses its own state until it does.
 
     Args:
         service: Name of the store: the first part of its keys.
         failure: The class name of the exception.
+        server: None.
     """
 
     name: ClassVar[str] = "shared_state_lost"
@@ -205,11 +206,12 @@ class SharedStateLost:
 
 
 @dataclass(frozen=True, slots=True)
-class SharedStateRecovered:
+class SharedStateRecovered(AboutServer):
     """The store that processes share answers again.
 
     Args:
         service: Name of the store: the first part of its keys.
+        server: None.
     """
 
     name: ClassVar[str] = "shared_state_recovered"

@@ -79,13 +79,11 @@ class RateLimitTransport(WrappingTransport):
         sleep: Waits for the given number of seconds; replace it to test without waiting.
         listener: Called with `RequestRejected` and `OriginThrottled`; None: no events. Default: log
             entries.
-        shared: Shares the rate, and what servers announce, with other processes: a
-            `walltrack.fleet.RedisState`. See there.
+        shared: Shares the `rate` with other processes: a `walltrack.fleet.RedisState`. See there.
 
     Raises:
         TypeError: An argument has another type.
-        ValueError: A number is too small, infinite or NaN, a status is unknown, or there is no
-            `rate` to be `shared`.
+        ValueError: A number is too small, infinite or NaN, or a status is unknown.
     """
 
     @shows_defaults_by_name
@@ -109,8 +107,6 @@ class RateLimitTransport(WrappingTransport):
         listener: Listener | None = log_event,
         shared: SharedState | None = None,
     ) -> None:
-        validation.instance("shared", shared, SharedState | None)
-
         def make() -> WaitingLine:
             if shared is None or rate is None:
                 return WaitingLine(TokenBucket(rate, per, burst), clock, sleep)
@@ -119,6 +115,7 @@ class RateLimitTransport(WrappingTransport):
         make()  # rejects invalid numbers now, and not at the first request
         if shared is not None and rate is None:
             raise ValueError("shared needs a rate: without one, no request asks for a token")
+        validation.instance("shared", shared, SharedState | None)
         validation.instance("wait", wait, bool)
         validation.number("max_wait", max_wait, finite=False)
         validation.instance("respect_headers", respect_headers, bool)

@@ -157,7 +157,7 @@ class BaseAPIClient:
             sleep=sleep,
         )
         requests = RequestBuilder(root, headers, params)
-        rejects = self._breaker if waiting_room is None else None
+        rejects = self._breaker if waiting_room is None and shared is None else None
         self._session = Session(self.service, requests, stack, options, rejects, listener=listener)
 
     def __repr__(self) -> str:

@@ -76,7 +76,7 @@ class FleetMachine(RuleBasedStateMachine):
         self.store = FakeStore(self.clock)
         self.late: list[CircuitReport] = []  # timed out, and yet to arrive
         self.processes = [
-            Process(Member(breaker, NAME, NAME, self.clock))
+            Process(Member(breaker, NAME, self.clock))
             for breaker in (CircuitBreaker(threshold, COOLDOWN, clock=self.clock) for _ in range(3))
         ]
 

@@ -250,3 +250,31 @@ async def test_clients_of_all_processes_share_one_circuit(
     assert list(store.circuits) == ["service:api.test"]
     for client in clients:
         await client.close()
+
+
+async def test_a_client_learns_that_its_circuit_is_not_forced_open_any_more(
+    route: respx.Route, time: VirtualTime
+) -> None:
+    """Rejected requests report what was set here, and look for what another process has set."""
+    route.respond(200)
+    store = FakeStore(time.monotonic)
+    clients = [
+        BaseAPIClient(
+            *("https://api.test",),
+            retry=ONCE,
+            shared=store,
+            breaker=CircuitBreaker(service="prices", clock=time.monotonic),
+        )
+        for _ in range(2)
+    ]
+    store.refresh = 0.01
+    clients[0].circuit_breaker.force_open()
+    for client in clients:
+        with pytest.raises(CircuitBreakerOpenError):
+            await client.get("/prices/sol")
+    clients[0].circuit_breaker.reset()
+    assert (await clients[0].get("/prices/sol")).status_code == 200
+    await asyncio.sleep(0.03)
+    assert (await clients[1].get("/prices/sol")).status_code == 200
+    for client in clients:
+        await client.close()
