@@ -74,8 +74,6 @@ if TYPE_CHECKING:
         RequestWaiting,
         RetryScheduled,
         RetryStopped,
-        SharedStateLost,
-        SharedStateRecovered,
     )
     from walltrack.core.exceptions import (
         CircuitBreakerOpenError,
@@ -154,8 +152,6 @@ __all__ = [
     "RetryStopped",
     "RetryTransport",
     "Settings",
-    "SharedStateLost",
-    "SharedStateRecovered",
     "StopReason",
     "TimeLimitExceededError",
     "TimeWindow",
@@ -222,8 +218,6 @@ if not TYPE_CHECKING:  # pragma: no branch
         "RetryStopped": "walltrack.core.events",
         "RetryTransport": "walltrack.retry.transport",
         "Settings": "walltrack.config.settings",
-        "SharedStateLost": "walltrack.core.events",
-        "SharedStateRecovered": "walltrack.core.events",
         "StopReason": "walltrack.core.stop_reason",
         "TimeLimitExceededError": "walltrack.core.exceptions",
         "TimeWindow": "walltrack.circuit_breaker.windows",

@@ -14,9 +14,9 @@ import redis.asyncio.cluster
 
 from tests.fleet.server import Server, free_port, serving
 from tests.support import Clock, Events
-from walltrack import SharedStateLost, SharedStateRecovered, log_event
+from walltrack import log_event
 from walltrack.core.shared_state import CircuitAct, CircuitReport, CircuitView, Pace
-from walltrack.fleet import RedisState
+from walltrack.fleet import RedisState, SharedStateLost, SharedStateRecovered
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,8 @@ What a store has to do is defined by `walltrack.core.shared_state`; it needs the
 `walltrack[redis]`, or another client of Redis.
 """
 
+from walltrack.core.events import SharedStateLost, SharedStateRecovered
 from walltrack.core.shared_state import SharedState
 from walltrack.fleet.redis_state import RedisState
 
-__all__ = ["RedisState", "SharedState"]
+__all__ = ["RedisState", "SharedState", "SharedStateLost", "SharedStateRecovered"]

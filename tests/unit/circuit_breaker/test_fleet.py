@@ -630,7 +630,8 @@ async def test_every_process_tells_when_its_circuit_is_closed(join: Join, clock:
     service.status = 200
     assert await ask_all(fleet) == [200, 200]
     assert events[-1:] == [CircuitClosed("api.test")]
-    assert events.names == ["circuit_opened", "circuit_closed"]
+    changes = [name for name in events.names if name.startswith("circuit")]
+    assert changes == ["circuit_opened", "circuit_closed"]
 
 
 async def test_what_the_fleet_never_heard_of_needs_no_report(join: Join, store: FakeStore) -> None:

@@ -6,9 +6,8 @@ import anyio.lowlevel
 import pytest
 
 from tests.support import Clock, Events
-from walltrack import SharedStateLost, SharedStateRecovered
 from walltrack.core.shared_state import CircuitAct, CircuitReport, Pace, SharedState
-from walltrack.fleet import RedisState, scripts
+from walltrack.fleet import RedisState, SharedStateLost, SharedStateRecovered, scripts
 
 pytestmark = pytest.mark.anyio
 
