@@ -227,5 +227,4 @@ class CircuitBreaker(FollowingCircuit):
         elif mode is CircuitMode.DISABLED:
             self._generation = NEVER
         self._tell_ledger()
-        self.settings += 1
-        self.ledger.mode_changed(self, previous)
+        self._note_setting(previous)

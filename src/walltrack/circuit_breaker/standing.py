@@ -78,6 +78,11 @@ class Standing:
         elif self._is_clean and not was:
             self.ledger.recovered(self)
 
+    def _note_setting(self, previous: CircuitState) -> None:
+        """Note that the mode was set manually, and what the state was before."""
+        self.settings += 1
+        self.ledger.mode_changed(self, previous)
+
     def _note_use(self) -> None:
         """Note that a request uses this breaker now."""
         self._used_at = self._clock()

@@ -44,7 +44,7 @@ class LeasedBucket(TokenBucket):
 
     def __init__(self, rate: float, per: float, burst: int) -> None:
         super().__init__(rate, per, burst)
-        self.pace = Pace(self._interval, burst)
+        self.pace: Pace = Pace(self._interval, burst)
         self._batch = max(1, int(BATCH / self._interval))
         self._tokens: deque[tuple[float, float]] = deque()  # from when until when, in rising order
         self._backlog_until = -math.inf  # the next token of the fleet comes then, or later

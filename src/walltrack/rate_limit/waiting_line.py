@@ -33,8 +33,8 @@ class Waiter:
     __slots__ = ("late", "latest", "wake")
 
     def __init__(self, latest: float, wake: Callable[[], None]) -> None:
-        self.latest = latest
-        self.wake = wake
+        self.latest: float = latest
+        self.wake: Callable[[], None] = wake
         self.late: float | None = None
 
 
