@@ -15,6 +15,7 @@ from walltrack.core.budget import RetryBudget
 from walltrack.core.classification import Classifier
 from walltrack.core.events import Listener
 from walltrack.core.naming import origin_of
+from walltrack.core.shared_state import SharedState
 from walltrack.hedging.transport import HedgingTransport
 from walltrack.http.body import ReadAhead
 from walltrack.rate_limit.transport import RateLimitTransport
@@ -49,6 +50,7 @@ class StandardLayers:
     sleep: Callable[[float], Awaitable[None]]
     timer: Timer
     is_breaker_shared: bool
+    shared: SharedState | None
 
     def attempt_timeout(self, inner: Transport, limits: float | AttemptTimeout) -> Transport:
         """Limit the time of each attempt."""
@@ -68,14 +70,22 @@ class StandardLayers:
     def breakers(self, inner: Transport) -> Transport:
         """Give each origin a circuit breaker."""
         return CircuitBreakerTransport(
-            inner, classify=self.classifier, listener=self.listener, clock=self.clock
+            inner,
+            classify=self.classifier,
+            listener=self.listener,
+            clock=self.clock,
+            shared=self.shared,
         )
 
     def breaker(self, inner: Transport, breaker: CircuitBreaker) -> Transport:
         """Use one circuit breaker for all requests."""
         validation.instance("breaker", breaker, CircuitBreaker)
         return CircuitBreakerTransport(
-            inner, breaker=breaker, classify=self.classifier, listener=self.listener
+            inner,
+            breaker=breaker,
+            classify=self.classifier,
+            listener=self.listener,
+            shared=self.shared,
         )
 
     def waiting_room(self, inner: Transport, max_wait: float) -> Transport:
@@ -116,6 +126,7 @@ class StandardLayers:
             listener=self.listener,
             clock=self.clock,
             sleep=self.sleep,
+            shared=self.shared,
         )
 
     def hedge(self, inner: Transport, delay: float | Literal["p95"]) -> Transport:

@@ -15,6 +15,7 @@ from walltrack.core.budget import RetryBudget
 from walltrack.core.classification import Classify
 from walltrack.core.events import Listener
 from walltrack.core.named import shows_defaults_by_name
+from walltrack.core.shared_state import SharedState
 from walltrack.core.statuses import UNHEALTHY_STATUSES
 from walltrack.http.body import ReadAhead
 from walltrack.http.options import HTTPOptions
@@ -46,6 +47,7 @@ def resilient_transport(
     breaker: CircuitBreaker | Layer | None = CircuitBreakerTransport,
     attempt_timeout: float | AttemptTimeout | Layer | None = None,
     auth: AuthTypes | None = None,
+    shared: SharedState | None = None,
     classify: Classify | Sequence[Classify] | None = None,
     listener: Listener | None = log_event,
     clock: Callable[[], float] = time.monotonic,
@@ -110,6 +112,9 @@ def resilient_transport(
             limits until the headers and between two chunks. Default: no limit.
         auth: Credentials, as an httpx client takes them, for the origin of the first request; see
             `AuthTransport`, which is the transport to give for another one.
+        shared: Shares the circuits and the rate with other processes: a
+            `walltrack.fleet.RedisState`. Budgets stay local: each adds a tenth of the requests of
+            its own process, so together they allow a tenth of all. Default: nothing is shared.
         classify: Decides for all layers what the outcomes of one API mean; a function, or several
             of which the first result that is not None counts. Where none decides, the outcome table
             does. See `walltrack.dialects`.
@@ -130,6 +135,7 @@ def resilient_transport(
     """
     validation.instance("budget", budget, RetryBudget | None)
     validation.function("timer", timer)
+    validation.instance("shared", shared, SharedState | None)
     validation.instance("sole_retrier", sole_retrier, bool)
     if sole_retrier and retry is None:
         raise ValueError("sole_retrier=True needs a retry=, or nothing would retry")
@@ -142,6 +148,7 @@ def resilient_transport(
         sleep,
         timer,
         is_breaker_shared=isinstance(breaker, CircuitBreaker),
+        shared=shared,
     )
     if breaker is CircuitBreakerTransport:
         breaker = standard.breakers

@@ -14,6 +14,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 RECIPES = {
     "any_client.py": "hello from api.example.com - after 3 attempts",
     "fastapi_app.py": "All three tests of the application passed.",
+    "fleet.py": "a few failures open it everywhere, and one good probe closes it.",
     "game_day.py": "The layers held what they promise.",
     "testing.py": "All three tests passed, with no second waited.",
     "metrics.py": 'event="retry_scheduled",service="prices",detail="503"} 3',

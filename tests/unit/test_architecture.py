@@ -44,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": set(),
     "services": {*BASE, *PATTERNS, "layers", "stack", "config"},
     "sync": {"core", "http"},
+    "fleet": {"core", "telemetry", "circuit_breaker"},
     "testing": BASE,
     "simulation": {*BASE, *PATTERNS, "stack", "testing"},
 }

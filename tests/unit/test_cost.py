@@ -1,6 +1,7 @@
 """What a healthy call pays, counted in bytecodes: a line that the noise of a clock cannot cross."""
 
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.fleet.fake_store import FakeStore
 from tests.support import get
 from walltrack import (
     BaseAPIClient,
@@ -98,13 +100,25 @@ async def test_a_budget_costs_a_healthy_call_nothing() -> None:
     assert frames == 2
 
 
+async def test_shared_state_costs_a_healthy_call_nothing() -> None:
+    """While every circuit is clean, other processes are neither asked nor told anything."""
+    inner = Answering(httpx.Response(200))
+    store = FakeStore(time.monotonic)
+    transport = RetryTransport(CircuitBreakerTransport(inner, shared=store))
+    await transport.handle_async_request(get())  # the first call looks for manual settings
+    opcodes, frames = await cost(transport, inner)
+    assert opcodes <= 103
+    assert frames == 2
+    assert store.commands == 1
+
+
 async def test_another_origins_trouble_costs_a_key() -> None:
     """While a breaker is on the alert, the key is built and looked up, and nothing else is done."""
     inner = Answering(httpx.Response(200))
     breaker = CircuitBreakerTransport(inner)
     breaker.breaker_for("https://another.test/").record_failure()
     opcodes, frames = await cost(RetryTransport(breaker), inner)
-    assert opcodes <= 144
+    assert opcodes <= 147
     assert frames == 6
 
 
@@ -122,7 +136,7 @@ async def test_a_small_body_is_read_ahead_for_little() -> None:
     assert frames <= 24
 
 
-@pytest.mark.parametrize(("listener", "cost"), [(None, (183, 11)), (log_event, (540, 32))])
+@pytest.mark.parametrize(("listener", "cost"), [(None, (186, 11)), (log_event, (543, 32))])
 async def test_a_refusal_pays_little(listener: Listener | None, cost: tuple[int, int]) -> None:
     """A key, a look at the clock and an exception whose text is not made before it is read.
 

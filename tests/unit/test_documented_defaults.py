@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import pytest
 
 import walltrack
-from walltrack import testing
+from walltrack import fleet, testing
 from walltrack.core.methods import IDEMPOTENT_METHODS
 from walltrack.core.outcome import TRANSIENT_ERRORS
 
 PUBLIC: dict[str, Any] = {
     **{name: getattr(walltrack, name) for name in walltrack.__all__},
     **{name: getattr(testing, name) for name in testing.__all__},
+    **{name: getattr(fleet, name) for name in fleet.__all__},
 }
 
 
@@ -51,6 +52,7 @@ WORDS: dict[str, object] = {
     "one for each origin": walltrack.CircuitBreakerTransport,
     "as many connections as httpx opens by default": 100,
     "there is none": None,
+    "nothing is shared": None,
     "those to the same origin": walltrack.origin_of,
 }
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from tests.fleet.fake_store import FakeStore
 from tests.support import Body, Clock, Events, Scripted, get
 from walltrack import (
     AttemptTimeout,
@@ -909,3 +910,47 @@ async def test_a_deadline_covers_all_requests_of_a_call(
             else:
                 assert (await client.get(A)).status_code == ended
     assert len(script.requests) == 2
+
+
+@asynchronous
+async def test_two_stacks_share_their_circuit_and_their_rate() -> None:
+    """What one finds out, the other one knows; both together send at the rate."""
+    clock = Clock()
+    store = FakeStore(clock)
+    inner = Scripted(503)
+    stacks = [
+        resilient_transport(
+            inner,
+            retry=None,
+            rate_limit=1,
+            shared=store,
+            listener=None,
+            clock=clock,
+            sleep=clock.sleep,
+        )
+        for _ in range(2)
+    ]
+    for number in range(6):
+        await stacks[number % 2].handle_async_request(get())
+    for stack in stacks:
+        with pytest.raises(CircuitBreakerOpenError):
+            await stack.handle_async_request(get())
+    assert len(inner.requests) == 6
+    assert clock.now >= 1005.0
+
+
+@asynchronous
+async def test_a_breaker_in_a_stack_is_shared_by_the_name_of_its_service() -> None:
+    """As in a client, which names it."""
+    store = FakeStore(Clock())
+    for _ in range(5):
+        breaker = CircuitBreaker(service="prices")
+        stack = resilient_transport(Scripted(503), retry=None, breaker=breaker, shared=store)
+        await stack.handle_async_request(get())
+    assert store.circuits["service:prices"].openings == 1
+
+
+def test_only_a_store_can_be_shared() -> None:
+    """A client of Redis is none."""
+    with pytest.raises(TypeError, match="shared must be a"):
+        resilient_transport(Scripted(200), shared=object())  # type: ignore[arg-type]

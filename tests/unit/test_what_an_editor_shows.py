@@ -28,8 +28,8 @@ from walltrack.core import extensions
 from walltrack.testing import FaultTransport
 
 ADDRESS_OR_PATH = re.compile(r"0x[0-9a-f]{4}|\.py\b|[/\\]\w+[/\\]")
-LONGEST_PARAMETER = 400  # what takes longer to write than `Event`, the union of all events
-LONGEST_SIGNATURE = 2000
+LONGEST_PARAMETER = 500  # what takes longer to write than `Event`, the union of all events
+LONGEST_SIGNATURE = 2100
 
 NETWORK = httpx.MockTransport(lambda _: httpx.Response(200))
 EVERYTHING: dict[str, Any] = {

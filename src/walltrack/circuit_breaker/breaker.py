@@ -5,9 +5,10 @@ import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Final
 
-from walltrack.circuit_breaker.circuit import Circuit
 from walltrack.circuit_breaker.cooldown import COOLDOWN, growth_of
+from walltrack.circuit_breaker.following import FollowingCircuit
 from walltrack.circuit_breaker.ledger import Ledger
 from walltrack.circuit_breaker.permit import Permit
 from walltrack.circuit_breaker.state import CircuitMode, CircuitState
@@ -19,8 +20,10 @@ from walltrack.core.exceptions import CircuitBreakerOpenError
 from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.outcome import Verdict
 
+DEFAULT_SERVICE: Final = "service"
 
-class CircuitBreaker(Circuit):
+
+class CircuitBreaker(FollowingCircuit):
     """Reject calls to a service that keeps failing, and find out by probes when it has recovered.
 
     The breaker is CLOSED until `failure_threshold` calls in a row fail, or until a rate in the
@@ -69,7 +72,7 @@ class CircuitBreaker(Circuit):
         window: CountWindow | TimeWindow | None = None,
         probes: int = 1,
         probe_success_rate: float = 1.0,
-        service: str = "service",
+        service: str = DEFAULT_SERVICE,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         rng: Random = random,
@@ -224,4 +227,4 @@ class CircuitBreaker(Circuit):
         elif mode is CircuitMode.DISABLED:
             self._generation = NEVER
         self._tell_ledger()
-        self.ledger.mode_changed(self, previous)
+        self._note_setting(previous)

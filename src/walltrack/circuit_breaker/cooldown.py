@@ -51,11 +51,30 @@ class Cooldown:
         """Whether it is not the first cooldown since the breaker was last closed."""
         return self._reopened > 1
 
+    @property
+    def longest(self) -> float:
+        """The longest cooldown, in seconds."""
+        return self._growth.cap
+
+    def upcoming(self) -> float:
+        """Return the seconds that the breaker would stay open, if it opened now."""
+        return self._growth.delay(self._reopened, self.seconds, self._rng)
+
     def begin(self) -> float:
         """Return the seconds that the breaker stays open, as it opens now."""
-        self.seconds = self._growth.delay(self._reopened, self.seconds, self._rng)
+        self.seconds = self.upcoming()
         self._reopened += 1
         return self.seconds
+
+    def follow(self, seconds: float, openings: int) -> None:
+        """Note a cooldown that another process began.
+
+        Args:
+            seconds: How long it is from now on.
+            openings: How many cooldowns there were since the circuit was last closed.
+        """
+        self.seconds = seconds
+        self._reopened = openings
 
     def reset(self) -> None:
         """Note that the breaker has closed: the next cooldown is the first one again."""

@@ -23,6 +23,7 @@ class Entry(Protocol):
     """A breaker, as far as a ledger needs it."""
 
     cooldown_seconds: float
+    member: object
 
     @property
     def generation(self) -> int:
@@ -47,8 +48,8 @@ class Ledger:
             change of a breaker, and whether anything has changed since.
         floor: The generation in which new breakers begin.
         alert: The number of reasons to look up the breaker of each request: one for each breaker
-            that is not clean, and one if there is a window, which has to count every call. While
-            it is 0, a success changes nothing.
+            that is not clean, one if there is a window, which has to count every call, and one if
+            other processes have to learn something. While it is 0, a success changes nothing.
         usual_mode: The mode in which breakers begin. Only a breaker in this mode can be clean.
     """
 
@@ -60,6 +61,7 @@ class Ledger:
         self._sees_all = False
         # Weak, because a breaker that transports share may exist for longer than they do.
         self._watchers: list[weakref.ref[Watcher]] = []
+        self._unsent: list[Entry] | None = None
 
     def watch(self, watcher: Watcher) -> None:
         """Notify `watcher` of modes that are set manually, as long as it exists."""
@@ -73,6 +75,7 @@ class Ledger:
             if watcher is not None and watcher.listener not in told:
                 told.append(watcher.listener)
                 watcher.mode_changed(breaker, previous)
+        self.note_unsent(breaker)
 
     def see_all(self) -> None:
         """Have every request counted from now on; a second call has no effect."""
@@ -88,6 +91,29 @@ class Ledger:
     def used(self, breaker: Entry) -> None:
         """Note that a request uses a breaker that is closed and not clean."""
 
-    def recovered(self, _breaker: Entry) -> None:
+    def recovered(self, breaker: Entry) -> None:
         """Note that a breaker is clean again."""
         self.alert -= 1
+        self.note_unsent(breaker)
+
+    # What other processes have to learn of breakers that no request may look up any more
+
+    def share(self) -> None:
+        """Note from now on what other processes have to learn."""
+        if self._unsent is None:
+            self._unsent = []
+
+    def note_unsent(self, breaker: Entry) -> None:
+        """Note that other processes have to learn of a breaker, if there are any."""
+        if self._unsent is not None:
+            self.alert += not self._unsent
+            self._unsent.append(breaker)
+
+    def take_unsent(self) -> list[Entry]:
+        """Return the breakers of which other processes have to learn, each time only once."""
+        unsent = self._unsent
+        if not unsent:
+            return []
+        self._unsent = []
+        self.alert -= 1
+        return unsent

@@ -37,6 +37,11 @@ class Probation:
     def __contains__(self, ticket: int) -> bool:
         return ticket in self._in_flight
 
+    @property
+    def is_untouched(self) -> bool:
+        """Whether no probe is in flight, and none has had a verdict."""
+        return not (self._in_flight or self._good or self._bad)
+
     def begin(self, ticket: int, until: float) -> int:
         """Give `ticket` a place; call it only once `shut_until` has passed.
 

@@ -42,12 +42,17 @@ class Reports:
         self._shared = shared
         self.listener: Listener = listener
 
-    def changed(self, request: httpx.Request, breaker: CircuitBreaker, state: CircuitState) -> None:
-        """Report that `breaker` changed to `state` by `request`."""
+    def changed(
+        self, request: httpx.Request | None, breaker: CircuitBreaker, state: CircuitState
+    ) -> None:
+        """Report that `breaker` changed to `state`, by `request` if it was one."""
         key, server = self._place_of(breaker)
-        if self._shared is not None:
-            server = server_of(request)
-        emit(self.listener, _event(service_of(request), breaker, state, key, server))
+        service = breaker.service
+        if request is not None:
+            service = service_of(request)
+            if self._shared is not None:
+                server = server_of(request)
+        emit(self.listener, _event(service, breaker, state, key, server))
 
     def rejection(self, *, retry_after: float, request: httpx.Request) -> CircuitBreakerOpenError:
         """Return the error for a request that a breaker rejects; report it unless a layer does."""

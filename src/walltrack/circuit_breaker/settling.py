@@ -6,6 +6,7 @@ import httpx
 
 from walltrack.circuit_breaker.breaker import CircuitBreaker
 from walltrack.circuit_breaker.breakers import BreakersByKey
+from walltrack.circuit_breaker.ledger import Ledger
 from walltrack.circuit_breaker.reports import Reports
 from walltrack.circuit_breaker.state import CircuitState
 from walltrack.core.classification import Classifier
@@ -61,12 +62,21 @@ class Settling:
         self._has_window = has_window
         self._exceptions = exceptions
         self._classifier = classifier
-        self._ledger = breakers if shared is None else shared.ledger
+        self._ledger: Ledger = breakers if shared is None else shared.ledger
         self._reports = None if listener is None else Reports(breakers, shared, listener)
         self._rejection: Callable[..., CircuitBreakerOpenError] = CircuitBreakerOpenError
         if self._reports is not None:
             self._ledger.watch(self._reports)
             self._rejection = self._reports.rejection
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of the breakers."""
+        return self._ledger
+
+    def find(self, request: httpx.Request) -> CircuitBreaker | None:
+        """Return the breaker of `request`, if there was a need for one."""
+        return self._shared or self._find(self._key(request))
 
     def obtain(self, request: httpx.Request) -> CircuitBreaker:
         """Return the breaker of `request`; make one if there is none."""
@@ -98,7 +108,7 @@ class Settling:
             raise self._rejection(retry_after=breaker.shut_for(), request=request)
         if admission.became is not None:
             try:
-                self._report(request, breaker, admission.became)
+                self.report(request, breaker, admission.became)
             except BaseException:  # a listener that ends the program
                 breaker.settle(admission.ticket, Verdict.NONE)
                 raise
@@ -160,7 +170,7 @@ class Settling:
         elif verdict is Verdict.NONE:  # a rejection by another circuit inside names that one
             request.extensions.setdefault(GATE, current)
         for state in current.settle(ticket, verdict):
-            self._report(request, current, state)
+            self.report(request, current, state)
 
     def _breaker_to_settle(
         self, request: httpx.Request, verdict: Verdict, breaker: CircuitBreaker | None
@@ -171,8 +181,11 @@ class Settling:
             return breaker  # if it was evicted in the meantime, the success is lost with it
         if not self._ledger.alert:
             return None
-        return self._shared or self._find(self._key(request))
+        return self.find(request)
 
-    def _report(self, request: httpx.Request, breaker: CircuitBreaker, state: CircuitState) -> None:
+    def report(
+        self, request: httpx.Request | None, breaker: CircuitBreaker, state: CircuitState
+    ) -> None:
+        """Report that `breaker` changed to `state`, by `request` if it was one."""
         if self._reports is not None:
             self._reports.changed(request, breaker, state)

@@ -32,6 +32,8 @@ class Standing:
         "_used_at",
         "cooldown_seconds",
         "ledger",
+        "member",
+        "settings",
     )
 
     def __init__(self, ledger: Ledger, clock: Callable[[], float], cooldown_seconds: float) -> None:
@@ -44,6 +46,8 @@ class Standing:
         self._used_at = -math.inf  # the last request since it is not clean
         self._generation = ledger.floor  # results with a lower ticket are late
         self._is_clean = True
+        self.member: object = None  # what other processes know of it
+        self.settings: int = 0  # how many times its mode was set
 
     @property
     def generation(self) -> int:
@@ -73,6 +77,11 @@ class Standing:
             self.ledger.troubled(self)
         elif self._is_clean and not was:
             self.ledger.recovered(self)
+
+    def _note_setting(self, previous: CircuitState) -> None:
+        """Note that the mode was set manually, and what the state was before."""
+        self.settings += 1
+        self.ledger.mode_changed(self, previous)
 
     def _note_use(self) -> None:
         """Note that a request uses this breaker now."""

@@ -12,7 +12,9 @@ from walltrack.circuit_breaker.breaker import CircuitBreaker
 from walltrack.circuit_breaker.breakers import BreakersByKey
 from walltrack.circuit_breaker.cooldown import COOLDOWN
 from walltrack.circuit_breaker.described import described, readings_of
+from walltrack.circuit_breaker.fleet import Fleet
 from walltrack.circuit_breaker.ledger import Ledger
+from walltrack.circuit_breaker.outcomes import Outcomes
 from walltrack.circuit_breaker.settling import Settling
 from walltrack.circuit_breaker.state import CircuitMode
 from walltrack.circuit_breaker.windows import CountWindow, TimeWindow
@@ -25,8 +27,8 @@ from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import origin_of
 from walltrack.core.observer import Reading
 from walltrack.core.outcome import TRANSIENT_ERRORS, Verdict, valid_errors
+from walltrack.core.shared_state import SharedState
 from walltrack.core.statuses import EVERY_STATUS, UNHEALTHY_STATUSES, valid_statuses
-from walltrack.http.classify import classified
 from walltrack.http.release import guarded
 from walltrack.http.watched_body import WatchedBody
 from walltrack.http.wrapper import WrappingTransport
@@ -75,6 +77,8 @@ class CircuitBreakerTransport(WrappingTransport):
             `CircuitModeChanged` and `RequestRejected`; None: no events. Default: log entries.
         clock: Monotonic seconds; measures all durations.
         rng: Source of the cooldown's jitter: the `random` module, or a `random.Random`.
+        shared: Shares the circuits with other processes: a `walltrack.fleet.RedisState`. See there.
+            A `breaker` needs a `service`, which names its circuit.
 
     Raises:
         TypeError: An argument has another type.
@@ -102,6 +106,7 @@ class CircuitBreakerTransport(WrappingTransport):
         listener: Listener | None = log_event,
         clock: Callable[[], float] = time.monotonic,
         rng: Random = random,
+        shared: SharedState | None = None,
     ) -> None:
         def make(ledger: Ledger) -> CircuitBreaker:
             return CircuitBreaker(
@@ -121,6 +126,7 @@ class CircuitBreakerTransport(WrappingTransport):
         validation.choice("mode", mode, ("automatic", "observe_only"))
         validation.function("clock", clock)
         validation.listener("listener", listener)
+        validation.instance("shared", shared, SharedState | None)
         super().__init__(transport)
         make(Ledger())  # rejects bad options here, and not at the first request
         self._make = make
@@ -131,16 +137,16 @@ class CircuitBreakerTransport(WrappingTransport):
         self._look_up = self._breakers.find
         self._shared = breaker
         self._ledger: Ledger = self._breakers if breaker is None else breaker.ledger
-        self._statuses = valid_statuses("statuses", statuses)
-        self._classifier = classifier_of(classify)
-        self._suspects = self._statuses if self._classifier is None else EVERY_STATUS
+        statuses = valid_statuses("statuses", statuses)
+        classifier = classifier_of(classify)
+        self._suspects = statuses if classifier is None else EVERY_STATUS
         settling = Settling(
             self._breakers,
             breaker,
             key,
             has_window=window is not None,
             exceptions=valid_errors("exceptions", exceptions),
-            classifier=self._classifier,
+            classifier=classifier,
             listener=listener,
         )
         if breaker is not None and mode == "observe_only":
@@ -149,9 +155,11 @@ class CircuitBreakerTransport(WrappingTransport):
         self._key = key if window is None else settling.key_of_made
         self._obtain = settling.obtain
         self._admit = settling.admit
-        self._settle = settling.settle
-        self._settle_error = settling.settle_error
         self._end_of_body = settling.end_of_body
+        self._fleet = None if shared is None else Fleet(shared, settling, key, breaker, clock)
+        if self._fleet is not None:
+            self._obtain = self._fleet.obtain
+        self._outcomes = Outcomes(settling, statuses, classifier, self._fleet)
         introduce(self, listener)
 
     def __repr__(self) -> str:
@@ -183,6 +191,11 @@ class CircuitBreakerTransport(WrappingTransport):
             return self._obtain(target)
         return self._obtain(httpx.Request("GET", str(target)))
 
+    async def publish(self) -> None:
+        """Report manual settings to the other processes now, and not with the next request."""
+        if self._fleet is not None:
+            await self._fleet.publish()
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`, unless its breaker rejects it.
 
@@ -195,22 +208,24 @@ class CircuitBreakerTransport(WrappingTransport):
         ticket = ledger.epoch
         breaker = None
         if ledger.alert:
+            if self._fleet is not None:
+                await self._fleet.before(request)
             breaker = self._shared or self._look_up(self._key(request))
             if breaker is not None:
                 ticket = self._admit(request, breaker)
         try:
             response = await self._inner.handle_async_request(request)
         except BaseException as error:
-            self._settle_error(request, ticket, breaker, error)
+            await self._outcomes.failed(request, ticket, breaker, error)
             refuse_mismatch(request, error)
             raise
         if response.status_code in self._suspects and (
-            await self._is_failure(request, response, ticket, breaker)
+            await self._outcomes.is_failure(request, response, ticket, breaker)
         ):
-            await guarded(response, self._settle, request, ticket, breaker, Verdict.FAILURE)
+            await self._outcomes.settled(request, response, ticket, breaker, Verdict.FAILURE)
         elif not response.is_closed:
             if breaker is not None:
-                await guarded(response, breaker.answered, ticket)
+                await self._outcomes.answered(request, response, ticket, breaker)
             body: Any = response.stream  # the type also allows synchronous streams
             if isinstance(body, WatchedBody):
                 # If it was read ahead, it has ended: then this settles now, and may raise.
@@ -219,21 +234,5 @@ class CircuitBreakerTransport(WrappingTransport):
             else:
                 response.stream = WatchedBody(body, self._end_of_body, request, ticket, breaker)
         elif breaker is not None or ledger.epoch != ticket:
-            await guarded(response, self._settle, request, ticket, breaker, Verdict.SUCCESS)
+            await self._outcomes.settled(request, response, ticket, breaker, Verdict.SUCCESS)
         return response
-
-    async def _is_failure(
-        self,
-        request: httpx.Request,
-        response: httpx.Response,
-        ticket: int,
-        breaker: CircuitBreaker | None,
-    ) -> bool:
-        if self._classifier is None:
-            return True
-        try:
-            said = (await classified(self._classifier, request, response)).failure
-        except BaseException as error:  # its body broke off
-            self._settle_error(request, ticket, breaker, error)
-            raise
-        return response.status_code in self._statuses if said is None else said

@@ -189,6 +189,36 @@ class OriginThrottled(AboutServer):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class SharedStateLost(AboutServer):
+    """The store that processes share does not answer; each uses its own state until it does.
+
+    Args:
+        service: Name of the store: the first part of its keys.
+        failure: The class name of the exception.
+        server: None.
+    """
+
+    name: ClassVar[str] = "shared_state_lost"
+
+    service: str
+    failure: str
+
+
+@dataclass(frozen=True, slots=True)
+class SharedStateRecovered(AboutServer):
+    """The store that processes share answers again.
+
+    Args:
+        service: Name of the store: the first part of its keys.
+        server: None.
+    """
+
+    name: ClassVar[str] = "shared_state_recovered"
+
+    service: str
+
+
 Event = (
     RetryScheduled
     | RetryStopped
@@ -202,6 +232,8 @@ Event = (
     | RequestAdmitted
     | RequestHedged
     | OriginThrottled
+    | SharedStateLost
+    | SharedStateRecovered
 )
 
 

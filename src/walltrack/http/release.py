@@ -5,13 +5,15 @@ Awaits: bodies are drained and closed here.
 
 import contextlib
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 import anyio
 import httpx
 
 from walltrack.http.body import content_length
 from walltrack.http.watched_body import WatchedBody, watched
+
+Result = TypeVar("Result")
 
 MAX_DRAIN_BYTES: Final = 64 * 1024
 """Reading a longer body would cost more than a new connection."""
@@ -28,15 +30,15 @@ async def discard(response: httpx.Response | None) -> None:
 
 
 async def guarded(
-    response: httpx.Response, function: Callable[..., object], *arguments: object
-) -> None:
-    """Call a function after a response has arrived; if it raises, close the response.
+    response: httpx.Response, function: Callable[..., Result], *arguments: object
+) -> Result:
+    """Return what a function returns after a response has arrived; if it raises, close that.
 
     The functions that a layer calls then can raise: the caller's key, clock or listener, or an
     interrupt. The exception propagates, and no connection stays open.
     """
     try:
-        function(*arguments)
+        return function(*arguments)
     except BaseException:
         await discard(response)
         raise

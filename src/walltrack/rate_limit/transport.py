@@ -19,11 +19,15 @@ from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import finite, names_of, origin_of, server_of, service_of
 from walltrack.core.observer import Reading
+from walltrack.core.shared_names import name_of_origin
+from walltrack.core.shared_state import SharedState
 from walltrack.core.statuses import valid_statuses
 from walltrack.http.classify import classified
 from walltrack.http.release import guarded
 from walltrack.http.wait_hints import TELLING, TELLING_LENGTHS, Ask, asked_to_wait
 from walltrack.http.wrapper import WrappingTransport
+from walltrack.rate_limit.leased_bucket import LeasedBucket
+from walltrack.rate_limit.shared_line import SharedLine
 from walltrack.rate_limit.token_bucket import TokenBucket
 from walltrack.rate_limit.waiting_line import WaitingLine
 from walltrack.telemetry.emit import classifier_of, emit
@@ -75,6 +79,7 @@ class RateLimitTransport(WrappingTransport):
         sleep: Waits for the given number of seconds; replace it to test without waiting.
         listener: Called with `RequestRejected` and `OriginThrottled`; None: no events. Default: log
             entries.
+        shared: Shares the `rate` with other processes: a `walltrack.fleet.RedisState`. See there.
 
     Raises:
         TypeError: An argument has another type.
@@ -100,11 +105,17 @@ class RateLimitTransport(WrappingTransport):
         wall_clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = waiting.sleep,
         listener: Listener | None = log_event,
+        shared: SharedState | None = None,
     ) -> None:
         def make() -> WaitingLine:
-            return WaitingLine(TokenBucket(rate, per, burst), clock, sleep)
+            if shared is None or rate is None:
+                return WaitingLine(TokenBucket(rate, per, burst), clock, sleep)
+            return SharedLine(LeasedBucket(rate, per, burst), clock, sleep, shared)
 
         make()  # rejects invalid numbers now, and not at the first request
+        if shared is not None and rate is None:
+            raise ValueError("shared needs a rate: without one, no request asks for a token")
+        validation.instance("shared", shared, SharedState | None)
         validation.instance("wait", wait, bool)
         validation.number("max_wait", max_wait, finite=False)
         validation.instance("respect_headers", respect_headers, bool)
@@ -126,6 +137,7 @@ class RateLimitTransport(WrappingTransport):
         self._clock = clock
         self._wall_clock = wall_clock
         self._listener = listener
+        self._shared = shared
         # Without a rate, no key is needed while no limit of a server applies.
         self._paces = self._watchful = rate is not None
         self._watchful_until = -math.inf
@@ -178,9 +190,12 @@ class RateLimitTransport(WrappingTransport):
             if said.retry_after is not None:
                 ask = Ask(said.retry_after, "classify")
                 await guarded(response, self._hold_back, request, ask)
+                await self._share(request, ask)
                 return response
-        if self._respect_headers:
-            await guarded(response, self._heed, request, response)
+        if self._respect_headers and (
+            (asked := await guarded(response, self._heed, request, response)) is not None
+        ):
+            await self._share(request, asked)
         return response
 
     def _move(self, request: httpx.Request, line: WaitingLine) -> WaitingLine:
@@ -189,6 +204,8 @@ class RateLimitTransport(WrappingTransport):
         return line
 
     async def _wait(self, request: httpx.Request, line: WaitingLine) -> None:
+        if isinstance(line, SharedLine) and not line.name:
+            line.name = name_of_origin(self._key(request))
         patience = min(self._max_wait, time_left(request.extensions) - _NO_USE)
         with self._waits.ended_by_closing(request):
             room = await line.take(patience)
@@ -203,13 +220,18 @@ class RateLimitTransport(WrappingTransport):
         if self._clock() >= self._watchful_until and not self._waits:
             self._watchful = False
 
-    def _heed(self, request: httpx.Request, response: httpx.Response) -> None:
+    async def _share(self, request: httpx.Request, ask: Ask) -> None:
+        if self._shared is not None and ask.seconds > 0.0:
+            await self._shared.hold_back(name_of_origin(self._key(request)), ask.seconds)
+
+    def _heed(self, request: httpx.Request, response: httpx.Response) -> Ask | None:
         refused = response.status_code in self._statuses
         if not refused and not _tells_of_a_quota(response):
-            return
+            return None
         ask = asked_to_wait(response.headers.raw, self._wall_clock(), refused=refused)
         if ask is not None:
             self._hold_back(request, ask)
+        return ask
 
     def _hold_back(self, request: httpx.Request, ask: Ask) -> None:
         news = self._lines.obtain(self._key(request)).hold_back(ask.seconds)

@@ -19,7 +19,7 @@ _SHORTEST: Final = 1e-6
 """Seconds: no timer is more precise, and adding less may not change the time of a clock."""
 
 
-class _Waiter:
+class Waiter:
     """A caller in the queue.
 
     Args:
@@ -33,8 +33,8 @@ class _Waiter:
     __slots__ = ("late", "latest", "wake")
 
     def __init__(self, latest: float, wake: Callable[[], None]) -> None:
-        self.latest = latest
-        self.wake = wake
+        self.latest: float = latest
+        self.wake: Callable[[], None] = wake
         self.late: float | None = None
 
 
@@ -60,7 +60,7 @@ class WaitingLine:
     ) -> None:
         self.bucket: TokenBucket = bucket
         self.loop: object = running()
-        self.waiting: OrderedDict[_Waiter, None] = OrderedDict()  # any of them can leave quickly
+        self.waiting: OrderedDict[Waiter, None] = OrderedDict()  # any of them can leave quickly
         self._clock = clock
         self._sleep = sleep
 
@@ -111,7 +111,7 @@ class WaitingLine:
         if now + room > latest:
             return room
         turn = anyio.Event()
-        waiter = _Waiter(latest, turn.set)
+        waiter = Waiter(latest, turn.set)
         self.waiting[waiter] = None
         try:
             if self._first() is not waiter:
@@ -146,10 +146,10 @@ class WaitingLine:
                     ahead += 1
         return held
 
-    def _first(self) -> _Waiter:
+    def _first(self) -> Waiter:
         return next(iter(self.waiting))
 
-    def _leave(self, waiter: _Waiter) -> None:
+    def _leave(self, waiter: Waiter) -> None:
         if is_over(self.loop):  # its tasks cannot be woken any more
             self.waiting.clear()
             return
@@ -158,7 +158,8 @@ class WaitingLine:
         if was_first and self.waiting:
             self._first().wake()
 
-    async def _take_first(self, waiter: _Waiter) -> float | None:
+    async def _take_first(self, waiter: Waiter) -> float | None:
+        await self._refill(waiter)
         now = self._clock()
         while waiter.late is None:
             if anyio.current_effective_deadline() == -math.inf:
@@ -170,9 +171,13 @@ class WaitingLine:
             if now + room > waiter.latest:
                 return room
             now = await self._sleep_from(now, max(room, _SHORTEST), waiter)
+            await self._refill(waiter)
         return waiter.late
 
-    async def _sleep_from(self, now: float, seconds: float, waiter: _Waiter) -> float:
+    async def _refill(self, waiter: Waiter) -> None:
+        """Get tokens for the waiters, if the bucket does not get them by itself."""
+
+    async def _sleep_from(self, now: float, seconds: float, waiter: Waiter) -> float:
         with anyio.CancelScope() as scope:
             waiter.wake = scope.cancel
             await self._sleep(seconds)

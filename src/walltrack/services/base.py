@@ -18,6 +18,7 @@ from walltrack.core.budget import RetryBudget
 from walltrack.core.classification import Classify
 from walltrack.core.events import Listener
 from walltrack.core.named import shows_defaults_by_name
+from walltrack.core.shared_state import SharedState
 from walltrack.core.statuses import UNHEALTHY_STATUSES
 from walltrack.http.options import HTTPOptions
 from walltrack.http.sending import inner_transport
@@ -76,14 +77,14 @@ class BaseAPIClient:
             except 501 and 505.
         budget: Limits the retries; several clients can share one that is `shared`. Default: one for
             this client, made by `RetryBudget()`.
-        deadline: Seconds for a whole call, including waits. Default: no limit. This option and the
-            next four are those of `resilient_transport`; they keep their state when the client is
-            closed.
+        deadline: Seconds for a whole call, with its waits. Default: no limit. It and the next six
+            are those of `resilient_transport`, and keep their state when the client is closed.
         attempt_timeout: Seconds for one attempt. Default: no limit.
         rate_limit: How many requests are sent per second. Default: no limit.
         concurrency_limit: How many requests may be in flight, or "adaptive". Default: no limit.
         waiting_room: Seconds that a call waits for an open circuit. Default: it does not wait, and
             is rejected at once.
+        shared: A `walltrack.fleet.RedisState` for circuit and rate. Default: nothing is shared.
         max_response_bytes: The longest response that is read whole, in bytes as received; it does
             not apply to `stream`.
         classify: Decides what the outcomes of this API mean; a function, or several of which the
@@ -127,6 +128,7 @@ class BaseAPIClient:
         rate_limit: float | Layer | None = None,
         concurrency_limit: Limit | Layer | None = None,
         waiting_room: float | Layer | None = None,
+        shared: SharedState | None = None,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
         classify: Classify | Sequence[Classify] | None = None,
         listener: Listener | None = log_event,
@@ -135,27 +137,27 @@ class BaseAPIClient:
     ) -> None:
         root = BaseURL(base_url)
         settings = settings or get_settings()
-        options = ClientOptions(
-            timeout_by(settings, timeout), cookies, follow_redirects, event_hooks, auth
-        )
+        limit = timeout_by(settings, timeout)
+        options = ClientOptions(limit, cookies, follow_redirects, event_hooks, auth)
         inner = inner_transport(BaseAPIClient, transport, connection)
-        shared: dict[str, Any] = {"classify": classifier_of(classify), "listener": listener}
+        common: dict[str, Any] = {"classify": classifier_of(classify), "listener": listener}
+        fleet = {**common, "shared": shared}
         self.service: str = service or root.netloc
         self._breaker = sole_breaker(settings, self.service, breaker, breaker_key)
         stack = resilient_transport(
             AuthTransport(inner, auth, origin=base_url),
             deadline=deadline,
-            retry=retrying(settings, retry, budget, max_response_bytes, **shared, sleep=sleep),
+            retry=retrying(settings, retry, budget, max_response_bytes, **common, sleep=sleep),
             rate_limit=rate_limit,
             concurrency_limit=concurrency_limit,
             waiting_room=waiting_room,
-            breaker=guarding(settings, self._breaker, breaker_key, breaker_statuses, **shared),
+            breaker=guarding(settings, self._breaker, breaker_key, breaker_statuses, **fleet),
             attempt_timeout=attempt_timeout,
-            **shared,
+            **fleet,
             sleep=sleep,
         )
         requests = RequestBuilder(root, headers, params)
-        rejects = self._breaker if waiting_room is None else None
+        rejects = self._breaker if waiting_room is None and shared is None else None
         self._session = Session(self.service, requests, stack, options, rejects, listener=listener)
 
     def __repr__(self) -> str:

@@ -32,7 +32,8 @@ class Session:
         requests: Builds the requests.
         transport: Sends them; it can be opened again after it was closed.
         options: The options of the client.
-        breaker: The circuit breaker that every request meets; None if each key has its own.
+        breaker: The circuit breaker that every request meets; None if each key has its own, or if
+            it is shared with other processes, and has to ask them.
         listener: Called if that breaker rejects a request before it is built; None: no event. An
             `Observer` observes requests in the transport, so for it each request is built.
     """

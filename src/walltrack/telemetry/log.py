@@ -22,6 +22,8 @@ from walltrack.core.events import (
     RequestWaiting,
     RetryScheduled,
     RetryStopped,
+    SharedStateLost,
+    SharedStateRecovered,
 )
 
 LEVELS: Final[dict[type[Event], int]] = {  # see also `level_of`
@@ -37,6 +39,8 @@ LEVELS: Final[dict[type[Event], int]] = {  # see also `level_of`
     RequestAdmitted: logging.INFO,
     RequestHedged: logging.INFO,
     OriginThrottled: logging.WARNING,
+    SharedStateLost: logging.WARNING,
+    SharedStateRecovered: logging.INFO,
 }
 
 _NAME: Final = "walltrack"

@@ -62,3 +62,25 @@ def test_a_window_has_to_see_every_call(clock: Clock) -> None:
     one.record_success()
     other.record_success()
     assert ledger.alert == 1
+
+
+def test_what_others_have_to_learn_is_one_reason_for_alert() -> None:
+    """However much it is; it is over once it was taken."""
+    ledger = Ledger()
+    ledger.share()
+    ledger.share()
+    breaker = CircuitBreaker(ledger=ledger)
+    for _ in range(3):
+        breaker.reset()
+    assert ledger.alert == 1
+    assert ledger.take_unsent() == [breaker] * 3
+    assert ledger.alert == 0
+    assert ledger.take_unsent() == []
+
+
+def test_a_ledger_that_is_not_shared_keeps_nothing() -> None:
+    """Nothing would ever take it."""
+    ledger = Ledger()
+    CircuitBreaker(ledger=ledger).reset()
+    assert ledger.alert == 0
+    assert ledger.take_unsent() == []

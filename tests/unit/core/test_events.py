@@ -20,6 +20,8 @@ from walltrack.core.events import (
     RequestWaiting,
     RetryScheduled,
     RetryStopped,
+    SharedStateLost,
+    SharedStateRecovered,
     StopReason,
 )
 from walltrack.core.naming import Server
@@ -46,6 +48,8 @@ EVENTS: list[tuple[Event, str]] = [
     (RequestAdmitted("api.test", "GET", "/a", 1.5), "request_admitted"),
     (RequestHedged("api.test", "GET", "/a", 0.25), "request_hedged"),
     (OriginThrottled("api.test", 30.0, "Retry-After"), "origin_throttled"),
+    (SharedStateLost("walltrack", "TimeoutError"), "shared_state_lost"),
+    (SharedStateRecovered("walltrack"), "shared_state_recovered"),
 ]
 each_event = pytest.mark.parametrize(
     "event", [event for event, _ in EVENTS], ids=[name for _, name in EVENTS]

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 import respx
 
+from tests.fleet.fake_store import FakeStore
 from walltrack import BaseAPIClient, CircuitBreakerOpenError, ExternalServiceError, RetryPolicy
 from walltrack.services.base import CircuitBreaker, CircuitState
 from walltrack.testing import VirtualTime
@@ -232,3 +233,48 @@ async def test_a_probe_that_fails_opens_the_circuit_again(
     assert route.call_count == 6
     await time.sleep(0.1)
     assert opened.state is CircuitState.HALF_OPEN
+
+
+async def test_clients_of_all_processes_share_one_circuit(
+    route: respx.Route, time: VirtualTime
+) -> None:
+    """By the name of the service, whatever the process."""
+    store = FakeStore(time.monotonic)
+    clients = [BaseAPIClient("https://api.test", retry=ONCE, shared=store) for _ in range(6)]
+    for client in clients:
+        with pytest.raises(ExternalServiceError):
+            await client.get("/prices/sol")
+    with pytest.raises(CircuitBreakerOpenError):
+        await clients[4].get("/prices/sol")
+    assert route.call_count == 6
+    assert list(store.circuits) == ["service:api.test"]
+    for client in clients:
+        await client.close()
+
+
+async def test_a_client_learns_that_its_circuit_is_not_forced_open_any_more(
+    route: respx.Route, time: VirtualTime
+) -> None:
+    """Rejected requests report what was set here, and look for what another process has set."""
+    route.respond(200)
+    store = FakeStore(time.monotonic)
+    clients = [
+        BaseAPIClient(
+            *("https://api.test",),
+            retry=ONCE,
+            shared=store,
+            breaker=CircuitBreaker(service="prices", clock=time.monotonic),
+        )
+        for _ in range(2)
+    ]
+    store.refresh = 0.01
+    clients[0].circuit_breaker.force_open()
+    for client in clients:
+        with pytest.raises(CircuitBreakerOpenError):
+            await client.get("/prices/sol")
+    clients[0].circuit_breaker.reset()
+    assert (await clients[0].get("/prices/sol")).status_code == 200
+    await asyncio.sleep(0.03)
+    assert (await clients[1].get("/prices/sol")).status_code == 200
+    for client in clients:
+        await client.close()

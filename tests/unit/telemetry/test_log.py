@@ -25,6 +25,8 @@ from walltrack.core.events import (
     RequestWaiting,
     RetryScheduled,
     RetryStopped,
+    SharedStateLost,
+    SharedStateRecovered,
     StopReason,
 )
 from walltrack.core.naming import Server
@@ -168,6 +170,19 @@ ENTRIES: list[tuple[Event, dict[str, Any]]] = [
             "attempts": 3,
             "seconds": 1.5,
         },
+    ),
+    (
+        SharedStateLost("walltrack", "TimeoutError"),
+        {
+            "event": "shared_state_lost",
+            "log_level": "warning",
+            "service": "walltrack",
+            "failure": "TimeoutError",
+        },
+    ),
+    (
+        SharedStateRecovered("walltrack"),
+        {"event": "shared_state_recovered", "log_level": "info", "service": "walltrack"},
     ),
 ]
 

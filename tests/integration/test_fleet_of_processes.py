@@ -1,0 +1,190 @@
+"""Real processes over real sockets, which share their state in a real server."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.fleet.server import Server, serving
+from tests.fleet.workers import Plan, argument
+from tests.integration.fault_server import Behaviour, Exchange, FaultServer, answer, late
+
+WORKERS = 8
+THRESHOLD = 5
+
+
+@pytest.fixture
+def store() -> Iterator[Server]:
+    """The server that the processes share."""
+    with serving() as running:
+        yield running
+
+
+class Crew:
+    """Workers that are at work, and what they said."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self.said: list[dict[str, Any]] = []
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said.append(json.loads(line))
+
+    def heard(self, event: str, path: str | None = None, since: int = 0) -> list[dict[str, Any]]:
+        """What was said of an event, after so many lines."""
+        return [
+            line
+            for line in self.said[since:]
+            if line["event"] == event and path in {None, line.get("path")}
+        ]
+
+    def workers(self, event: str, path: str | None = None, since: int = 0) -> set[int]:
+        """The workers that told of an event."""
+        return {line["worker"] for line in self.heard(event, path, since)}
+
+    def all_tell(self, event: str, paths: list[str], since: int) -> bool:
+        """Whether every worker told of an event for each of the paths."""
+        return all(len(self.workers(event, path, since)) == WORKERS for path in paths)
+
+
+@contextmanager
+def at_work(plan: Plan) -> Iterator[Crew]:
+    """Workers that are at work while the block runs, and to whose callers no error came."""
+    command = [sys.executable, "-m", "tests.fleet.workers", argument(plan)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own workers
+        crew = Crew(process)
+        try:
+            wait_until(lambda: len(crew.workers("ready")) == plan.workers)
+            yield crew
+        finally:
+            process.terminate()
+            process.wait(10)
+            crew.reader.join(10)
+    assert crew.heard("error") == []
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    """Wait for other processes."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it took too long"
+        time.sleep(0.02)
+
+
+class Recording:
+    """A behaviour that notes when each request came, and when it was answered."""
+
+    def __init__(self, then: Behaviour) -> None:
+        self.then = then
+        self.came: dict[str, list[float]] = {}
+        self.answered: dict[str, list[float]] = {}
+
+    async def __call__(self, exchange: Exchange) -> None:
+        path = exchange.seen.target
+        self.came.setdefault(path, []).append(time.time())
+        await self.then(exchange)
+        self.answered.setdefault(path, []).append(time.time())
+
+
+def test_one_probe_of_a_fleet_ends_each_of_ten_outages(store: Server, server: FaultServer) -> None:
+    """Two outages of five circuits each, in 8 processes.
+
+    Each process sends at most one request after the threshold was reached. One request of the fleet
+    probes, and its success closes the circuit in all processes within a second.
+    """
+    plan = Plan(store.url, server.url, paths=5, interval=0.2, cooldown=0.5)
+    paths = [f"/{path}" for path in range(plan.paths)]
+    with at_work(plan) as crew:
+        for _ in range(2):
+            since = len(crew.said)
+            server.default = down = Recording(answer(503))
+            wait_until(partial(crew.all_tell, "circuit_opened", paths, since))
+            server.default = up = Recording(late(0.05))
+            assert max(len(down.came[path]) for path in paths) <= THRESHOLD + WORKERS
+
+            wait_until(partial(crew.all_tell, "circuit_closed", paths, since))
+            for path in paths:
+                closed = crew.heard("circuit_closed", path, since)
+                assert sum(moment < up.answered[path][0] for moment in up.came[path]) == 1
+                assert len(crew.workers("circuit_half_opened", path, since)) == 1
+                assert max(line["at"] for line in closed) - closed[0]["at"] < 1.0
+        assert crew.heard("shared_state_lost") == []
+
+
+def test_another_process_probes_when_the_prober_is_killed(
+    store: Server, server: FaultServer
+) -> None:
+    """Its lease expires, and no circuit is open for longer than its cooldown and that lease."""
+    probers: list[int] = []
+
+    async def hang(exchange: Exchange) -> None:
+        probers.append(int(exchange.seen.headers["x-worker"]))
+        await exchange.reader.read()
+        exchange.end()
+
+    plan = Plan(store.url, server.url, workers=4, cooldown=0.4)
+    with at_work(plan) as crew:
+        server.default = answer(503)
+        wait_until(lambda: len(crew.workers("circuit_opened")) == 4)
+        server.default = hang
+        wait_until(lambda: bool(probers))
+        server.default = answer()
+        pids = {line["worker"]: line["pid"] for line in crew.heard("ready")}
+        os.kill(pids[probers[0]], signal.SIGKILL)
+        killed = time.time()
+        wait_until(lambda: len(crew.workers("circuit_closed")) == 3)
+        took = max(line["at"] for line in crew.heard("circuit_closed")) - killed
+    assert len(probers) == 1
+    assert took < plan.cooldown + 1.0
+
+
+def test_a_storm_outlives_its_store(store: Server, server: FaultServer) -> None:
+    """The store hangs, dies and comes back while the service fails: callers notice nothing.
+
+    Without it each process opens its circuit by itself; with it again, one probe closes them all.
+    """
+    plan = Plan(store.url, server.url, workers=4, cooldown=0.3, interval=0.02)
+    with at_work(plan) as crew:
+        store.pause()
+        server.default = answer(503)
+        wait_until(lambda: len(crew.workers("circuit_opened")) == 4)
+        wait_until(lambda: len(crew.workers("shared_state_lost")) == 4)
+        store.kill()
+        store.start()
+        wait_until(lambda: len(crew.workers("shared_state_recovered")) == 4)
+        server.default = answer()
+        wait_until(lambda: len(crew.workers("circuit_closed")) == 4)
+
+
+def test_a_fleet_never_exceeds_its_rate(store: Server, server: FaultServer) -> None:
+    """In any period, 8 processes send at most what the rate allows in it and in 0.1 s more.
+
+    And one request each, if the machine is so busy that an answer takes longer than that.
+    How much of the rate they reach, and in which shares, depends on how busy the machine is; it is
+    held in virtual time.
+    """
+    rate = 200.0
+    plan = Plan(store.url, server.url, rate=rate, callers=10, interval=0.0)
+    with at_work(plan) as crew:
+        wait_until(lambda: len(crew.heard("sent")) >= 200)
+    sent = crew.heard("sent")
+    moments = sorted(line["at"] for line in sent)
+    for length in (0.05, 0.2, 0.5, 1.0):
+        most = max(bisect_left(moments, start + length) - at for at, start in enumerate(moments))
+        assert most <= rate * (length + 0.1) + 1 + WORKERS
+    assert crew.workers("sent") == set(range(WORKERS))
+    assert crew.heard("shared_state_lost") == []
