@@ -1,7 +1,10 @@
 """Fixtures for every test. `anyio_backend` runs each async test on asyncio and on trio."""
 
 import gc
+import os
+from collections import defaultdict
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 
@@ -9,10 +12,53 @@ from tests.support import Clock, ConnectionBody, Events
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of tests/scenarios."""
+    """Add the option for all pairs of event loop and family, and those of tests/scenarios."""
+    parser.addoption(
+        "--all-pairs",
+        action="store_true",
+        help="run a test of both event loops and both families on each pair of them; by default "
+        "httpx runs on asyncio and httpx2 on trio",
+    )
     group = parser.getgroup("scenarios")
     group.addoption("--scenarios", type=int, help="how many random scenarios to run")
     group.addoption("--scenario-seed", type=int, help="run the scenario of this seed only")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Run one process more than there are cores: many tests wait for a short timeout."""
+    return min((os.cpu_count() or 1) + 1, 4)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run each test on both event loops and for both families, but not on each pair of them."""
+    if config.getoption("all_pairs"):
+        return
+    families = defaultdict[str, set[str]](set)
+    for item in items:
+        families[_function_of(item)] |= _families_of(item)
+    crossed = [item for item in items if len(families[_function_of(item)]) > 1 and _crosses(item)]
+    config.hook.pytest_deselected(items=crossed)
+    dropped = set(crossed)
+    items[:] = [item for item in items if item not in dropped]
+
+
+def _function_of(item: pytest.Item) -> str:
+    return item.nodeid.partition("[")[0]
+
+
+def _params_of(item: pytest.Item) -> dict[str, object]:
+    callspec = getattr(item, "callspec", None)  # only a parametrized test has one
+    return {} if callspec is None else callspec.params
+
+
+def _families_of(item: pytest.Item) -> set[str]:
+    return {value.__name__ for value in _params_of(item).values() if isinstance(value, ModuleType)}
+
+
+def _crosses(item: pytest.Item) -> bool:
+    params = _params_of(item)
+    loop = params.get("anyio_backend", params.get("backend"))
+    return loop is not None and (loop == "trio") != ("httpx2" in _families_of(item))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -140,8 +140,8 @@ breaking = partial(CircuitBreakerTransport, failure_threshold=1, listener=None)
 
 
 def waiting(inner: httpx.AsyncBaseTransport, **options: Any) -> httpx.AsyncBaseTransport:  # noqa: ANN401 - handed on
-    """A room at a circuit that is open for a millisecond, whose calls are retried once."""
-    room = WaitingRoomTransport(breaking(inner, cooldown=0.001), **{"listener": None, **options})
+    """A room at a circuit that is open for a moment, whose calls are retried once."""
+    room = WaitingRoomTransport(breaking(inner, cooldown=0.02), **{"listener": None, **options})
     return retrying(room, policy=RetryPolicy(max_retries=1, backoff=FAST.backoff))
 
 
