@@ -17,6 +17,8 @@ from walltrack import (
     RequestRejected,
     origin_of,
 )
+from walltrack.circuit_breaker.breakers import BreakersByKey
+from walltrack.circuit_breaker.reports import Reports
 from walltrack.core.extensions import WAITS_AT_GATE
 from walltrack.core.naming import Server
 
@@ -221,3 +223,14 @@ async def test_another_mode_is_refused() -> None:
     """The message names the argument and what it takes."""
     with pytest.raises(ValueError, match="mode must be one of 'automatic', 'observe_only'"):
         CircuitBreakerTransport(Scripted(200), mode="forced_open")  # type: ignore[arg-type]
+
+
+async def test_a_change_without_a_request_is_reported_by_the_name_of_the_breaker(
+    events: Events,
+) -> None:
+    """Another process of the fleet can open a circuit while no request is in flight here."""
+    breaker = CircuitBreaker(service="prices")
+    breaker.force_open()
+    breakers = BreakersByKey(lambda _: breaker, max_breakers=1)
+    Reports(breakers, breaker, events).changed(None, breaker, CircuitState.CLOSED)
+    assert [(event.name, event.service) for event in events] == [("circuit_closed", "prices")]

@@ -183,3 +183,11 @@ async def test_what_is_no_asynchronous_client_is_refused() -> None:
         with pytest.raises(TypeError, match="client must be an asynchronous client") as refused:
             RedisState(wrong)  # type: ignore[arg-type]
         assert "hunter2" not in str(refused.value)
+
+
+async def test_without_a_listener_a_loss_and_a_recovery_are_silent(clock: Clock) -> None:
+    """The sharing works on after the recovery all the same."""
+    shared = state(Client(ConnectionError(), ANSWER), clock)
+    assert await shared.report("a", REPORT) is None
+    clock.advance(30.0)
+    assert await shared.report("a", REPORT) is not None
