@@ -5,6 +5,7 @@ own, and answers at once. All contenders take turns in every round, with one thr
 """
 
 import argparse
+import asyncio
 import contextlib
 import random
 import statistics
@@ -12,8 +13,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import httpx
 import httpx_retries
@@ -24,32 +26,57 @@ from tests.benchmarks.answering import SERVER
 from tests.benchmarks.measuring import Table, keep, show
 from walltrack import HTTPTransport, SyncTransport, resilient_transport
 
+T = TypeVar("T")
+
 LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=100)
 LOADS = ((1, 100), (32, 640))
 """Threads, and the requests that they make among themselves in a round."""
 
 
-class Portal(httpx.BaseTransport):
+def stack() -> httpx.AsyncBaseTransport:
+    """The standard layers."""
+    return resilient_transport(HTTPTransport(limits=LIMITS))
+
+
+class Floor(httpx.BaseTransport):
+    """The same stack in the thread that calls, which has to be the only one: no crossing at all."""
+
+    def __init__(self) -> None:
+        self._inner = stack()
+        self._loop = asyncio.new_event_loop()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._run(self._send(request))
+
+    def close(self) -> None:
+        self._run(self._inner.aclose())
+        self._loop.close()
+
+    def _run(self, coroutine: Coroutine[None, None, T]) -> T:
+        return self._loop.run_until_complete(coroutine)
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        response = await self._inner.handle_async_request(request)
+        body: Any = response.stream
+        response.stream = httpx.ByteStream(b"".join([chunk async for chunk in body]))
+        await body.aclose()
+        return response
+
+
+class Portal(Floor):
     """The same stack behind anyio's portal, by one call of it."""
 
     def __init__(self) -> None:
-        self._inner = resilient_transport(HTTPTransport(limits=LIMITS))
+        self._inner = stack()
         self._opening = start_blocking_portal()
         self._portal = self._opening.__enter__()
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        response, content = self._portal.call(self._send, request)
-        return httpx.Response(response.status_code, headers=response.headers, content=content)
-
     def close(self) -> None:
-        self._portal.call(self._inner.aclose)
+        self._run(self._inner.aclose())
         self._opening.__exit__(None, None, None)
 
-    async def _send(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
-        response = await self._inner.handle_async_request(request)
-        content = await response.aread()
-        await response.aclose()
-        return response, content
+    def _run(self, coroutine: Coroutine[None, None, T]) -> T:
+        return self._portal.call(lambda: coroutine)
 
 
 def bare() -> httpx.BaseTransport:
@@ -66,11 +93,10 @@ def retries(inner: httpx.BaseTransport) -> httpx.BaseTransport:
 
 CONTENDERS: dict[str, Callable[[], httpx.BaseTransport]] = {
     "bare": bare,
-    "SyncTransport": lambda: SyncTransport(resilient_transport(HTTPTransport(limits=LIMITS))),
-    "... on trio": lambda: SyncTransport(
-        resilient_transport(HTTPTransport(limits=LIMITS)), backend="trio"
-    ),
+    "SyncTransport": lambda: SyncTransport(stack()),
+    "... on trio": lambda: SyncTransport(stack(), backend="trio"),
     "the stack behind anyio's portal": Portal,
+    "the stack in the calling thread": Floor,
     "httpx-retries": lambda: retries(bare()),
     "interlock-cb": lambda: Interlock(bare()),
     "httpx-retries + interlock-cb": lambda: retries(Interlock(bare())),
@@ -142,12 +168,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("sync.json"))
     options = parser.parse_args()
     tables: dict[str, Table] = {}
-    with server() as url, contextlib.ExitStack() as stack:
+    with server() as url, contextlib.ExitStack() as opened:
         clients = {
-            name: stack.enter_context(httpx.Client(transport=made(), timeout=60))
+            name: opened.enter_context(httpx.Client(transport=made(), timeout=60))
             for name, made in CONTENDERS.items()
         }
         for threads, requests in LOADS:
+            if threads > 1:
+                clients.pop("the stack in the calling thread")
             title = f"{threads} thread{'s' * (threads > 1)}"
             tables[title] = measured(clients, url, threads, requests, options.rounds)
             show(title, tables[title])

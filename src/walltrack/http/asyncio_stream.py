@@ -73,6 +73,8 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
             WriteTimeout: The system did not take the next piece in time.
             WriteError: The connection is broken, or closed on this side.
         """
+        if not buffer:  # as often for a request without a body
+            return
         await anyio.lowlevel.checkpoint_if_cancelled()
         await self._draining(timeout)
         for start in range(0, len(buffer), _PIECE_BYTES):

@@ -26,8 +26,9 @@ def snapshot(transport: object) -> dict[str, Any]:
 
     Each entry has the class of a layer and its `settings`. Only what is out of the ordinary is
     listed: `breakers` that are not closed or were set manually (`state`, `since`, `shut_for` in
-    seconds, `failures`), `budgets` that are not full, `limits` in use with their queues, and
-    `throttled` keys whose requests wait for a rate. A number is None where it is infinite. Call it
+    seconds, `failures`), `budgets` that are not full, `limits` in use with their queues,
+    `throttled` keys whose requests wait for a rate, and `rooms` with requests that wait for a
+    circuit. A number is None where it is infinite. Call it
     in the event loop of the transport.
 
     Args:

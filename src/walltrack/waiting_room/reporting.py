@@ -38,6 +38,13 @@ class Reporter:
         if self._listener is not None:
             emit(self._listener, RequestAdmitted(**names_of(request), waited=waited))
 
+    def is_open_again(self, request: httpx.Request, gate: Gate) -> bool:
+        """Return whether the circuit that rejected `request` admits others by now; report it."""
+        if gate.shut_for() > 0.0:
+            return False
+        self._report(request, RejectReason.CIRCUIT_OPEN, gate)
+        return True
+
     def no_space(self, request: httpx.Request, gate: Gate) -> CircuitBreakerOpenError:
         """Return the error for a request that finds the room full."""
         self._report(request, RejectReason.WAITING_ROOM_FULL, gate)

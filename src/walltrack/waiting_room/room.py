@@ -3,10 +3,11 @@
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Final
+from typing import Any, Final
 
 from walltrack.core.extensions import Gate
 from walltrack.core.loops import is_over, running
+from walltrack.core.naming import shown_key
 
 _SHORTEST: Final = 1e-6
 """Seconds: no timer is more precise, and adding less may not change the time of a clock."""
@@ -90,6 +91,10 @@ class Room:
     def is_empty(self) -> bool:
         """Whether no caller waits, and no released request is in flight."""
         return not self._waiting and not self._in_flight
+
+    def describe(self, key: Hashable) -> dict[str, Any]:
+        """Return the state, as JSON has it."""
+        return {"key": shown_key(key), "waiting": self.waiting}
 
     def renewed(self) -> "Room":
         """Return an empty room at the same circuit, for the event loop that is running."""

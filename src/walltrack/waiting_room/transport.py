@@ -1,7 +1,8 @@
 """A transport in which callers that meet an open circuit wait for its next probe."""
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -15,11 +16,13 @@ from walltrack.core.loops import moved, running
 from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import origin_of
+from walltrack.core.observer import Reading
 from walltrack.http.release import guarded
 from walltrack.http.waits import Waits
 from walltrack.http.watched_body import WatchedBody
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.telemetry.log import log_event
+from walltrack.telemetry.observed import introduce
 from walltrack.waiting_room.patience import Patience, patience_of
 from walltrack.waiting_room.reporting import Reporter
 from walltrack.waiting_room.room import Place, Room
@@ -88,11 +91,23 @@ class WaitingRoomTransport(WrappingTransport):
         self._clock = clock
         self._timer = timer
         self._reporter = Reporter(listener)
+        introduce(self, listener)
 
     def __repr__(self) -> str:
         waiting = sum(room.waiting for room in self._rooms.values())
         limits = f"max_waiting={self._max_waiting}, max_wait={self._max_wait!r}"
         return self._shown_with(limits, f"<{waiting} waiting>")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings, and how many callers wait for which circuit."""
+        settings = {"max_waiting": self._max_waiting, "max_wait": self._max_wait}
+        rooms = [room.describe(key) for key, room in self._rooms.items()]
+        return {"settings": settings, "rooms": rooms}
+
+    def readings(self) -> Iterable[Reading]:
+        """Return how many callers wait."""
+        waiting = [(key, room.waiting) for key, room in tuple(self._rooms.items())]
+        return [Reading("queue_waiting", *room, "waiting_room") for room in waiting]
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`; wait if its circuit is open.
@@ -116,8 +131,8 @@ class WaitingRoomTransport(WrappingTransport):
                     place.room.rejected()
                     self._close_if_empty(place.key, place.room)
                 gate: Gate | None = request.extensions.get(GATE)
-                if gate is None or gate.shut_for() == 0.0:  # of a breaker that is not ours
-                    raise
+                if gate is None or self._reporter.is_open_again(request, gate):
+                    raise  # it is not of our breaker, or there is nothing to wait for
             except BaseException as error:
                 self._failed(request, place, error)
                 refuse_mismatch(request, error)

@@ -144,6 +144,19 @@ def test_time_pays_for_retries_too(clock: Clock) -> None:
     assert budget.is_full
 
 
+def test_the_same_time_pays_once(clock: Clock) -> None:
+    """However often the budget is asked; looking at the balance changes nothing."""
+    budget = RetryBudget(10, deposit=0, refill=0.1, clock=clock)
+    for _ in range(5):
+        budget.withdraw()
+    clock.advance(10)
+    assert [budget.balance for _ in range(3)] == pytest.approx([6.0] * 3)
+    for _ in range(3):
+        budget.deposit()
+    assert budget.balance == pytest.approx(6.0)
+    assert budget.capacity == 10
+
+
 def test_a_full_budget_gains_nothing_by_waiting(clock: Clock) -> None:
     """What could not be added is not made up for later."""
     budget = RetryBudget(2.0, refill=1.0, clock=clock)

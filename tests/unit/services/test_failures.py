@@ -257,3 +257,13 @@ def test_a_user_name_is_withheld() -> None:
     cause = httpx.ConnectError("no user sk_live")
     error = failures.of_error("things", get("https://sk_live:x@api.test/a"), CallReport(), cause)
     assert "sk_live" not in repr(error.__cause__)
+
+
+@pytest.mark.parametrize("path", ["bot7:x/send", "bot7%3Ax/send"])
+def test_a_path_that_a_route_replaces_is_withheld(path: str) -> None:
+    """In either spelling; without a route, a path is no secret."""
+    cause = httpx.ConnectError("no way to bot7:x/send")
+    for route, text in (({"walltrack.route": "/bot{t}/send"}, WITHHELD), ({}, str(cause))):
+        request = get(f"https://api.test/{path}", extensions=route)
+        error = failures.of_error("things", request, CallReport(), cause)
+        assert str(error.__cause__) == text

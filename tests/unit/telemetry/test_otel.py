@@ -279,7 +279,7 @@ async def test_with_a_tracer_provider_a_call_outside_of_any_span_has_one(
         listener=listening(recorded, tracer_provider=recorded.tracers),
     )
     await transport.handle_async_request(get())
-    assert not trace.get_current_span().is_recording()
+    assert trace.get_current_span() is trace.INVALID_SPAN
     with recorded.tracers.get_tracer("t").start_as_current_span("caller"):
         await transport.handle_async_request(get())
     await transport.handle_async_request(post())

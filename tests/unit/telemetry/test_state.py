@@ -9,6 +9,7 @@ import pytest
 from tests.support import Clock, Scripted, get
 from walltrack import (
     BaseAPIClient,
+    CircuitBreakerTransport,
     ConcurrencyLimitTransport,
     HedgingTransport,
     RateLimitTransport,
@@ -16,6 +17,7 @@ from walltrack import (
     RetryPolicy,
     RetryTransport,
     TimeoutTransport,
+    WaitingRoomTransport,
     resilient_transport,
     snapshot,
 )
@@ -165,6 +167,26 @@ async def test_an_adaptive_limit_shows_what_it_measured(clock: Clock) -> None:
     await response.aclose()
     assert layer["settings"]["limit"] == "adaptive"
     assert layer["limits"] == [{"key": "acme", "limit": 5, "in_flight": 1, "waiting": 0}]
+
+
+async def test_callers_in_a_waiting_room_are_listed(clock: Clock) -> None:
+    """By the circuit that they wait for; metrics have their number, too."""
+    breaker = CircuitBreakerTransport(
+        Scripted(503), failure_threshold=1, clock=clock, listener=None
+    )
+    transport = WaitingRoomTransport(breaker, max_wait=60, clock=clock, listener=None)
+    await ask(transport, A)
+    assert layers_of(transport)[0]["rooms"] == []
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(ask, transport, A)
+        await anyio.wait_all_tasks_blocked()
+        layer = layers_of(transport)[0]
+        [reading] = transport.readings()
+        tasks.cancel_scope.cancel()
+    assert layer["settings"] == {"max_waiting": 1000, "max_wait": 60}
+    assert layer["rooms"] == [{"key": A, "waiting": 2}]
+    assert (reading.value, reading.name) == (2, "waiting_room")
 
 
 async def test_a_throttled_origin_is_listed(clock: Clock) -> None:

@@ -73,3 +73,12 @@ def test_a_full_room_is_reported(clock: Clock, events: Events) -> None:
     error = Reporter(events).no_space(get(), FakeGate(clock, 1.5))
     assert events == [RequestRejected(*NAMES, RejectReason.WAITING_ROOM_FULL, 1.5)]
     assert error.retry_after == 1.5
+
+
+@pytest.mark.parametrize(("shut_for", "is_open"), [(1.5, False), (0.0, True)])
+def test_a_rejection_that_there_is_nothing_to_wait_for_is_reported(
+    clock: Clock, events: Events, shut_for: float, *, is_open: bool
+) -> None:
+    """The breaker left it to the room to report it, and the caller gets the error."""
+    assert Reporter(events).is_open_again(get(), FakeGate(clock, shut_for)) is is_open
+    assert events == ([RequestRejected(*NAMES, RejectReason.CIRCUIT_OPEN, 0.0)] if is_open else [])
