@@ -13,7 +13,11 @@ a transport that takes the inner transport first, and works alone:
 | `RateLimitTransport` | paces requests, and obeys the limits that a server announces |
 | `ConcurrencyLimitTransport` | limits the requests in flight; also with an `AdaptiveLimit` |
 | `CircuitBreakerTransport` | has a `CircuitBreaker` for each origin or key |
+| `WaitingRoomTransport` | lets calls wait for an open circuit instead of rejecting them |
 | `AuthTransport` | authenticates each attempt on its own |
+
+`SyncTransport` puts a stack beneath a synchronous client, and `walltrack.fleet` shares circuits and
+rates between processes.
 
 `BaseAPIClient` is a client for one API on top of them; it reads its defaults from `Settings`.
 
@@ -34,7 +38,8 @@ The layers read and write these `extensions`:
 | `walltrack.attempts` | response | the number of attempts of the call |
 | `walltrack.idempotency_key` | response | the `Idempotency-Key` of the call, if it has one |
 
-`walltrack.dialects`, `walltrack.testing` and `walltrack.simulation` have pages of their own.
+`walltrack.dialects`, `walltrack.fleet`, `walltrack.testing` and `walltrack.simulation` have pages of
+their own.
 """
 
 from importlib import import_module

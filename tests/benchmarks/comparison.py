@@ -201,7 +201,7 @@ def table() -> dict[str, Row]:
             ("no", never("purgatory", "fallback")),
             ("yes", falls_back(hyx.fallback.fallback(otherwise, on=ConnectionError))),
         ),
-        "**synchronous code**": row(
+        "synchronous code": row(
             ("yes", serves_a_synchronous_client()),
             (
                 "yes",
@@ -213,7 +213,7 @@ def table() -> dict[str, Row]:
             ("yes", serves_synchronous_code(by_purgatory_now)),
             ("no", fails(serves_synchronous_code(by_hyx))),
         ),
-        "**state shared in Redis**": row(
+        "state shared in Redis": row(
             ("no", never("httpx_retries", redis)),
             ("no", all_of(never("stamina", redis), never("tenacity", redis))),
             ("yes", fails(never("interlock", r"class RedisStorage"))),
