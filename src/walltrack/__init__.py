@@ -38,8 +38,8 @@ The layers read and write these `extensions`:
 | `walltrack.attempts` | response | the number of attempts of the call |
 | `walltrack.idempotency_key` | response | the `Idempotency-Key` of the call, if it has one |
 
-`walltrack.dialects`, `walltrack.fleet`, `walltrack.testing` and `walltrack.simulation` have pages of
-their own.
+`walltrack.dialects`, `walltrack.fleet`, `walltrack.testing` and `walltrack.simulation` have pages
+of their own.
 """
 
 from importlib import import_module
