@@ -31,10 +31,10 @@ from walltrack.telemetry.resends import number_resends
 try:
     from opentelemetry import context, metrics, trace
     from opentelemetry.metrics import CallbackOptions, Observation
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "OpenTelemetryListener needs OpenTelemetry: install walltrack[otel]"
-    ) from error
+    ) from _error
 
 __all__ = ["OpenTelemetryListener", "number_resends"]
 

@@ -32,10 +32,10 @@ class Place:
     __slots__ = ("key", "latest", "released", "released_at", "room", "until", "wake")
 
     def __init__(self, room: "Room", key: Hashable, latest: float, until: float) -> None:
-        self.room = room
-        self.key = key
-        self.latest = latest
-        self.until = until
+        self.room: Room = room
+        self.key: Hashable = key
+        self.latest: float = latest
+        self.until: float = until
         self.released: bool = False
         """Whether the caller may go."""
         self.released_at: float = 0.0
