@@ -15,12 +15,9 @@ a transport that takes the inner transport first, and works alone:
 | `CircuitBreakerTransport` | has a `CircuitBreaker` for each origin or key |
 | `WaitingRoomTransport` | lets calls wait for an open circuit instead of rejecting them |
 | `AuthTransport` | authenticates each attempt on its own |
-
-`SyncTransport` puts a stack beneath a synchronous client, and `walltrack.fleet` shares circuits and
-rates between processes.
+| `SyncTransport` | puts a stack beneath a synchronous client |
 
 `BaseAPIClient` is a client for one API on top of them; it reads its defaults from `Settings`.
-
 What a layer raises is a `WallTrackError` and an `httpx.TransportError`; a `BaseAPIClient` also
 raises an `ExternalServiceError`. Each decision is an `Event`; `log_event` is the default listener.
 
@@ -38,8 +35,7 @@ The layers read and write these `extensions`:
 | `walltrack.attempts` | response | the number of attempts of the call |
 | `walltrack.idempotency_key` | response | the `Idempotency-Key` of the call, if it has one |
 
-`walltrack.dialects`, `walltrack.fleet`, `walltrack.testing` and `walltrack.simulation` have pages
-of their own.
+`walltrack.{dialects,fleet,testing,simulation}` have pages of their own.
 """
 
 from importlib import import_module
