@@ -107,7 +107,7 @@ async def call(plan: Plan, http: httpx.AsyncClient, number: int, path: str) -> N
 def main() -> None:
     """Fork the workers, and wait for them."""
     plan = Plan(**json.loads(sys.argv[1]))
-    pids = []
+    pids: list[int] = []
     for number in range(plan.workers):
         pid = os.fork()
         if pid == 0:
@@ -123,8 +123,8 @@ def main() -> None:
             os.kill(pid, signal.SIGKILL)
 
     signal.signal(signal.SIGTERM, stop)
-    for pid in pids:
-        os.waitpid(pid, 0)
+    while pids:
+        pids.remove(os.wait()[0])  # its number can become that of another process
 
 
 def argument(plan: Plan) -> str:
