@@ -83,14 +83,19 @@ def _replace_in(
                 yield from _replace_defaults(function, substitutes)
 
 
+_METHODS: Final = (classmethod, staticmethod)
+_WRAPPERS: Final = (FunctionType, type(functools.cache(len)))
+
+
 def _functions_of(value: object) -> Iterator[FunctionType]:
     members = vars(value).values() if isinstance(value, type) else (value,)
     for member in list(members):
-        function = getattr(member, "__func__", member)  # of a class method or a static one
-        while function is not None:
-            if isinstance(function, FunctionType):
+        function = member.__func__ if type(member) in _METHODS else member
+        # By their types alone: a lazy object, as in openai, answers to any name with itself.
+        while type(function) in _WRAPPERS:
+            if type(function) is FunctionType:
                 yield function
-            function = getattr(function, "__wrapped__", None)
+            function = vars(function).get("__wrapped__")
 
 
 def _replace_defaults(

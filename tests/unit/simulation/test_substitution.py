@@ -158,6 +158,27 @@ async def _after_a_minute(read: Callable[[], float]) -> float:
     return read()
 
 
+class Lazy:
+    """Answers to any name with itself, as the placeholders of some SDKs do."""
+
+    def __getattr__(self, name: str) -> "Lazy":
+        return self
+
+
+LAZY = Lazy()
+
+
+@pytest.mark.usefixtures("_virtual")
+def test_a_lazy_object_in_a_module_does_no_harm() -> None:
+    """It is not followed without end in search of the function that it wraps."""
+
+    async def read() -> float:
+        return time.monotonic()
+
+    assert HERE.LAZY.any_name is LAZY
+    assert run_virtually(read) < 1.0
+
+
 def test_the_standard_library_keeps_its_clocks() -> None:
     """Threads and queues measure their timeouts by the clocks that they imported."""
     before = threading._time  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public one
