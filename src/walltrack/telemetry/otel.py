@@ -173,7 +173,7 @@ class OpenTelemetryListener:
             case RetryScheduled():
                 self._retries.add(1, {**self._about(event), "error.type": event.failure})
             case RequestRejected():
-                self._rejected.add(1, {**self._about(event), "walltrack.reason": event.reason})
+                self._rejected.add(1, {**self._about(event), "walltrack.reason": str(event.reason)})
             case RequestHedged():
                 self._hedges.add(1, self._about(event))
             case CircuitOpened():
@@ -193,9 +193,9 @@ class OpenTelemetryListener:
     ) -> None:
         attributes = {
             **about(None, event.service, event.server),
-            "walltrack.circuit.from": before,
-            "walltrack.circuit.to": after,
-            "walltrack.circuit.mode": event.mode,
+            "walltrack.circuit.from": str(before),
+            "walltrack.circuit.to": str(after),
+            "walltrack.circuit.mode": str(event.mode),
         }
         if self._keys and event.key is not None:
             attributes["walltrack.key"] = event.key

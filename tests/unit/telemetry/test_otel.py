@@ -139,6 +139,8 @@ async def test_a_circuit_is_followed_through_its_states(recorded: Recorded, cloc
     breaker.reset()
 
     assert states == [2, 1, 0, 2]
+    for attributes, _ in recorded.points("walltrack.circuit.transitions"):
+        assert {type(value) for value in attributes.values()} == {str, int}  # what exporters know
     way = ("walltrack.circuit.from", "walltrack.circuit.to", "walltrack.circuit.mode")
     assert recorded.by("walltrack.circuit.transitions", *way) == {
         ("closed", "open", "automatic"): 1,
