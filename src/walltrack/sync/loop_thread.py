@@ -164,8 +164,10 @@ class LoopThread:
             sniffio.thread_local.name = self._backend
             loop = asyncio.get_running_loop()
             self._soon: Callable[..., object] = loop.call_soon_threadsafe
+            # From Python 3.12 on, a task begins at once, and not in the loop's next step.
+            make_task = getattr(asyncio, "eager_task_factory", _task_of)
             self._spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], object] = (
-                lambda serve: loop.create_task(serve())
+                lambda serve: make_task(loop, serve())
             )
         else:
             trio = import_module(self._backend).lowlevel
@@ -204,3 +206,9 @@ class LoopThread:
                 self._refuse(self._calls.pop())
             self._ready.set()
             atexit.unregister(self._stop_at_exit)
+
+
+def _task_of(
+    loop: asyncio.AbstractEventLoop, steps: Coroutine[Any, Any, None]
+) -> asyncio.Task[None]:
+    return loop.create_task(steps)
