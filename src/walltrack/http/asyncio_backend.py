@@ -52,7 +52,9 @@ async def _taken_over(stream: httpcore2.AsyncNetworkStream) -> httpcore2.AsyncNe
     try:
         await close(stream)
         _, taken = await loop.create_connection(AsyncioStream, sock=socket)
-    except BaseException:
+    except BaseException as error:
         socket.close()
+        if isinstance(error, OSError):
+            raise httpcore2.ConnectError(error) from error
         raise
     return taken

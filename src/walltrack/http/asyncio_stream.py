@@ -100,6 +100,9 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
             ConnectTimeout: The handshake was not complete in time.
             ConnectError: The handshake failed.
         """
+        if self._own_transport.is_closing():
+            await anyio.lowlevel.checkpoint()  # then it is known why
+        self._refuse_lost(httpcore2.ConnectError)  # asyncio would wait for it without end
         stream = AsyncioStream(secure=True)
         try:
             with anyio.fail_after(timeout):
@@ -114,6 +117,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
             raise httpcore2.ConnectTimeout(error) from error
         except OSError as error:
             raise httpcore2.ConnectError(error) from error
+        self._refuse_lost(httpcore2.ConnectError)  # closed meanwhile, which ends no handshake
         stream.connection_made(cast("asyncio.Transport", transport))
         return stream
 
@@ -193,8 +197,11 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
                     await self._drained.wait()
             except TimeoutError as error:
                 raise httpcore2.WriteTimeout(error) from error
+        self._refuse_lost(httpcore2.WriteError)
+
+    def _refuse_lost(self, kind: type[httpcore2.NetworkError]) -> None:
         if self._lost:
-            raise httpcore2.WriteError(self._error) from self._error
+            raise kind(self._error or "closed by the peer") from self._error
 
     def _wake_reader(self) -> None:
         if self._reader is not None and not self._reader.done():
@@ -208,9 +215,9 @@ def _expire(reader: "asyncio.Future[None]") -> None:
 
 def _has_data(transport: asyncio.Transport) -> bool:
     """Return whether the socket has data, or the end of it, that asyncio has not yet seen."""
-    descriptor = transport.get_extra_info("socket").fileno()
-    if descriptor < 0:
+    socket = transport.get_extra_info("socket")  # TLS has none from a reset on
+    if socket is None or socket.fileno() < 0:
         return True
     poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
+    poll.register(socket, select.POLLIN)
     return bool(poll.poll(0))

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import select
 import socket
 from pathlib import Path
@@ -83,3 +84,23 @@ async def test_taking_over_may_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> 
     assert not scope.cancelled_caught
     assert seen[0].fileno() == -1
     server.close()
+
+
+async def test_what_fails_in_taking_over_is_a_connect_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing was sent, and the cause says why."""
+    loop = asyncio.get_running_loop()
+    create = loop.create_connection
+
+    def connect(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - handed on
+        if "sock" in options:
+            raise OSError(errno.EINVAL, "reset meanwhile")
+        return create(*args, **options)
+
+    monkeypatch.setattr(loop, "create_connection", connect)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(httpcore2.ConnectError) as caught:
+            await AsyncioBackend().connect_tcp("127.0.0.1", port, 5.0)
+    assert isinstance(caught.value.__cause__, OSError)

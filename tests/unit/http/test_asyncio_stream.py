@@ -5,6 +5,7 @@ import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -282,6 +283,8 @@ async def test_it_is_readable_once_there_is_something_to_read() -> None:
         assert not stream.get_extra_info("is_readable")
         peer.send_past_asyncio(b"x")
         assert stream.get_extra_info("is_readable")
+        await until(lambda: bool(stream._received))  # noqa: SLF001 - read ahead
+        assert stream.get_extra_info("is_readable")
         assert await stream.read(100, 5.0) == b"x"
         assert not stream.get_extra_info("is_readable")
         peer.writer.close()
@@ -319,3 +322,70 @@ async def test_a_handshake_ends_in_time() -> None:
     async with connected() as (stream, _):
         with pytest.raises(httpcore2.ConnectTimeout):
             await stream.start_tls(CLIENT_TLS, "peer.test", 0.001)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["about to be known", "known"])
+async def test_tls_over_a_connection_that_is_lost_fails_at_once(known: bool) -> None:  # noqa: FBT001 - a case
+    """A handshake without a limit would wait without end for an answer."""
+    async with connected() as (stream, peer):
+        if known:
+            peer.reset()
+            await until(lambda: stream._lost)  # noqa: SLF001 - asyncio has said so
+        else:
+            stream._own_transport.abort()  # noqa: SLF001 - what asyncio does at a reset
+        with anyio.fail_after(5), pytest.raises(httpcore2.ConnectError) as caught:
+            await stream.start_tls(CLIENT_TLS, "peer.test", None)
+        assert isinstance(caught.value.__cause__, ConnectionResetError) is known
+
+
+async def test_closing_ends_a_handshake() -> None:
+    """With an exception that tells that it was closed on this side."""
+    async with connected() as (stream, _), anyio.create_task_group() as tasks:
+
+        async def fails() -> None:
+            with pytest.raises(httpcore2.ConnectError) as caught:
+                await stream.start_tls(CLIENT_TLS, "peer.test", None)
+            assert isinstance(caught.value.__cause__, anyio.ClosedResourceError)
+
+        tasks.start_soon(fails)
+        await anyio.wait_all_tasks_blocked()
+        await stream.aclose()
+
+
+async def test_an_idle_connection_over_tls_that_breaks_is_readable() -> None:
+    """In each step of the event loop from the reset on, also before it is known what was lost."""
+    async with connected(SERVER_TLS) as (stream, peer):
+        await until(lambda: not stream.get_extra_info("is_readable"))
+        peer.reset()
+        seen = []
+        while not stream._lost:  # noqa: SLF001 - until it is known
+            seen.append(stream.get_extra_info("is_readable"))
+            await anyio.lowlevel.checkpoint()
+        assert seen == sorted(seen)
+        assert stream.get_extra_info("is_readable")
+
+
+async def test_tls_that_the_peer_has_ended_cannot_be_written_to() -> None:
+    """There is no cause, so the message says what happened."""
+    async with connected(SERVER_TLS) as (stream, peer):
+        peer.writer.close()
+        assert await stream.read(100, 5.0) == b""
+        await until(lambda: stream._lost)  # noqa: SLF001 - both sides have ended it
+        with pytest.raises(httpcore2.WriteError, match="closed by the peer"):
+            await stream.write(b"x", 5.0)
+
+
+async def test_tls_goes_through_tls() -> None:
+    """As to a server behind a proxy that speaks TLS itself."""
+    async with connected(SERVER_TLS) as (stream, peer):
+        start, served = asyncio.get_running_loop().start_tls, asyncio.StreamReader()
+        inside = asyncio.StreamReaderProtocol(served)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(
+                partial(start, server_side=True), peer.writer.transport, inside, SERVER_TLS
+            )
+            secure = await stream.start_tls(CLIENT_TLS, "peer.test", 5.0)
+        await secure.write(LARGE, 5.0)
+        assert await served.readexactly(len(LARGE)) == LARGE
+        assert secure.get_extra_info("server_addr") == stream.get_extra_info("server_addr")
+        await secure.aclose()
