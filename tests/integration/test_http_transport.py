@@ -1,6 +1,8 @@
 """Each option of `HTTPTransport`, by what it does on the wire."""
 
 import asyncio
+import os
+import resource
 import socket
 import ssl
 import sys
@@ -21,7 +23,7 @@ from tests.integration.proxy import Proxy, answers
 from tests.integration.socks import SocksProxy, socks_proxy
 from tests.support import until
 from walltrack import HTTPOptions, HTTPTransport
-from walltrack.core.causes import chain_of
+from walltrack.core.causes import chain_of, is_out_of_resources
 
 pytestmark = pytest.mark.anyio
 
@@ -336,3 +338,30 @@ async def test_the_environment_is_not_asked_if_it_is_not_trusted(
     assert (await fetch(home, server.url, trust_env=False)).text == "ok"
     with pytest.raises(home.ConnectError):
         await fetch(home, server.url)
+
+
+@contextmanager
+def no_file_left() -> Iterator[None]:
+    """Let this process open no other file or socket."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@each_family
+async def test_a_process_without_a_file_left_fails_to_connect(
+    server: FaultServer, home: Home
+) -> None:
+    """Whether it loads certificates or opens a socket; afterwards it can send again."""
+    async with home.AsyncClient(transport=HTTPTransport(), timeout=5) as client:
+        for _ in range(2):
+            with no_file_left(), pytest.raises(home.ConnectError) as caught:
+                await client.get(server.url)
+            assert is_out_of_resources(caught.value)
+            assert (await client.get(server.url)).status_code == 200
+            await client._transport.aclose()  # noqa: SLF001 - its next call connects again

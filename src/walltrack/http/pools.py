@@ -5,10 +5,12 @@ Awaits: pools are closed here.
 
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 from weakref import WeakSet
 
 import httpx
 
+from walltrack.core.causes import is_out_of_resources
 from walltrack.http.interception import own_transport
 from walltrack.http.options import Options, proxy_by
 from walltrack.http.pool import Pool
@@ -35,12 +37,22 @@ class Pools:
     def __iter__(self) -> Iterator[Pool]:
         return iter((*self._open.values(), *self._replaced))
 
-    def pool_for(self, home: ModuleType, request: httpx.Request) -> Pool:
-        """Return the pool for a request of a family."""
+    def pool_for(self, home: Any, request: httpx.Request) -> Pool:  # noqa: ANN401 - either family
+        """Return the pool for a request of a family.
+
+        Raises:
+            ConnectError: This machine has no file or memory left to load the certificates.
+            OSError: The environment names a certificate file that cannot be loaded.
+        """
         url = None if self._rules is None else self._rules.proxy_for(request.url)
         pool = self._open.get((home, url))
         if pool is None:
-            pool = Pool(self._options, home, self._proxy(url), self._replace)
+            try:
+                pool = Pool(self._options, home, self._proxy(url), self._replace)
+            except OSError as error:
+                if is_out_of_resources(error):
+                    raise home.ConnectError(str(error), request=request) from error
+                raise
             self._open[home, url] = pool
         return pool
 

@@ -66,11 +66,16 @@ class SyncTransport(family.BaseTransport):
             TransportClosedError: The transport was closed while the call was in flight.
             RuntimeError: It was used in its own event loop, or opened before a fork.
             LookupError: `backend` is not installed.
+            ConnectError: This machine has no file left for an event loop.
         """
         loop = self._loop
         if loop is None or loop.over:
             with self._changing:
-                loop = self._opened()
+                try:
+                    loop = self._opened()
+                except OSError as error:
+                    home = family.home_of(request)
+                    raise home.ConnectError(str(error), request=request) from error
         return Exchange(loop, self, self._inner, request).send()
 
     def __enter__(self) -> Self:

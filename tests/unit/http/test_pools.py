@@ -1,3 +1,4 @@
+import errno
 import gc
 from types import ModuleType
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from tests.support import get
 from tests.unit.http.fake_core import Core
 from tests.unit.http.test_options import check
+from walltrack.core.causes import is_out_of_resources
 from walltrack.http.pool import Pool
 from walltrack.http.pools import Pools
 from walltrack.http.proxy_rules import ProxyRules
@@ -43,6 +45,34 @@ def test_a_family_has_a_pool_which_its_first_request_opens(home: ModuleType) -> 
     assert pool.home is home
     assert made.pool_for(home, derived("GET", "https://other.test")) is pool
     assert list(made) == [pool]
+
+
+@BOTH
+def test_without_a_file_left_a_request_fails_to_connect(
+    home: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The certificates are loaded at the first request, which was not sent; the next may work."""
+    made, request = pools(), home.Request("GET", "http://api.test")
+
+    def exhausted(**_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(home, "create_ssl_context", exhausted)
+        with pytest.raises(home.ConnectError, match="Too many open files") as caught:
+            made.pool_for(home, request)
+    assert caught.value.request is request
+    assert is_out_of_resources(caught.value)
+    assert made.pool_for(home, request).home is home
+
+
+def test_a_certificate_file_that_is_not_there_is_no_failure_to_connect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would be retried; httpx raises the same when a client is made."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
+    with pytest.raises(FileNotFoundError):
+        pools().pool_for(httpx, get())
 
 
 def test_families_do_not_share_a_pool() -> None:

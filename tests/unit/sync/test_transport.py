@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import errno
 import gc
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from walltrack import (
     TransportClosedError,
 )
 from walltrack.sync import loop_thread
+from walltrack.sync import transport as transport_module
 from walltrack.sync.loop_thread import Backend
 
 both_families = pytest.mark.parametrize("home", [httpx, httpx2], ids=["httpx", "httpx2"])
@@ -54,6 +56,27 @@ def test_no_thread_is_started_before_the_first_call() -> None:
     transport.close()
     assert not loop_threads()
     assert inner.closed == 0
+
+
+@both_families
+def test_without_a_file_left_for_an_event_loop_a_call_fails_to_connect(
+    home: Any,  # noqa: ANN401 - either family
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With an exception of the client, which the next call does not meet again."""
+
+    def exhausted(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    mock = home.MockTransport(lambda _: home.Response(200))
+    made = home.Client(transport=SyncTransport(mock))
+    with monkeypatch.context() as patch:
+        patch.setattr(transport_module, "LoopThread", exhausted)
+        with pytest.raises(home.ConnectError, match="Too many open files") as caught:
+            made.get(URL)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert made.get(URL).status_code == 200
+    made.close()
 
 
 @both_families
