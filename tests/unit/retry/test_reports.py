@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import Body, Clock, Events, Scripted, Step, get, post
 from walltrack import (
+    Backoff,
     CallSucceededAfterRetries,
     CircuitBreakerTransport,
     Classification,
@@ -108,6 +109,7 @@ def final(_: object) -> Classification:
     return Classification(retry=False)
 
 
+AT_ONCE = RetryPolicy(backoff=Backoff(base=0, cap=0))
 LATER = httpx.Response(503, headers={"retry-after": "3600"})
 DECLINED = httpx.Response(503, headers={"x-should-retry": "false"})
 AGAIN = {"walltrack.deadline": 0.5}
@@ -195,6 +197,46 @@ async def test_the_exception_of_a_plain_client_says_how_often_it_was_tried(
         with pytest.raises(httpx.TransportError) as caught:
             await client.get("https://api.test/")
     assert caught.value.__notes__ == [note]
+
+
+@pytest.mark.parametrize("listener", [None, Events()])
+@pytest.mark.parametrize("steps", [[silent], [503, silent], [503, httpx.ReadError, silent]])
+async def test_a_deadline_around_all_says_how_often_it_was_tried(
+    clock: Clock, steps: list[Step], listener: Events | None
+) -> None:
+    """The layer that raises it does not know; the one that is cancelled does."""
+    retries = RetryTransport(Scripted(*steps), policy=AT_ONCE, sleep=clock.sleep, listener=listener)
+    with pytest.raises(httpx.TimeoutException) as caught:
+        await TimeoutTransport(retries, 0.01).handle_async_request(get())
+    made = "1 attempt" if len(steps) == 1 else f"{len(steps)} attempts"
+    assert caught.value.__notes__ == [f"walltrack: {made}, and no other because: deadline_passed"]
+
+
+async def test_a_deadline_in_a_body_says_how_often_it_was_tried(clock: Clock) -> None:
+    """The caller of a plain client has no response that could say it."""
+
+    class Silent(Body):
+        async def chunks(self) -> AsyncGenerator[bytes, None]:
+            yield b"so"
+            await anyio.sleep_forever()
+
+    inner = CircuitBreakerTransport(
+        Scripted(503, httpx.Response(200, stream=Silent())), listener=None
+    )
+    retries = RetryTransport(inner, policy=AT_ONCE, sleep=clock.sleep, listener=Events())
+    async with httpx.AsyncClient(transport=TimeoutTransport(retries, 0.01)) as client:
+        with pytest.raises(httpx.TimeoutException) as caught:
+            await client.get("https://api.test/")
+    assert caught.value.__notes__ == [
+        "walltrack: 2 attempts, and no other because: deadline_passed"
+    ]
+
+
+async def test_a_time_limit_without_retries_has_no_note() -> None:
+    """Nothing inside says how often it was tried."""
+    with pytest.raises(httpx.TimeoutException) as caught:
+        await TimeoutTransport(Scripted(silent), 0.01).handle_async_request(get())
+    assert not hasattr(caught.value, "__notes__")
 
 
 async def test_a_body_that_breaks_off_says_so(clock: Clock, events: Events) -> None:

@@ -1,8 +1,8 @@
-import gc
+import enum
 import importlib
 import sys
-from collections.abc import Iterable
 from typing import Any
+from unittest.mock import Mock
 
 import anyio
 import httpx
@@ -20,10 +20,11 @@ from walltrack import (
     HedgingTransport,
     RateLimitTransport,
     RetryBudget,
+    RetryPolicy,
     RetryTransport,
     resilient_transport,
 )
-from walltrack.core.observer import Reading
+from walltrack.fleet import SharedStateLost, SharedStateRecovered
 from walltrack.telemetry.otel import OpenTelemetryListener
 
 pytestmark = pytest.mark.anyio
@@ -226,30 +227,63 @@ async def test_hedges_are_counted(recorded: Recorded) -> None:
     assert recorded.points("walltrack.hedges") == [({**PLACE, "http.request.method": "GET"}, 1)]
 
 
-async def test_a_transport_that_is_gone_is_not_shown_any_more(recorded: Recorded) -> None:
-    """An open circuit of a client that was thrown away is no alarm."""
+async def test_what_is_not_retried_is_counted_by_its_reason(recorded: Recorded) -> None:
+    """Once for each call that failed finally."""
+    transport = RetryTransport(
+        Scripted(404, 503, 503, 200, 500),
+        policy=RetryPolicy(max_retries=1),
+        sleep=at_once,
+        listener=listening(recorded),
+    )
+    for request in (get(), get(), get(), post()):
+        await transport.handle_async_request(request)
+    way = ("http.request.method", "walltrack.reason")
+    assert recorded.by("walltrack.not_retried", *way) == {
+        ("GET", "status_not_retried"): 1,
+        ("GET", "retries_exhausted"): 1,
+        ("POST", "method_not_retried"): 1,
+    }
+
+
+async def test_throttled_origins_are_counted(recorded: Recorded) -> None:
+    """By the header that asked for it."""
+    answer = httpx.Response(429, headers={"retry-after": "30"})
+    transport = RateLimitTransport(Scripted(answer), listener=listening(recorded))
+    await transport.handle_async_request(get())
+    assert recorded.points("walltrack.throttled") == [
+        ({**PLACE, "walltrack.reason": "Retry-After"}, 1)
+    ]
+
+
+async def test_losses_and_returns_of_a_store_are_counted(recorded: Recorded) -> None:
+    """By the name of the store."""
     listener = listening(recorded)
+    for event in (SharedStateLost("shop", "TimeoutError"), SharedStateRecovered("shop")):
+        listener(event)
+    listener(SharedStateLost("shop", "ConnectionError"))
+    way = ("walltrack.service", "walltrack.shared_state.to")
+    assert recorded.by("walltrack.shared_state.transitions", *way) == {
+        ("shop", "lost"): 2,
+        ("shop", "recovered"): 1,
+    }
 
-    def make() -> None:
-        CircuitBreakerTransport(
-            Scripted(200), breaker=CircuitBreaker(service="prices"), listener=listener
-        )
 
-    make()
-    gc.collect()  # an observed transport and its own method form a cycle
-    assert recorded.points("walltrack.circuit.state") == []
+async def test_names_of_an_enum_are_plain_text(recorded: Recorded) -> None:
+    """An exporter would show the name of the member, or refuse it."""
 
+    class Service(str, enum.Enum):  # noqa: UP042 - whose str() is not its value
+        PRICES = "prices"
 
-async def test_a_layer_that_changes_meanwhile_is_shown_the_next_time(recorded: Recorded) -> None:
-    """Metrics are collected in another thread."""
-
-    class Changing:
-        def readings(self) -> Iterable[Reading]:
-            raise RuntimeError("Set changed size during iteration")
-
-    listener, layer = listening(recorded), Changing()
-    listener.layer_made(layer)
-    assert recorded.points("walltrack.circuit.state") == []
+    transport = resilient_transport(
+        Scripted(503), retry=None, breaker=CircuitBreaker(1), listener=listening(recorded)
+    )
+    await transport.handle_async_request(get(extensions={"walltrack.service": Service.PRICES}))
+    kinds = {
+        (type(attributes["walltrack.service"]), attributes["walltrack.service"])
+        for name in ("walltrack.call.duration", "walltrack.circuit.transitions")
+        for attributes, _ in recorded.points(name)
+    }
+    assert kinds == {(str, "prices")}
 
 
 # Spans
@@ -295,6 +329,38 @@ async def test_with_a_tracer_provider_a_call_outside_of_any_span_has_one(
     assert bad.status.status_code is StatusCode.ERROR
     assert (bad.attributes or {})["error.type"] == "404"
     assert (good.attributes or {})["server.address"] == "api.test"
+
+
+async def test_an_sdk_that_fails_changes_neither_calls_nor_the_log(
+    recorded: Recorded, events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each failure is logged; the span of the call ends, and the next call works."""
+    listener = listening(recorded, listener=events, tracer_provider=recorded.tracers)
+    broken = Mock()
+    broken.add.side_effect = broken.record.side_effect = ZeroDivisionError
+    for name in ("_duration", "_retries"):
+        setattr(listener, name, broken)
+    transport = RetryTransport(Scripted(503, 200, 200), sleep=at_once, listener=listener)
+    for _ in range(2):
+        assert (await transport.handle_async_request(get())).status_code == 200
+    assert events.names == ["retry_scheduled", "call_succeeded_after_retries"]
+    assert [recorded.events(span) for span in recorded.spans] == [
+        [f"walltrack.{name}" for name in events.names],
+        [],
+    ]
+    assert [record.getMessage() for record in caplog.records] == [
+        "listener failed on retry_scheduled",
+        *["listener failed on the end of a call"] * 2,
+    ]
+
+
+async def test_after_the_shutdown_of_the_sdk_calls_go_on(recorded: Recorded) -> None:
+    """As at the end of a program."""
+    listener = listening(recorded, tracer_provider=recorded.tracers)
+    transport = RetryTransport(Scripted(503, 200), sleep=at_once, listener=listener)
+    recorded.meters.shutdown()
+    recorded.tracers.shutdown()
+    assert (await transport.handle_async_request(get())).status_code == 200
 
 
 # The listener beside it
