@@ -71,7 +71,7 @@ def gauges_of(provider: metrics.MeterProvider | None) -> Gauges:
         provider: The provider; None: the global one, also if it is set later.
     """
     is_global = provider is None or provider is metrics.get_meter_provider()
-    place = metrics if is_global else provider  # the module stands for the global provider
+    place = metrics if is_global else provider  # the module means the global provider
     gauges = _GAUGES_OF.get(place)
     if gauges is None:
         gauges = _GAUGES_OF[place] = Gauges(metrics.get_meter("walltrack", __version__, provider))
