@@ -23,6 +23,8 @@ from walltrack import (
     StopReason,
     TimeoutTransport,
 )
+from walltrack.core.delivery import Delivery
+from walltrack.core.extensions import CallReport
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
@@ -230,6 +232,19 @@ async def test_a_deadline_in_a_body_says_how_often_it_was_tried(clock: Clock) ->
     assert caught.value.__notes__ == [
         "walltrack: 2 attempts, and no other because: deadline_passed"
     ]
+
+
+async def test_a_report_that_is_used_again_forgets_why_its_last_call_ended(clock: Clock) -> None:
+    """Or an error of a later call would give the reason of an earlier one."""
+    report = CallReport()
+    retries = RetryTransport(Scripted(silent, 503, 200), policy=AT_ONCE, sleep=clock.sleep)
+    with pytest.raises(httpx.TimeoutException):
+        await TimeoutTransport(retries, 0.01).handle_async_request(
+            get(extensions={"walltrack.report": report})
+        )
+    assert report.stop_reason is StopReason.DEADLINE_PASSED
+    await retries.handle_async_request(get(extensions={"walltrack.report": report}))
+    assert report == CallReport(2, Delivery.ANSWERED)
 
 
 async def test_a_time_limit_without_retries_has_no_note() -> None:
