@@ -27,8 +27,8 @@ from walltrack.telemetry.otel import OpenTelemetryListener
 
 pytestmark = pytest.mark.anyio
 
-TOKEN = "hunter2"
-URL = f"https://api.test/bot7:{TOKEN}/send?key={TOKEN}"
+HIDDEN = "hunter2"
+URL = f"https://api.test/bot7:{HIDDEN}/send?key={HIDDEN}"
 ROUTE = {"walltrack.route": "/bot{token}/send"}
 
 Make = Callable[[Listener], httpx.AsyncBaseTransport]
@@ -106,5 +106,5 @@ async def test_each_rejection_is_reported_and_counted_and_shows_no_path(
     shown += [span.to_json() for span in recorded.spans]
     shown += [repr(record.__dict__) for record in caplog.records]
     shown += [repr(recorded.points(name)) for name in recorded.names()]
-    assert not [text for text in shown if TOKEN in text]
+    assert not [text for text in shown if HIDDEN in text]
     assert str(reason) in "".join(span.to_json() for span in recorded.spans)
