@@ -16,7 +16,7 @@ from walltrack.core.exceptions import RequestRejectedError, TransportClosedError
 from walltrack.core.extensions import REPORT, CallReport, time_left
 from walltrack.core.naming import names_of
 from walltrack.core.notes import add_note
-from walltrack.http.watched_body import WatchedBody
+from walltrack.http.watched_body import watched
 from walltrack.retry.call import Call
 from walltrack.retry.policy import RetryPolicy, Wait
 from walltrack.retry.reasons import why_lost
@@ -96,10 +96,9 @@ class Reports:
     def watch(
         self, request: httpx.Request, response: httpx.Response, attempts: int, policy: RetryPolicy
     ) -> None:
-        """Report a body that breaks off while the caller reads it, if a layer inside watches it."""
-        body: object = response.stream
-        if self._listener is not None and isinstance(body, WatchedBody):
-            body.when_ended(self._body_ended, request, attempts, policy)
+        """Report a body that breaks off while the caller reads it."""
+        if self._listener is not None:
+            watched(response).when_ended(self._body_ended, request, attempts, policy)
 
     def _body_ended(
         self,

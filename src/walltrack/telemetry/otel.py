@@ -195,7 +195,7 @@ class OpenTelemetryListener:
             case CircuitHalfOpened():
                 self._changed(event, "open", "half_open")
             case CircuitClosed():
-                self._changed(event, "half_open", "closed")
+                self._changed(event, event.previous, "closed")
             case CircuitModeChanged(previous=previous, state=state) if previous != state:
                 self._changed(event, previous, state)
             case SharedStateLost():

@@ -708,7 +708,7 @@ async def test_every_process_tells_when_its_circuit_is_closed(join: Join, clock:
     clock.advance(COOLDOWN)
     service.status = 200
     assert await ask_all(fleet) == [200, 200]
-    assert events[-1:] == [CircuitClosed("api.test")]
+    assert events[-1:] == [CircuitClosed("api.test", previous="open")]
     changes = [name for name in events.names if name.startswith("circuit")]
     assert changes == ["circuit_opened", "circuit_closed"]
 

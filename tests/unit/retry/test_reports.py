@@ -4,6 +4,7 @@ import logging
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -254,10 +255,18 @@ async def test_a_time_limit_without_retries_has_no_note() -> None:
     assert not hasattr(caught.value, "__notes__")
 
 
-async def test_a_body_that_breaks_off_says_so(clock: Clock, events: Events) -> None:
+@pytest.mark.parametrize(
+    "around",
+    [lambda inner: inner, partial(CircuitBreakerTransport, listener=None)],
+    ids=["alone", "around a breaker"],
+)
+async def test_a_body_that_breaks_off_says_so(
+    clock: Clock, events: Events, around: Callable[[Any], Any]
+) -> None:
     """The caller had a part of it: it was not asked for again, at the first attempt or later."""
-    watching = CircuitBreakerTransport(Scripted(503, broken(), 200), listener=None)
-    transport = RetryTransport(watching, sleep=clock.sleep, listener=events)
+    transport = RetryTransport(
+        around(Scripted(503, broken(), 200)), sleep=clock.sleep, listener=events
+    )
     response = await transport.handle_async_request(get())
     with pytest.raises(httpx.ReadError) as caught:
         await response.aread()

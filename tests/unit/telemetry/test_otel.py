@@ -1,6 +1,7 @@
 import enum
 import importlib
 import sys
+from contextlib import suppress
 from typing import Any
 from unittest.mock import Mock
 
@@ -10,6 +11,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
+from tests.fleet.fake_store import FakeStore
 from tests.recorded import Recorded
 from tests.support import Clock, Events, Scripted, get, post
 from walltrack import (
@@ -151,6 +153,37 @@ async def test_a_circuit_is_followed_through_its_states(recorded: Recorded, cloc
         ("closed", "open", "forced_open"): 1,
         ("open", "closed", "automatic"): 1,
     }
+
+
+async def test_a_circuit_that_follows_its_fleet_counts_where_it_came_from(
+    recorded: Recorded, clock: Clock
+) -> None:
+    """At once from open to closed, if another process sent the probe."""
+    store, service = FakeStore(clock), {"status": 503}
+    fleet = [
+        CircuitBreakerTransport(
+            Scripted(lambda _: httpx.Response(service["status"])),
+            failure_threshold=2,
+            clock=clock,
+            shared=store,
+            listener=listener,
+        )
+        for listener in (None, listening(recorded))
+    ]
+    for transport in fleet * 2:
+        with suppress(httpx.TransportError):
+            await transport.handle_async_request(get())
+    clock.advance(30)
+    service["status"] = 200
+    for transport in fleet * 2:
+        with suppress(httpx.TransportError):
+            await transport.handle_async_request(get())
+    way = ("walltrack.circuit.from", "walltrack.circuit.to")
+    assert recorded.by("walltrack.circuit.transitions", *way) == {
+        ("closed", "open"): 1,
+        ("open", "closed"): 1,
+    }
+    assert recorded.by("walltrack.circuit.state", "server.address") == {"api.test": 0}
 
 
 @pytest.mark.parametrize("keys", [False, True])
@@ -383,7 +416,7 @@ async def test_by_default_events_are_logged(
     """A program that adds metrics does not lose its log."""
     caplog.set_level("INFO", "walltrack")
     OpenTelemetryListener(recorded.meters)(CircuitClosed("api.test"))
-    assert caplog.messages == ["circuit_closed service=api.test mode=automatic"]
+    assert caplog.messages == ["circuit_closed service=api.test mode=automatic previous=half_open"]
 
 
 @pytest.mark.parametrize(
