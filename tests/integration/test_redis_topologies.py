@@ -107,13 +107,13 @@ async def test_a_cluster_moves_the_keys_of_an_origin_and_loses_their_node(
     clock: Clock, events: Events
 ) -> None:
     """They are in one slot; the client follows it to another node, and to that node's replica."""
-    source, target = 0, 1
+    source, target = 2, 1
     with cluster(replicated=target) as nodes:
         slot = asked(nodes[0], "CLUSTER KEYSLOT", CIRCUIT)
         assert slot == asked(nodes[0], "CLUSTER KEYSLOT", RATE)
         old, new, replica = nodes[source], nodes[target], nodes[-1]
         assert slot * PRIMARIES // SLOTS == source
-        async with RedisCluster(host="127.0.0.1", port=nodes[2].port) as client:
+        async with RedisCluster(host="127.0.0.1", port=nodes[0].port) as client:
             shared = RedisState(client, timeout=5.0, clock=clock, listener=events)
             assert await failures(shared) == 1
             assert await shared.lease(NAME, Pace(1.0, 1), 1, 60.0) == (1, 0.0, 0.0)
