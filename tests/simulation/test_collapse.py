@@ -103,15 +103,14 @@ def test_naive_retries_keep_the_outage_alive() -> None:
 
 
 def test_the_standard_stack_lets_the_server_come_back() -> None:
-    """With a cooldown of 5 seconds it serves everybody well within 15 after the slowdown's end."""
+    """With a cooldown of 5 seconds it serves everybody from 4 after the slowdown's end."""
     server = FifoServer()
     run = Run(server, standard(server, cooldown=5.0))
-    assert run.share_served(SLOW_UNTIL + 15, END) >= 0.9
     assert run.share_served(SLOW_UNTIL + 4, END) == 1.0
     assert run.peak < 1.5
 
 
-@pytest.mark.parametrize("cooldown", [5.0, 15.0, 30.0])
+@pytest.mark.parametrize("cooldown", [15.0, 30.0])
 def test_recovery_takes_no_longer_than_the_cooldown_that_began_last(cooldown: float) -> None:
     """The next probe notices that the slowdown is over, and then everybody is served."""
     server = FifoServer()

@@ -25,7 +25,6 @@ def story(inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
         (bare, "D10", 0.89),
         (story, "D10", 0.64),
         (bare, "E10", 0.84),
-        (naive, "E10", 0.11),
         (story, "E10", 0.62),
         (bare, "J", 0.61),
         (story, "Jc", 0.21),
@@ -41,6 +40,7 @@ def test_a_cell_is_what_it_was_measured_to_be(stack: object, scenario: str, succ
 def test_naive_retries_never_recover_from_a_brownout() -> None:
     """They keep the service at three times its usual load, in every run."""
     report = simulate(naive, "E10", seeds=SEEDS)
+    assert report.success == pytest.approx(0.11, abs=0.04)
     assert report.never_recovered == SEEDS
     assert report.after < 0.02
     assert report.load > 2.5
@@ -48,10 +48,14 @@ def test_naive_retries_never_recover_from_a_brownout() -> None:
 
 @pytest.mark.parametrize("scenario", ["D10", "E10", "F", "K"])
 def test_the_recommended_stack_recovers(scenario: str) -> None:
-    """From every outage that ends, in every run."""
+    """From every outage that ends, in every run, and fares no better than is possible.
+
+    An oracle is the upper bound, within what chance allows.
+    """
     report = simulate(recommended, scenario, seeds=SEEDS)
     assert report.never_recovered == 0
     assert report.load < 1.5
+    assert report.success <= report.oracle + 0.005
 
 
 def of_a_client(inner: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
@@ -66,10 +70,3 @@ def test_calls_by_a_client_fare_as_calls_by_its_transport(scenario: str) -> None
         simulate(stack, scenario, seeds=1) for stack in (recommended, of_a_client)
     )
     assert repr(through_a_client) == repr(direct)
-
-
-def test_what_is_measured_is_at_most_what_is_possible() -> None:
-    """An oracle is an upper bound, within what chance allows."""
-    for scenario in ("D10", "F", "J"):
-        report = simulate(recommended, scenario, seeds=SEEDS)
-        assert report.success <= report.oracle + 0.005

@@ -151,12 +151,17 @@ def test_the_docstring_of_a_pattern_names_each_of_its_files(pattern: str) -> Non
     assert files <= set(re.findall(r"`(\w+)`", docstring))
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if package_of(module)])
-def test_imports_go_one_way(module: str) -> None:
+def test_imports_go_one_way() -> None:
     """core, then http and telemetry, then the patterns, stack, services; only these read config."""
-    ours = {name for name in imported_by(module) if name.partition(".")[0] == "walltrack"}
-    package = package_of(module)
-    assert {package_of(name) for name in ours} <= {package, *ALLOWED[package]}
+    wrong = [
+        f"{module} imports {name}"
+        for module in MODULES
+        if (package := package_of(module))
+        for name in imported_by(module)
+        if name.partition(".")[0] == "walltrack"
+        and package_of(name) not in {package, *ALLOWED[package]}
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -167,42 +172,66 @@ def test_a_pattern_reaches_no_other_by_any_way(pattern: str) -> None:
     assert behind <= {pattern, *BASE}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_file_is_short_enough_to_read_at_once(module: str) -> None:
+def test_a_file_is_short_enough_to_read_at_once() -> None:
     """A file that grows longer than this has more than one job, and is split by them."""
-    lines = MODULES[module].read_text(encoding="utf-8").count("\n")
-    assert lines <= LONGEST_FILE
+    lengths = {
+        module: path.read_text(encoding="utf-8").count("\n") for module, path in MODULES.items()
+    }
+    assert {module: lines for module, lines in lengths.items() if lines > LONGEST_FILE} == {}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_nothing_is_imported_inside_a_function(module: str) -> None:
+def test_nothing_is_imported_inside_a_function() -> None:
     """What a module needs stands at its top."""
-    assert not [node for node in inside_functions(module) if isinstance(node, IMPORTS)]
+    wrong = [
+        (module, ast.unparse(node))
+        for module in MODULES
+        for node in inside_functions(module)
+        if isinstance(node, IMPORTS)
+    ]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_every_import_names_its_module_in_full(module: str) -> None:
+def test_every_import_names_its_module_in_full() -> None:
     """A relative one would get around the order that is held here."""
-    nodes = ast.walk(tree_of(module))
-    assert not [node for node in nodes if isinstance(node, ast.ImportFrom) and node.level]
+    wrong = [
+        (module, ast.unparse(node))
+        for module in MODULES
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if package_of(m) != "config"])
-def test_the_environment_is_read_by_config_alone(module: str) -> None:
+def test_the_environment_is_read_by_config_alone() -> None:
     """Everything else takes what it is given, but for the proxies and the process."""
     reading = {
+        module: names
+        for module in MODULES
+        if package_of(module) != "config" and (names := read_from_the_environment(module))
+    }
+    assert reading == ASKS_THE_SYSTEM
+
+
+def read_from_the_environment(module: str) -> set[str]:
+    """What a module imports to read the environment with."""
+    return {
         name
         for name in imported_by(module)
         for reader in READ_THE_ENVIRONMENT
         if name == reader or name.startswith(f"{reader}.")
     }
-    assert reading == ASKS_THE_SYSTEM.get(module, set())
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if package_of(m) != "dialects"])
-def test_a_dialect_is_imported_by_its_user_alone(module: str) -> None:
+def test_a_dialect_is_imported_by_its_user_alone() -> None:
     """No layer knows a vendor, and a program loads only the dialects that it asks for."""
-    assert not [name for name in imported_by(module) if package_of(name) == "dialects"]
+    wrong = [
+        f"{module} imports {name}"
+        for module in MODULES
+        if package_of(module) != "dialects"
+        for name in imported_by(module)
+        if package_of(name) == "dialects"
+    ]
+    assert wrong == []
 
 
 def merely_decides(module: str) -> bool:
@@ -212,28 +241,31 @@ def merely_decides(module: str) -> bool:
     return package_of(module) in PATTERNS and not acts
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if merely_decides(module)])
-def test_a_pattern_acts_in_its_transport_alone(module: str) -> None:
+def test_a_pattern_acts_in_its_transport_alone() -> None:
     """Its other files never await or log, unless their docstring says that they await."""
-    assert not roots_of(imported_by(module)) & DO_NOT_MERELY_DECIDE
-    assert not [node for node in ast.walk(tree_of(module)) if isinstance(node, AWAITS)]
+    deciding = [module for module in MODULES if merely_decides(module)]
+    assert deciding
+    for module in deciding:
+        assert not roots_of(imported_by(module)) & DO_NOT_MERELY_DECIDE, module
+        assert not [n for n in ast.walk(tree_of(module)) if isinstance(n, AWAITS)], module
 
 
-@pytest.mark.parametrize(
-    "module", [module for module in MODULES if has_code(module) and package_of(module)]
-)
-def test_every_module_with_code_has_its_test_file(module: str) -> None:
+def test_every_module_with_code_has_its_test_file() -> None:
     """The tests mirror the source, file for file; one file stands where the story has it."""
-    path = MODULES[module].relative_to(PACKAGE)
-    mirror = ELSEWHERE.get(module) or path.with_name(f"test_{path.name}")
-    assert (ROOT / "tests" / "unit" / mirror).is_file()
+    untested = []
+    for module, path in MODULES.items():
+        inside = path.relative_to(PACKAGE)
+        mirror = ELSEWHERE.get(module) or inside.with_name(f"test_{path.name}")
+        expected = has_code(module) and package_of(module)
+        if expected and not (ROOT / "tests" / "unit" / mirror).is_file():
+            untested.append(module)
+    assert untested == []
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_nothing_needs_a_test_framework(module: str) -> None:
+def test_nothing_needs_a_test_framework() -> None:
     """The kit for tests serves any framework, and a program that has none installed."""
     frameworks = {"_pytest", "hypothesis", "pytest", "respx", "unittest"}
-    assert not roots_of(imported_by(module)) & frameworks
+    assert [m for m in MODULES if roots_of(imported_by(m)) & frameworks] == []
 
 
 def test_the_kit_for_tests_needs_no_test_framework_at_run_time() -> None:
