@@ -7,8 +7,17 @@ from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
+import trustme
+from hypothesis import settings
 
 from tests.support import Clock, ConnectionBody, Events
+
+# Collecting the tests makes many objects that stay; each look at all of them finds nothing.
+gc.disable()
+
+# A deadline of real time is missed on a busy machine.
+settings.register_profile("without deadlines", deadline=None)
+settings.load_profile("without deadlines")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,15 +71,14 @@ def _crosses(item: pytest.Item) -> bool:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _short_collections() -> Iterator[None]:
-    """Keep what was imported out of the garbage collector's way.
+def _short_collections() -> None:
+    """Keep what was imported out of the garbage collector's way, until the process ends.
 
     It would stop every thread for longer than the shortest timeouts are.
     """
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -80,6 +88,16 @@ def _no_proxies() -> Iterator[None]:
         for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
             patch.delenv(name, raising=False)
             patch.delenv(name.upper(), raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Trust one authority of the tests: loading all of certifi's takes longer than most tests."""
+    path = tmp_path_factory.mktemp("authorities") / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(path))
         yield
 
 

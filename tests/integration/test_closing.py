@@ -337,7 +337,7 @@ async def test_closing_over_and_over_leaks_nothing(*, home: Home, secure: bool) 
         transport = HTTPTransport(verify=CLIENT_TLS, limits=home.Limits(max_connections=10))
         callers = Callers(client_over(home, transport), server.url)
         async with callers.calling():
-            for _ in range(40):
+            for _ in range(15):
                 await anyio.sleep(0.005)
                 await transport.aclose()
         await transport.aclose()

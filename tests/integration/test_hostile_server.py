@@ -314,12 +314,12 @@ async def test_ten_megabytes_of_headers_are_a_breach_of_the_protocol(
             assert await still_serves(client, server.url)
 
 
-async def test_a_hundred_thousand_informational_responses_are_read_over(
+async def test_thousands_of_informational_responses_are_read_over(
     family: ModuleType,
     server: FaultServer,
 ) -> None:
     """The final response is the one that counts, and the connection is as good as before."""
-    server.will(much_of(lambda _n: PROCESSING, often(family, 100_000)))
+    server.will(much_of(lambda _n: PROCESSING, often(family, 30_000)))
     async with layered(family=family) as client:
         response = await client.get(server.url)
         assert await still_serves(client, server.url)

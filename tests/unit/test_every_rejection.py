@@ -64,7 +64,7 @@ REASONS: dict[RejectReason, Make] = {
     RejectReason.QUEUE_TIMEOUT: limited(ConcurrencyLimitTransport, limit=1, queue_timeout=0.01),
     RejectReason.RATE_LIMIT: limited(RateLimitTransport, rate=0.1, max_wait=1),
     RejectReason.WAITING_ROOM_FULL: guarded(503, cooldown=0.05, max_waiting=1, max_wait=1),
-    RejectReason.WAITING_ROOM_TIMEOUT: guarded(503, held, cooldown=0.01, max_wait=0.02),
+    RejectReason.WAITING_ROOM_TIMEOUT: guarded(503, held, cooldown=0.05, max_wait=0.07),
     RejectReason.CIRCUIT_OPEN_TOO_LONG: guarded(503, max_wait=1),
 }
 """How to get each reason, by requests that come at once after a first one."""

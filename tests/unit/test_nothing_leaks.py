@@ -139,9 +139,13 @@ retrying = partial(RetryTransport, policy=FAST, sleep=step, listener=None)
 breaking = partial(CircuitBreakerTransport, failure_threshold=1, listener=None)
 
 
-def waiting(inner: httpx.AsyncBaseTransport, **options: Any) -> httpx.AsyncBaseTransport:  # noqa: ANN401 - handed on
+def waiting(
+    inner: httpx.AsyncBaseTransport,
+    cooldown: float = 0.001,
+    **options: Any,  # noqa: ANN401 - handed on
+) -> httpx.AsyncBaseTransport:
     """A room at a circuit that is open for a moment, whose calls are retried once."""
-    room = WaitingRoomTransport(breaking(inner, cooldown=0.001), **{"listener": None, **options})
+    room = WaitingRoomTransport(breaking(inner, cooldown=cooldown), **{"listener": None, **options})
     return retrying(room, policy=RetryPolicy(max_retries=1, backoff=FAST.backoff))
 
 
@@ -175,7 +179,7 @@ HOOKS: dict[str, tuple[Callable[..., Any], Layer]] = {
     "rate: listener": (ignore, lambda t, h: paced(t, listener=h)),
     "room: key": (lambda _: 1, lambda t, h: waiting(t, key=h)),
     "room: clock": (Clock(), lambda t, h: waiting(t, clock=h)),
-    "room: timer": (anyio.move_on_after, lambda t, h: waiting(t, timer=h)),
+    "room: timer": (anyio.move_on_after, lambda t, h: waiting(t, 0.05, timer=h)),
     "room: listener": (ignore, lambda t, h: waiting(t, listener=h)),
     "hedge: key": (lambda _: 1, lambda t, h: hedged(t, delay="p95", key=h)),
     "hedge: clock": (lambda: 0.0, lambda t, h: hedged(t, clock=h)),

@@ -140,7 +140,7 @@ def our_way(environment: dict[str, str]) -> list[str | None]:
 
 
 @pytest.mark.parametrize("home", [httpx, httpx2], ids=["httpx", "httpx2"])
-@pytest.mark.parametrize("names", [["http"], ["https"], ["all"], ["http", "https"], list(PROXIES)])
+@pytest.mark.parametrize("names", [["all"], list(PROXIES)])
 @pytest.mark.parametrize("no", COMMON)
 def test_a_request_goes_the_way_of_a_plain_client(
     home: ModuleType, names: list[str], no: str

@@ -86,17 +86,27 @@ def test_closing_from_another_thread_leaves_the_scope_to_its_own() -> None:
     """A scope is not thread-safe: a closing elsewhere is found out when the wait is over."""
     waits, ended = Waits(), list[object]()
 
+    async def wait_for(over: anyio.Event) -> None:
+        try:
+            with waits.ended_by_closing(get()):
+                await over.wait()
+                ended.append("over")
+        except TransportClosedError:
+            ended.append("closed")
+
     async def both() -> None:
+        over = anyio.Event()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(wait, waits, ended, 0.02)
+            tasks.start_soon(wait_for, over)
             await anyio.wait_all_tasks_blocked()
             await anyio.to_thread.run_sync(anyio.run, close)
+            over.set()
 
     async def close() -> None:
         waits.end()
 
     anyio.run(both)
-    assert [type(error) for error in ended] == [TransportClosedError]
+    assert ended == ["over", "closed"]
 
 
 def test_closing_passes_over_waits_whose_event_loop_was_closed() -> None:

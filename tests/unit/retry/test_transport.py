@@ -57,7 +57,7 @@ KEY = "Idempotency-Key"
 KEYED = RetryPolicy(non_idempotent="keyed")
 WHOLE = {"walltrack.whole_body": True}
 
-RETRIED_STATUSES = [429, *range(500, 600)]
+RETRIED_STATUSES = [429, 500, 501, 502, 503, 504, 505, 511, 520, 529, 599]
 OTHER_STATUSES = [200, 204, 301, 304, 400, 401, 403, 404, 408, 409, 418, 422, 425, 499]
 
 RETRIED_ERRORS = [
