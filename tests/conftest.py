@@ -4,6 +4,8 @@ import gc
 import os
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
 from types import ModuleType
 
 import pytest
@@ -36,6 +38,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """Run one process more than there are cores: many tests wait for a short timeout."""
     return min((os.cpu_count() or 1) + 1, 4)
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Import a share of the tests first in each worker: what one compiled, the others only load."""
+    config = session.config
+    worker = getattr(config, "workerinput", None)
+    if worker is None or config.args != config.getini("testpaths"):
+        return
+    number = int(worker["workerid"].removeprefix("gw"))
+    paths = sorted(config.rootpath.glob("tests/**/test_*.py"))
+    for path in paths[number :: worker["workercount"]]:
+        with suppress(Exception, pytest.skip.Exception):  # collecting the tests tells of it
+            import_module(".".join(path.relative_to(config.rootpath).with_suffix("").parts))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
