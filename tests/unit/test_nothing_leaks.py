@@ -141,11 +141,21 @@ breaking = partial(CircuitBreakerTransport, failure_threshold=1, listener=None)
 
 def waiting(
     inner: httpx.AsyncBaseTransport,
-    cooldown: float = 0.001,
+    timer: Callable[[float], object] = ignore,
     **options: Any,  # noqa: ANN401 - handed on
 ) -> httpx.AsyncBaseTransport:
-    """A room at a circuit that is open for a moment, whose calls are retried once."""
-    room = WaitingRoomTransport(breaking(inner, cooldown=cooldown), **{"listener": None, **options})
+    """A room at an open circuit, whose calls are retried once, and whose waits take no time."""
+    clock = Clock()
+
+    def skip(seconds: float) -> anyio.CancelScope:
+        timer(seconds)
+        clock.advance(seconds)
+        return anyio.move_on_after(0)
+
+    room = WaitingRoomTransport(
+        breaking(inner, cooldown=1.0, clock=clock),
+        **{"listener": None, "clock": clock, "timer": skip, **options},
+    )
     return retrying(room, policy=RetryPolicy(max_retries=1, backoff=FAST.backoff))
 
 
@@ -179,7 +189,7 @@ HOOKS: dict[str, tuple[Callable[..., Any], Layer]] = {
     "rate: listener": (ignore, lambda t, h: paced(t, listener=h)),
     "room: key": (lambda _: 1, lambda t, h: waiting(t, key=h)),
     "room: clock": (Clock(), lambda t, h: waiting(t, clock=h)),
-    "room: timer": (anyio.move_on_after, lambda t, h: waiting(t, 0.05, timer=h)),
+    "room: timer": (ignore, lambda t, h: waiting(t, timer=h)),
     "room: listener": (ignore, lambda t, h: waiting(t, listener=h)),
     "hedge: key": (lambda _: 1, lambda t, h: hedged(t, delay="p95", key=h)),
     "hedge: clock": (lambda: 0.0, lambda t, h: hedged(t, clock=h)),
