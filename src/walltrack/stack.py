@@ -1,27 +1,31 @@
 """The standard order of all layers, in one call."""
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, Literal, Unpack, cast
 
 import anyio
+import httpx
 
 from walltrack.auth.credentials import AuthTypes
 from walltrack.auth.transport import AuthTransport
 from walltrack.circuit_breaker.breaker import CircuitBreaker
 from walltrack.circuit_breaker.transport import CircuitBreakerTransport
 from walltrack.core import family, validation, waiting
+from walltrack.core.backoff import Backoff
 from walltrack.core.budget import RetryBudget
 from walltrack.core.classification import Classify
 from walltrack.core.events import Listener
 from walltrack.core.named import shows_defaults_by_name
+from walltrack.core.naming import origin_of
 from walltrack.core.shared_state import SharedState
 from walltrack.core.statuses import UNHEALTHY_STATUSES
 from walltrack.http.body import ReadAhead
 from walltrack.http.options import HTTPOptions
 from walltrack.http.sending import inner_transport
 from walltrack.http.wrapper import WrappingTransport
-from walltrack.layers import Layer, Limit, StandardLayers, Transport
+from walltrack.layers import Layer, Limit, StandardLayers, Transport, same_for_all
+from walltrack.rate_limit.transport import RateLimitTransport
 from walltrack.retry.policy import RetryPolicy
 from walltrack.retry.sole import SoleRetrier
 from walltrack.telemetry.emit import classifier_of
@@ -29,6 +33,7 @@ from walltrack.telemetry.log import log_event
 from walltrack.telemetry.observed import observe_calls
 from walltrack.timeout.body import Timer
 from walltrack.timeout.limits import AttemptTimeout
+from walltrack.waiting_room.transport import WaitingRoomTransport
 
 
 @shows_defaults_by_name
@@ -36,14 +41,18 @@ def resilient_transport(
     transport: family.Transport | None = None,
     *,
     deadline: float | Layer | None = None,
-    retry: RetryPolicy | Layer | None = RetryPolicy(statuses=UNHEALTHY_STATUSES),
-    budget: RetryBudget | None = RetryBudget(),
+    retry: RetryPolicy | Layer | None = RetryPolicy(
+        backoff=Backoff(jitter="full"), statuses=UNHEALTHY_STATUSES
+    ),
+    budget: RetryBudget | None = RetryBudget(
+        5, deposit=0.5, refill=0.02, refused_cost=0.1, timeout_cost=5
+    ),
     sole_retrier: bool = False,
     body: ReadAhead = "small",
     hedge: float | Literal["p95"] | Layer | None = None,
-    rate_limit: float | Layer | None = None,
+    rate_limit: float | Layer | None = RateLimitTransport,
     concurrency_limit: Limit | Layer | None = None,
-    waiting_room: float | Layer | None = None,
+    waiting_room: float | Layer | None = WaitingRoomTransport,
     breaker: CircuitBreaker | Layer | None = CircuitBreakerTransport,
     attempt_timeout: float | AttemptTimeout | Layer | None = None,
     auth: AuthTypes | None = None,
@@ -147,11 +156,14 @@ def resilient_transport(
         clock,
         sleep,
         timer,
-        is_breaker_shared=isinstance(breaker, CircuitBreaker),
+        breaker_key=_key_of(breaker),
         shared=shared,
     )
-    if breaker is CircuitBreakerTransport:
-        breaker = standard.breakers
+    standard_forms: dict[object, Layer] = {
+        CircuitBreakerTransport: standard.breakers,
+        RateLimitTransport: standard.announced_limits,
+        WaitingRoomTransport: standard.brief_waits,
+    }
     layers: tuple[tuple[str, Any, Callable[..., Transport]], ...] = (
         ("attempt_timeout", attempt_timeout, standard.attempt_timeout),
         ("breaker", breaker, standard.breaker),
@@ -168,9 +180,18 @@ def resilient_transport(
         stack = AuthTransport(stack, auth)
     for name, option, put_around in layers:
         if option is not None:
+            if isinstance(option, type):
+                option = standard_forms.get(option, option)
             stack = option(stack) if callable(option) else put_around(stack, option)
             if stack is None:  # the next layer would make an HTTPTransport, without those inside
                 raise TypeError(f"{name} must return a transport, got None")
     if isinstance(stack, WrappingTransport):  # the deadline has no listener of its own
         observe_calls(stack, listener)
     return cast("family.AsyncBaseTransport", stack)  # it serves the family that `transport` does
+
+
+def _key_of(breaker: object) -> Callable[[httpx.Request], Hashable] | None:
+    """Return the key by which an option chooses circuits; None if that is not known."""
+    if isinstance(breaker, CircuitBreaker):
+        return same_for_all
+    return origin_of if breaker is CircuitBreakerTransport else None

@@ -93,9 +93,9 @@ class Budget(RetryBudget):
         self.hook()
         super().deposit()
 
-    def withdraw(self) -> bool:
+    def withdraw(self, cost: float = 1.0) -> bool:
         self.hook()
-        return super().withdraw()
+        return super().withdraw(cost)
 
 
 class Deciding(RetryPolicy):
