@@ -13,8 +13,10 @@ from opentelemetry import metrics
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import REGISTRY, generate_latest
+from redis.asyncio import Redis
 
 from walltrack import Backoff, RetryPolicy, resilient_transport
+from walltrack.fleet import RedisState
 from walltrack.telemetry.otel import OpenTelemetryListener
 
 # Once, where the program starts:
@@ -23,31 +25,34 @@ listener = OpenTelemetryListener(listener=None)  # without listener=None, it als
 
 
 def unsteady() -> httpx.MockTransport:
-    """A service that is slow at first, then down, then well again."""
-    answers = [200, 503, 200, *[503] * 6]
+    """A service that is slow at first, asks for fewer requests, is down, and then well again."""
+    answers = [200, 503, 200, 429, *[503] * 6]
 
     async def answer(_: httpx.Request) -> httpx.Response:
         status = answers.pop(0) if answers else 200
         await asyncio.sleep(0.02 if status == 200 else 0)
-        return httpx.Response(status)
+        return httpx.Response(status, headers={"retry-after-ms": "5"} if status == 429 else {})
 
     return httpx.MockTransport(answer)
 
 
 async def main() -> None:
     """Make calls until every metric has a value, and print them."""
-    transport = resilient_transport(
-        unsteady(),
-        retry=RetryPolicy(max_retries=2, backoff=Backoff(base=0.001, cap=0.001)),
-        hedge=0.01,
-        concurrency_limit=2,
-        listener=listener,
-    )
-    async with httpx.AsyncClient(transport=transport) as client:
-        for _ in range(5):
-            with suppress(httpx.TransportError):  # when the circuit is open
-                await client.get("https://api.example.com/prices")
-    print(generate_latest(REGISTRY).decode())
+    async with Redis(port=1) as nowhere:  # a store that cannot be reached
+        transport = resilient_transport(
+            unsteady(),
+            retry=RetryPolicy(max_retries=2, backoff=Backoff(base=0.001, cap=0.001)),
+            hedge=0.01,
+            rate_limit=1000,
+            concurrency_limit=2,
+            shared=RedisState(nowhere, listener=listener),
+            listener=listener,
+        )
+        async with httpx.AsyncClient(transport=transport) as client:
+            for _ in range(6):
+                with suppress(httpx.TransportError):  # when the circuit is open
+                    await client.get("https://api.example.com/prices")
+        print(generate_latest(REGISTRY).decode())
 
 
 if __name__ == "__main__":

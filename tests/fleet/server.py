@@ -39,6 +39,7 @@ class Server:
     port: int
     folder: Path
     options: tuple[str, ...] = ()
+    config: str | None = None  # of a Sentinel, which has to have a file
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -48,7 +49,11 @@ class Server:
 
     def start(self, *, anywhere: bool = False) -> None:
         """Start it, and wait until it answers; take another port if this one was taken."""
-        command = [self.binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        command = [self.binary]
+        if self.config is not None:
+            (self.folder / "config").write_text(self.config)
+            command += [str(self.folder / "config")]
+        command += ["--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         command += ["--dir", str(self.folder), "--logfile", str(self.folder / "log")]
         self.process = subprocess.Popen([*command, *self.options])  # noqa: S603 - our own server
         until = time.monotonic() + 10
@@ -101,10 +106,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(name: str = "valkey", *options: str) -> Iterator[Server]:
+def serving(name: str = "valkey", *options: str, config: str | None = None) -> Iterator[Server]:
     """A server that runs while the block does."""
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(BINARIES[name], free_port(), Path(folder), options)
+        server = Server(BINARIES[name], free_port(), Path(folder), options, config)
         try:
             server.start(anywhere=True)
             yield server

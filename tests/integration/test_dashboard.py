@@ -15,6 +15,7 @@ NAME = re.compile(r"\bwalltrack_\w+")
 SERIES = re.compile(r"^(walltrack_\w+)\{(.*)\} ", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="')
 GROUPED = re.compile(r"\bby \(([^)]*)\)")
+USED = re.compile(r"\$(\w+)")
 SELECTED = re.compile(r"\{([^}]*)\}")
 
 
@@ -76,7 +77,7 @@ def test_every_metric_has_a_panel() -> None:
     families = {re.sub(r"_(bucket|count|sum)$", "", name) for name in exported()}
     shown = {re.sub(r"_(bucket|count|sum)$", "", name) for name in metrics_in(text)}
     assert shown == families
-    assert len(families) == 8
+    assert len(families) == 11
 
 
 def test_the_readme_names_every_series() -> None:
@@ -86,6 +87,37 @@ def test_the_readme_names_every_series() -> None:
     assert named <= set(exported())
     families = {re.sub(r"_(count|sum)$", "_bucket", name) for name in exported()}
     assert families <= named
+
+
+def test_it_can_be_imported() -> None:
+    """Grafana 10 knows its schema; the data source and the service are chosen by variables."""
+    shown = dashboard()
+    assert shown["schemaVersion"] == 39  # that of Grafana 10.4; later ones migrate it
+    assert shown["uid"] == "walltrack"
+    assert shown.get("id") is None  # with one, Grafana would look for a dashboard that is there
+    variables = {variable["name"]: variable for variable in shown["templating"]["list"]}
+    assert variables["datasource"]["query"] == "prometheus"
+    assert metrics_in(variables["service"]["query"]["query"]) <= set(exported())
+    for panel in shown["panels"]:
+        for part in (panel, *panel["targets"]):
+            assert part["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        references = [target["refId"] for target in panel["targets"]]
+        assert len(set(references)) == len(references)
+        assert {name for target in panel["targets"] for name in USED.findall(target["expr"])} <= {
+            "service",
+            "__rate_interval",
+        }
+
+
+@pytest.mark.parametrize("title", expressions())
+def test_a_legend_shows_labels_by_which_its_query_groups(title: str) -> None:
+    """Any other label would be empty."""
+    [panel] = [panel for panel in dashboard()["panels"] if panel["title"] == title]
+    for target in panel["targets"]:
+        shown = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+        groups = GROUPED.findall(target["expr"])
+        assert shown <= {label.strip() for group in groups for label in group.split(",")}
+        assert target["expr"].count("(") == target["expr"].count(")")
 
 
 def test_panels_do_not_overlap() -> None:

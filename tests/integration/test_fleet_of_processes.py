@@ -8,9 +8,9 @@ import sys
 import threading
 import time
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import pytest
@@ -44,21 +44,17 @@ class Crew:
         for line in self.process.stdout:
             self.said.append(json.loads(line))
 
-    def heard(self, event: str, path: str | None = None, since: int = 0) -> list[dict[str, Any]]:
-        """What was said of an event, after so many lines."""
-        return [
-            line
-            for line in self.said[since:]
-            if line["event"] == event and path in {None, line.get("path")}
-        ]
+    def heard(self, event: str, since: int = 0) -> list[dict[str, Any]]:
+        """What was said of an event, after this number of lines."""
+        return [line for line in self.said[since:] if line["event"] == event]
 
-    def workers(self, event: str, path: str | None = None, since: int = 0) -> set[int]:
+    def workers(self, event: str, since: int = 0) -> set[int]:
         """The workers that told of an event."""
-        return {line["worker"] for line in self.heard(event, path, since)}
+        return {line["worker"] for line in self.heard(event, since)}
 
-    def all_tell(self, event: str, paths: list[str], since: int) -> bool:
-        """Whether every worker told of an event for each of the paths."""
-        return all(len(self.workers(event, path, since)) == WORKERS for path in paths)
+    def all_tell(self, event: str, since: int) -> bool:
+        """Whether every worker told of an event."""
+        return len(self.workers(event, since)) == WORKERS
 
 
 @contextmanager
@@ -90,39 +86,51 @@ class Recording:
 
     def __init__(self, then: Behaviour) -> None:
         self.then = then
-        self.came: dict[str, list[float]] = {}
-        self.answered: dict[str, list[float]] = {}
+        self.came: list[float] = []
+        self.answered: list[float] = []
 
     async def __call__(self, exchange: Exchange) -> None:
-        path = exchange.seen.target
-        self.came.setdefault(path, []).append(time.time())
+        self.came.append(time.time())
         await self.then(exchange)
-        self.answered.setdefault(path, []).append(time.time())
+        self.answered.append(time.time())
+
+
+def assert_all_keys_expire(store: Server) -> None:
+    """Nothing is left of a fleet that has ended."""
+    with store.client() as look:
+        keys = look.keys()
+        assert keys
+        assert all(0 < look.pttl(key) <= 86_400_000 for key in keys)
 
 
 def test_one_probe_of_a_fleet_ends_each_of_ten_outages(store: Server, server: FaultServer) -> None:
-    """Two outages of five circuits each, in 8 processes.
+    """Ten outages in a row, in 8 processes.
 
     Each process sends at most one request after the threshold was reached. One request of the fleet
-    probes, and its success closes the circuit in all processes within a second.
+    probes, and its success closes the circuit in all processes within a second. Only if a probe
+    takes longer than its lease, as on a machine that is very busy, there is one more.
     """
-    plan = Plan(store.url, server.url, paths=5, interval=0.2, cooldown=0.5)
-    paths = [f"/{path}" for path in range(plan.paths)]
+    plan = Plan(store.url, server.url, cooldown=0.15, interval=0.03)
     with at_work(plan) as crew:
-        for _ in range(2):
+        for _ in range(10):
             since = len(crew.said)
             server.default = down = Recording(answer(503))
-            wait_until(partial(crew.all_tell, "circuit_opened", paths, since))
-            server.default = up = Recording(late(0.05))
-            assert max(len(down.came[path]) for path in paths) <= THRESHOLD + WORKERS
+            wait_until(lambda: crew.all_tell("circuit_opened", since))  # noqa: B023 - called at once
+            server.default = up = Recording(late(0.02))
+            wait_until(lambda: crew.all_tell("circuit_closed", since))  # noqa: B023 - called at once
 
-            wait_until(partial(crew.all_tell, "circuit_closed", paths, since))
-            for path in paths:
-                closed = crew.heard("circuit_closed", path, since)
-                assert sum(moment < up.answered[path][0] for moment in up.came[path]) == 1
-                assert len(crew.workers("circuit_half_opened", path, since)) == 1
-                assert max(line["at"] for line in closed) - closed[0]["at"] < 1.0
+            opened, probes, closed = (
+                [line["at"] for line in crew.heard(f"circuit_{change}", since)]
+                for change in ("opened", "half_opened", "closed")
+            )
+            failed = len(opened) - WORKERS  # probes that came while the service was still down
+            expired = int((closed[0] - opened[0]) / plan.cooldown) - 1 - 2 * failed
+            assert failed + 1 <= len(probes) <= failed + 1 + max(expired, 0)
+            assert len(down.came) <= THRESHOLD + WORKERS + failed
+            assert sum(moment < up.answered[0] for moment in up.came) <= 1 + max(expired, 0)
+            assert max(closed) - closed[0] < 1.0
         assert crew.heard("shared_state_lost") == []
+    assert_all_keys_expire(store)
 
 
 def test_another_process_probes_when_the_prober_is_killed(
@@ -168,23 +176,30 @@ def test_a_storm_outlives_its_store(store: Server, server: FaultServer) -> None:
         wait_until(lambda: len(crew.workers("shared_state_recovered")) == 4)
         server.default = answer()
         wait_until(lambda: len(crew.workers("circuit_closed")) == 4)
+    assert_all_keys_expire(store)
 
 
-def test_a_fleet_never_exceeds_its_rate(store: Server, server: FaultServer) -> None:
+def test_a_fleet_reaches_its_rate_and_never_exceeds_it(store: Server, server: FaultServer) -> None:
     """In any period, 8 processes send at most what the rate allows in it and in 0.1 s more.
 
-    And one request each, if the machine is so busy that an answer takes longer than that.
-    How much of the rate they reach, and in which shares, depends on how busy the machine is; it is
-    held in virtual time.
+    And one request each, if the machine is so busy that an answer takes longer than that. There is
+    a second in which they reach 95 % of it, and in which each has at least half its share: in the
+    first one, unless the machine is busy with something else.
     """
     rate = 200.0
     plan = Plan(store.url, server.url, rate=rate, callers=10, interval=0.0)
+
+    def reached() -> bool:
+        sent = crew.heard("sent")
+        last = Counter(line["worker"] for line in sent if line["at"] > sent[-1]["at"] - 1.0)
+        return last.total() >= 0.95 * rate and min(last.values()) >= rate / WORKERS / 2
+
     with at_work(plan) as crew:
-        wait_until(lambda: len(crew.heard("sent")) >= 200)
-    sent = crew.heard("sent")
-    moments = sorted(line["at"] for line in sent)
+        wait_until(lambda: len(crew.workers("sent")) == WORKERS)
+        wait_until(reached)
+    moments = sorted(line["at"] for line in crew.heard("sent"))
     for length in (0.05, 0.2, 0.5, 1.0):
         most = max(bisect_left(moments, start + length) - at for at, start in enumerate(moments))
         assert most <= rate * (length + 0.1) + 1 + WORKERS
-    assert crew.workers("sent") == set(range(WORKERS))
     assert crew.heard("shared_state_lost") == []
+    assert_all_keys_expire(store)

@@ -1,5 +1,6 @@
 """Metrics and spans of a storm of faults, against what the server did and the callers saw."""
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -19,21 +20,26 @@ from opentelemetry.instrumentation.httpx import (
     HTTPXClientInstrumentor,
 )
 
-from tests.integration.fault_server import Exchange, FaultServer, answer, close, reset
+from tests.integration.fault_server import Exchange, FaultServer, answer, close, late, reset
 from tests.recorded import Recorded
-from tests.support import Events
+from tests.support import Events, until
 from walltrack import (
     Backoff,
     CircuitBreakerTransport,
+    ConcurrencyLimitTransport,
+    HedgingTransport,
     HTTPTransport,
+    RetryBudget,
     RetryPolicy,
+    WallTrackError,
+    origin_of,
     resilient_transport,
 )
 from walltrack.telemetry.otel import OpenTelemetryListener, number_resends
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
-CALLS, CALLERS = 60, 6
+CALLS, CALLERS, CAPACITY = 60, 6, 1000
 BEHAVIOURS: Final = {
     "200": answer(),
     "404": answer(404),
@@ -72,6 +78,7 @@ class Told:
         self.recorded = Recorded()
         self.events = Events()
         self.seen: Counter[str] = Counter()
+        self.never_sent = 0
         self.listener = OpenTelemetryListener(self.recorded.meters, listener=self.events)
         self._tracer = self.recorded.tracers.get_tracer("callers")
 
@@ -86,7 +93,14 @@ class Told:
                 cooldown=0.003,
                 listener=self.listener,
             ),
-            budget=None,
+            budget=RetryBudget(CAPACITY, deposit=0, refill=0),
+            concurrency_limit=partial(
+                ConcurrencyLimitTransport,
+                limit=4,
+                max_queue=1,
+                key=origin_of,
+                listener=self.listener,
+            ),
             listener=self.listener,
         )
 
@@ -97,26 +111,26 @@ class Told:
         async def caller() -> None:
             for _ in calls:
                 with self._tracer.start_as_current_span("caller"):
-                    self.seen[await outcome_of(client, url)] += 1
+                    self.seen[await self._outcome_of(client, url)] += 1
                 await anyio.sleep(0.001)
 
         async with anyio.create_task_group() as tasks:
             for _ in range(CALLERS):
                 tasks.start_soon(caller)
 
+    async def _outcome_of(self, client: Any, url: str) -> str:  # noqa: ANN401 - of either family
+        """A status, or the class of an exception."""
+        try:
+            response = await client.get(url, timeout=5)
+        except (httpx.TransportError, httpx2.TransportError) as error:
+            self.never_sent += isinstance(error, WallTrackError) and not hasattr(error, "__notes__")
+            return type(error).__name__
+        return str(response.status_code)
+
     def spans(self) -> tuple[list[Any], list[Any]]:
         """The spans of callers, and all others."""
         callers = [span for span in self.recorded.spans if span.name == "caller"]
         return callers, [span for span in self.recorded.spans if span.name != "caller"]
-
-
-async def outcome_of(client: Any, url: str) -> str:  # noqa: ANN401 - of either family
-    """A status, or the class of an exception."""
-    try:
-        response = await client.get(url, timeout=5)
-    except (httpx.TransportError, httpx2.TransportError) as error:
-        return type(error).__name__
-    return str(response.status_code)
 
 
 def pool(home: ModuleType) -> Any:  # noqa: ANN401 - of either family
@@ -161,14 +175,30 @@ def check_metrics(told: Told, storm: Storm) -> None:
     assert set(retries) <= set(FAILURES)
     # Each attempt that was not rejected reached the server.
     attempts = CALLS + sum(retries.values())
-    assert attempts - rejected["circuit_open"] == sum(done.values())
-    assert rejected == {"circuit_open": seen["CircuitBreakerOpenError"]}
+    assert attempts - sum(rejected.values()) == sum(done.values())
+    assert rejected == {
+        "circuit_open": seen["CircuitBreakerOpenError"],
+        "queue_full": seen["ConcurrencyLimitError"],
+    }
+    # Each call that failed has one reason, unless it was rejected at once.
+    not_retried = recorded.by("walltrack.not_retried", "walltrack.reason")
+    assert sum(not_retried.values()) == CALLS - seen["200"] - told.never_sent
+    assert not_retried["status_not_retried"] == seen["404"]
+    assert recorded.by("walltrack.retry_budget.balance", "server.address") == {
+        "127.0.0.1": CAPACITY - sum(retries.values())
+    }
+    assert recorded.by("walltrack.queue.waiting", "walltrack.queue") == {"concurrency_limit": 0}
+    last = [name for name in told.events.circuit_names if name.startswith("circuit_")][-1]
+    state = recorded.by("walltrack.circuit.state", "server.address")["127.0.0.1"]
+    assert (
+        state in {"circuit_opened": {1, 2}, "circuit_half_opened": {1}, "circuit_closed": {0}}[last]
+    )
     assert recorded.by("walltrack.circuit.transitions", "walltrack.circuit.to") == {
         name.removeprefix("circuit_").replace("opened", "open"): count
         for name, count in Counter(told.events.circuit_names).items()
     }
     places = {
-        (found.get("server.address"), found.get("walltrack.service", "").partition(":")[0])
+        (found.get("server.address"), found.get("walltrack.service", "127.0.0.1").partition(":")[0])
         for name in recorded.names()
         for found, _ in recorded.points(name)
     }
@@ -247,6 +277,30 @@ async def test_outside_each_call_has_a_span_with_the_events(
     assert {kind: statuses[kind] for kind in ("200", "404", "503")} == {
         kind: told.seen[kind] for kind in ("200", "404", "503")
     }
+
+
+async def test_each_hedge_is_one_more_request_at_the_server(server: FaultServer) -> None:
+    """Exactly, whichever of the two is answered first."""
+    told, turns = Told(), itertools.cycle((late(0.5), answer()))
+    calls = 6
+
+    async def by_turns(exchange: Exchange) -> None:
+        await next(turns)(exchange)
+
+    server.default = by_turns
+    transport = HedgingTransport(
+        pool(httpx),
+        0.02,
+        budget=RetryBudget(CAPACITY, deposit=0, refill=0, shared=True),
+        listener=told.listener,
+    )
+    async with httpx.AsyncClient(transport=transport) as client:
+        for _ in range(calls):
+            assert (await client.get(server.url)).status_code == 200
+    hedges = told.recorded.by("walltrack.hedges", "server.address")["127.0.0.1"]
+    assert hedges > 0
+    await until(lambda: len(server.seen) == calls + hedges)
+    assert told.recorded.by("walltrack.call.duration", "error.type") == {None: calls}
 
 
 @each_family

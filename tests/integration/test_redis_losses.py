@@ -1,29 +1,33 @@
 """`RedisState` when its server is slow, down, full, moved, or not what was expected."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import coredis
 import pytest
 import redis.asyncio
-import redis.asyncio.cluster
 
-from tests.fleet.server import Server, free_port, serving
-from tests.support import Clock, Events
-from walltrack import log_event
+from tests.fleet.server import Server, serving
+from tests.support import Clock, Events, Scripted, get
+from walltrack import CircuitBreakerTransport, log_event
 from walltrack.core.shared_state import CircuitAct, CircuitReport, CircuitView, Pace
 from walltrack.fleet import RedisState, SharedStateLost, SharedStateRecovered
 
 pytestmark = pytest.mark.anyio
 
 REPORT = CircuitReport(CircuitAct.FAILED, 0, 0, 1, 5, 30.0, 30.0)
-RESET = CircuitAct.RESET
 SOON = 0.05  # seconds that a store may take in these tests
 NAME = "https://api.test"
+ERRORS = (
+    *("NOAUTH", "WRONGPASS", "NOPERM", "LOADING", "READONLY", "OOM", "MASTERDOWN", "NOREPLICAS"),
+    *("BUSY", "NOSCRIPT", "WRONGTYPE", "CLUSTERDOWN", "TRYAGAIN", "MOVED 1 127.0.0.1:1", "ERR"),
+)
 SECRET = "hunter2"  # noqa: S105 - that is the point
 
 
@@ -150,16 +154,71 @@ async def test_keys_that_others_wrote(lasting: Server, clock: Clock, events: Eve
     assert view.failures == 1
 
 
+async def test_fields_that_others_wrote(lasting: Server, clock: Clock, events: Events) -> None:
+    """What is no state, no number or no time counts as nothing, and is overwritten."""
+    async with client_of(lasting) as client:
+        await client.flushall()
+        fields: dict[Any, Any] = {
+            "state": "ajar",
+            "until": "inf",
+            "generation": "nan",
+            "openings": "-5",
+        }
+        await client.hset(f"walltrack:{{{NAME}}}:circuit", mapping=fields)
+        fields = {"next": "inf", "held_until": "nan", "at": "1e999"}
+        await client.hset(f"walltrack:{{{NAME}}}:rate", mapping=fields)
+        await client.hset("walltrack:{settings}", mapping={"a": "nonsense", "b": f"x {10**30}"})
+        shared = state(client, clock, events)
+        view = await report(shared)
+        assert view is not None
+        assert (view.state, view.failures, view.openings, view.seconds) == ("closed", 1, 0, 0.0)
+        assert await shared.lease(NAME, Pace(1.0, 1), 1, 60.0) == (1, 0.0, 0.0)
+        assert await shared.set_mode("c", "disabled") is not None
+        assert set(await shared.modes() or ()) == {"c"}
+    assert events == []
+
+
 async def test_a_server_whose_clock_is_behind(
     lasting: Server, clock: Clock, events: Events
 ) -> None:
-    """After a failover, generations still rise."""
+    """After a failover, generations still rise, and no wait becomes longer by the difference."""
+
+    async def set_back_by_an_hour(key: str, *names: str) -> None:
+        for name in names:
+            await client.hincrbyfloat(f"walltrack:{{{NAME}}}:{key}", name, 3600e6)
+
     async with client_of(lasting) as client:
         await client.flushall()
-        await client.hset(f"walltrack:{{{NAME}}}:circuit", "generation", str(2**52))
-        view = await state(client, clock, events).report(NAME, REPORT._replace(act=RESET))
-    assert view is not None
-    assert view.generation == 2**52 + 1
+        shared = state(client, clock, events)
+        opened = await shared.report(NAME, REPORT._replace(failures=5))
+        assert opened is not None
+        await set_back_by_an_hour("circuit", "generation", "until", "failed_at")
+        known = opened.generation + 3_600_000_000
+        asked = await shared.report(NAME, REPORT._replace(act=CircuitAct.ASKED, generation=known))
+        assert asked is not None
+        assert (asked.generation, asked.granted) == (known, False)
+        assert 20.0 < asked.seconds <= 30.0
+        closed = await shared.report(NAME, REPORT._replace(act=CircuitAct.RESET))
+        assert closed is not None
+        assert closed.generation == known + 1
+        await client.hset(f"walltrack:{{{NAME}}}:circuit", "failures", 4)
+        again = await shared.report(NAME, REPORT._replace(generation=closed.generation))
+        assert again is not None
+        assert again.failures == 1  # the others are from another time
+
+        await shared.lease(NAME, Pace(1.0, 1), 10, 60.0)
+        await shared.hold_back(NAME, 0.02)
+        await set_back_by_an_hour("rate", "next", "held_until", "at")
+        held = await shared.lease(NAME, Pace(1.0, 1), 1, 60.0)
+        assert held is not None
+        assert held.tokens == 0
+        assert 0.0 < held.held_for <= 0.02
+        await anyio.sleep(0.03)
+        lease = await shared.lease(NAME, Pace(1.0, 1), 1, 60.0)
+        assert lease is not None
+        assert lease.tokens == 1
+        assert 5.0 < lease.first_in <= 10.0
+    assert events == []
 
 
 async def test_a_server_that_forgot_its_scripts(
@@ -174,20 +233,68 @@ async def test_a_server_that_forgot_its_scripts(
     assert events == []
 
 
-async def test_what_is_no_server_of_redis(clock: Clock, events: Events) -> None:
-    """It answers something else."""
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f"-{error} {SECRET}" for error in ERRORS),
+        *("$-1", ":5", ":-5", "*0", "*1\r\n:5", "*3\r\n:1\r\n:2\r\n$1\r\n3", "+OK"),
+        "*6\r\n$4\r\najar\r\n:1\r\n:0\r\n:0\r\n:0\r\n:0",
+        "HTTP/1.1 400 Bad Request",
+    ],
+)
+async def test_a_server_that_answers_everything_with_one_line(
+    clock: Clock, events: Events, line: str
+) -> None:
+    """Whatever it is, no error comes out, and no text of it gets into the event."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1000)
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        await writer.drain()
+        with contextlib.suppress(ConnectionError):
+            while command := await reader.read(10_000):
+                setting_up = b"EVALSHA" not in command and b"SCRIPT" not in command
+                answers = ("+OK" if setting_up else line).encode() + b"\r\n"
+                writer.write(answers * max(command.count(b"\r\n*") + command.startswith(b"*"), 1))
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as other:
         port = other.sockets[0].getsockname()[1]
-        async with redis.asyncio.Redis(port=port) as client:
-            assert await report(state(client, clock, events)) is None
-    assert [type(event) for event in events] == [SharedStateLost]
+        async with redis.asyncio.Redis(port=port, protocol=2) as client:
+            shared = state(client, clock, events, timeout=SOON)
+            for _ in range(2):
+                assert await report(shared) is None
+            assert await shared.modes() is None
+            assert await shared.lease(NAME, Pace(1.0, 1), 1, 60.0) is None
+            clock.advance(1.0)
+            assert await shared.set_mode(NAME, "disabled") in {None, 5}
+    assert [type(event) for event in events][:1] == [SharedStateLost]
+    assert SECRET not in repr(events)
+
+
+async def test_a_hundred_callers_and_a_server_that_hangs(
+    server: Server, clock: Clock, events: Events
+) -> None:
+    """Each gets the answer of the service, and together they wait for the timeout once."""
+    async with client_of(server) as client:
+        shared = state(client, clock, events)
+        assert await report(shared) is not None
+        shared = state(client, clock, events, timeout=SOON)
+        transport = CircuitBreakerTransport(
+            Scripted(503), failure_threshold=1000, shared=shared, clock=clock, listener=None
+        )
+        server.pause()
+        answers: list[int] = []
+
+        async def call() -> None:
+            response = await transport.handle_async_request(get(f"{NAME}/things"))
+            answers.append(response.status_code)
+
+        began = time.monotonic()
+        async with anyio.create_task_group() as calls:
+            for _ in range(100):
+                calls.start_soon(call)
+        assert SOON <= time.monotonic() - began < 20 * SOON
+        server.go_on()
+    assert answers == [503] * 100
+    assert events == [SharedStateLost("walltrack", "TimeoutError")]
 
 
 async def test_no_password_and_no_text_of_an_error_is_logged(
@@ -219,26 +326,3 @@ async def test_every_key_expires(lasting: Server, clock: Clock, events: Events) 
         expiries = {key: await client.ttl(key) for key in await client.keys()}
     assert len(expiries) == 4
     assert all(0 < seconds <= 86400 for seconds in expiries.values())
-
-
-async def test_a_cluster(clock: Clock, events: Events) -> None:
-    """All keys of one origin are in one slot, whatever their number."""
-    options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
-    with serving("valkey", *options) as server:
-        with server.client() as setup:
-            setup.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
-        client = redis.asyncio.cluster.RedisCluster(host="127.0.0.1", port=server.port)
-        shared = state(client, clock, events, timeout=5.0)
-        with anyio.fail_after(10):
-            while await report(shared) is None:  # it takes a moment to be ready
-                clock.advance(30.0)
-        assert await shared.lease(NAME, Pace(1.0, 1), 1, 60.0) == (1, 0.0, 0.0)
-        await shared.set_mode(NAME, "disabled")
-        assert await shared.modes() is not None
-        with server.client() as look:
-            slots = {
-                look.execute_command("CLUSTER KEYSLOT", f"walltrack:{{{NAME}}}:{kind}")
-                for kind in ("circuit", "rate")
-            }
-        await client.aclose()
-    assert len(slots) == 1

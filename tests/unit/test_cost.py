@@ -136,7 +136,7 @@ async def test_a_small_body_is_read_ahead_for_little() -> None:
     assert frames <= 24
 
 
-@pytest.mark.parametrize(("listener", "cost"), [(None, (186, 11)), (log_event, (543, 32))])
+@pytest.mark.parametrize(("listener", "cost"), [(None, (186, 11)), (log_event, (551, 32))])
 async def test_a_refusal_pays_little(listener: Listener | None, cost: tuple[int, int]) -> None:
     """A key, a look at the clock and an exception whose text is not made before it is read.
 

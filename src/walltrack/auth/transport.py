@@ -67,6 +67,10 @@ class AuthTransport(WrappingTransport):
     def __repr__(self) -> str:
         return self._shown_with(f"auth=<{type(self._auth).__name__}>")  # not its repr: it is secret
 
+    def describe(self) -> dict[str, Any]:
+        """Return the kind of auth, without what is secret; see `snapshot`."""
+        return {"settings": {"auth": None if self._auth is None else type(self._auth).__name__}}
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request` with credentials, if they belong to its origin.
 

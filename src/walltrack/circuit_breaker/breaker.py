@@ -131,11 +131,6 @@ class CircuitBreaker(FollowingCircuit):
         return self._cooldown.seconds
 
     @property
-    def has_reopened(self) -> bool:
-        """Whether it was half-open, and not closed, before it last opened."""
-        return self._cooldown.has_reopened
-
-    @property
     def thresholds(self) -> str | None:
         """The rates in its window at which it opens, in words; None without a window."""
         return None if self._tally is None else self._tally.thresholds

@@ -47,11 +47,6 @@ class Cooldown:
         """The last cooldown in seconds, including jitter; before the first one, the first delay."""
 
     @property
-    def has_reopened(self) -> bool:
-        """Whether it is not the first cooldown since the breaker was last closed."""
-        return self._reopened > 1
-
-    @property
     def longest(self) -> float:
         """The longest cooldown, in seconds."""
         return self._growth.cap

@@ -29,6 +29,7 @@ def described(
     settings = {
         "failure_threshold": one.failure_threshold,
         "cooldown": one.cooldown_seconds,
+        "longest_cooldown": one.longest_cooldown,
         "window": one.thresholds,
         "probes": one.probes,
         "mode": mode,

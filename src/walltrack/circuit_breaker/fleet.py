@@ -7,6 +7,7 @@ from asyncio import get_running_loop
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from typing import Any, Final
+from weakref import finalize
 
 import anyio
 import httpx
@@ -15,6 +16,7 @@ from walltrack.circuit_breaker.breaker import DEFAULT_SERVICE, CircuitBreaker
 from walltrack.circuit_breaker.member import Member
 from walltrack.circuit_breaker.settling import Settling
 from walltrack.circuit_breaker.state import CircuitMode
+from walltrack.core.loops import running
 from walltrack.core.shared_names import name_of_origin, name_of_service
 from walltrack.core.shared_state import ManualSetting, SharedState
 from walltrack.http.followed_body import FollowedBody
@@ -28,9 +30,19 @@ _MOST_REPORTS: Final = 4
 class _Member(Member):
     """A member with the lock that lets its reports go out one after the other."""
 
-    __slots__ = ("lock",)
+    __slots__ = ("_lock", "_loop")
 
-    lock: anyio.Lock
+    def __init__(self, breaker: CircuitBreaker, name: str, clock: Callable[[], float]) -> None:
+        super().__init__(breaker, name, clock)
+        self._loop: object = None
+        self._lock = anyio.Lock()
+
+    @property
+    def lock(self) -> anyio.Lock:
+        """The lock of the event loop that is running: a task of another one may never release."""
+        if self._loop is not running():
+            self._loop, self._lock = running(), anyio.Lock()
+        return self._lock
 
 
 class Fleet:
@@ -38,7 +50,7 @@ class Fleet:
 
     While every circuit is clean, nothing is sent. Only manual settings of other processes have to
     be looked for: a timer raises the ledger's alert after `SharedState.refresh` seconds, and the
-    next request looks.
+    next request looks. An event loop that is closed drops its timers, which raises the alert too.
 
     Args:
         state: The store.
@@ -98,10 +110,17 @@ class Fleet:
 
     async def publish(self) -> None:
         """Report what happened outside of requests: manual settings, and the ends of bodies."""
-        for entry in self._ledger.take_unsent():
-            if isinstance(entry.member, _Member):
-                await self._publish_setting(entry.member)
-                await self._talk(entry.member, None, ask=False)
+        unsent = self._ledger.take_unsent()
+        try:
+            while unsent:
+                member = unsent[0].member
+                if isinstance(member, _Member):
+                    await self._publish_setting(member)
+                    await self._talk(member, None, ask=False)
+                del unsent[0]
+        finally:  # for the next attempt, if this one was cancelled
+            for entry in unsent:
+                self._ledger.note_unsent(entry)
 
     def follow(self, request: httpx.Request, response: httpx.Response) -> None:
         """Report what `request` has changed, as soon as the body of its `response` has ended."""
@@ -151,7 +170,6 @@ class Fleet:
 
     def _admit(self, breaker: CircuitBreaker, name: str) -> _Member:
         member = breaker.member = _Member(breaker, name, self._clock)
-        member.lock = anyio.Lock()
         setting = self._settings.get(name)
         if setting is not None and setting.mode == CircuitMode.AUTOMATIC:
             member.stamp = setting.stamp  # the breaker is new, and has nothing to reset
@@ -193,7 +211,16 @@ class Fleet:
         if self._is_watching:
             self._is_watching = False
             self._ledger.alert -= 1
-        loop.call_later(self._state.refresh, self._watch)
+        timer = _Timer()
+        finalize(timer, self._watch).atexit = False
+        loop.call_later(self._state.refresh, timer)
+
+
+class _Timer:
+    """What an event loop calls once and then drops, or drops when it is closed."""
+
+    def __call__(self) -> None:
+        """Do nothing: what matters is that it is dropped."""
 
 
 def _name_of_sole(breaker: CircuitBreaker) -> str:

@@ -93,6 +93,7 @@ class FollowingCircuit(Circuit):
     def _stay_open(self, seconds: float) -> None:
         now = self._clock()
         if self._state is not CircuitState.OPEN:
-            self._state, self._since, self._probation = CircuitState.OPEN, now, None
+            self.previous, self._state = self._state, CircuitState.OPEN
+            self._since, self._probation = now, None
             self.disown_results_in_flight()
         self._shut(now + seconds)

@@ -13,7 +13,7 @@ from walltrack.circuit_breaker.settling import Settling
 from walltrack.core.classification import Classifier
 from walltrack.core.outcome import Verdict
 from walltrack.http.classify import classified
-from walltrack.http.release import guarded
+from walltrack.http.release import awaited, guarded
 
 
 class Outcomes:
@@ -63,7 +63,7 @@ class Outcomes:
         """Settle a request that was answered."""
         await guarded(response, self._settling.settle, request, ticket, breaker, verdict)
         if self._fleet is not None:
-            await self._fleet.after(request)
+            await awaited(response, self._fleet.after(request))
 
     async def answered(
         self,

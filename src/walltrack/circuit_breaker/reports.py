@@ -94,15 +94,19 @@ def _event(
 ) -> Event:
     mode = breaker.mode
     if state is CircuitState.OPEN:
-        previous = CircuitState.HALF_OPEN if breaker.has_reopened else CircuitState.CLOSED
         return CircuitOpened(
             service,
             breaker.failure_count,
             breaker.current_cooldown,
             mode,
-            previous,
+            breaker.previous,
             key,
             server=server,
         )
-    kind = CircuitHalfOpened if state is CircuitState.HALF_OPEN else CircuitClosed
-    return kind(service, mode, key, server=server)
+    if state is CircuitState.HALF_OPEN:
+        return CircuitHalfOpened(service, mode, key, server=server)
+    # One that opened again before this is reported was half-open: only a fleet closes an open one.
+    previous = CircuitState.HALF_OPEN
+    if breaker.previous is CircuitState.OPEN:
+        previous = CircuitState.OPEN
+    return CircuitClosed(service, mode, key, previous, server=server)

@@ -33,6 +33,7 @@ class Standing:
         "cooldown_seconds",
         "ledger",
         "member",
+        "previous",
         "settings",
     )
 
@@ -42,6 +43,7 @@ class Standing:
         self._clock = clock
         self._mode = ledger.usual_mode
         self._state = _CLOSED
+        self.previous: CircuitState = _CLOSED  # the state before the last change by a request
         self._failures = 0  # in a row, or in the window when it opened; above 0 unless CLOSED
         self._used_at = -math.inf  # the last request since it is not clean
         self._generation = ledger.floor  # results with a lower ticket are late

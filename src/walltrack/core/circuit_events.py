@@ -56,6 +56,7 @@ class CircuitClosed(AboutServer):
         service: Name of the service, or its `host[:port]`.
         mode: The mode of the breaker.
         key: The key of the breaker, as text; None if it is the origin.
+        previous: The state before: "half_open", or "open" if the probe was that of another process.
         server: The server that it is about; None if there is none.
     """
 
@@ -64,6 +65,7 @@ class CircuitClosed(AboutServer):
     service: str
     mode: str = "automatic"
     key: str | None = None
+    previous: str = "half_open"
 
 
 @dataclass(frozen=True, slots=True)

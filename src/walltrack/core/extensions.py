@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 from walltrack.core import validation
 from walltrack.core.delivery import Delivery
+from walltrack.core.stop_reason import StopReason
 
 RETRY: Final = "walltrack.retry"
 """On a request: a `RetryPolicy` for this call alone, or False for a single attempt."""
@@ -176,8 +177,10 @@ class CallReport:
         attempts: How many attempts were made.
         delivery: Whether the server can have acted on any of them; None while this is unknown.
         idempotency_key: The Idempotency-Key of the call, if it had one.
+        stop_reason: Why there was no other attempt, if the call was cancelled, as by a time limit.
     """
 
     attempts: int = 1
     delivery: Delivery | None = None
     idempotency_key: str | None = None
+    stop_reason: StopReason | None = None

@@ -38,18 +38,24 @@ class AboutServer:
 def service_of(request: httpx.Request) -> str:
     """Return the service's name as the caller gave it, or else `host[:port]`."""
     name = request.extensions.get(SERVICE)
-    return name if isinstance(name, str) else request.url.netloc.decode("ascii")
+    return _plain(name) if isinstance(name, str) else request.url.netloc.decode("ascii")
 
 
 def path_of(request: httpx.Request) -> str:
     """Return the route as the caller gave it, or else the path without the query.
 
-    The path is as it is sent: percent-encoded, and so on one line.
+    The path is as it is sent: percent-encoded, and so on one line. A route that is no text hides
+    the path, because that may contain a secret.
     """
     route = request.extensions.get(ROUTE)
-    if isinstance(route, str):
-        return route
+    if route is not None:
+        return _plain(route) if isinstance(route, str) else "/..."
     return request.url.raw_path.partition(b"?")[0].decode("ascii")
+
+
+def _plain(text: str) -> str:
+    """Return the same text as a `str`: of an enum, loggers and exporters show another."""
+    return str.__str__(text)
 
 
 def server_of(request: httpx.Request) -> Server:

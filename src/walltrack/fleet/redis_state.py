@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, TypeVar
 import anyio
 
 from walltrack.circuit_breaker.breaker import CircuitBreaker
+from walltrack.circuit_breaker.state import CircuitState
 from walltrack.core import validation
 from walltrack.core.backoff import Backoff
 from walltrack.core.events import Listener, SharedStateLost, SharedStateRecovered
@@ -173,28 +174,30 @@ class RedisState:
         except CircuitBreakerOpenError:
             return None
         failure = "TimeoutError"
-        # Shielded, since the wait is short, and a command that is cancelled costs its connection.
-        with anyio.move_on_after(self._timeout, shield=True):
+        with permit:
             try:
-                answer = read(await script([f"{self._prefix}:{key}"], arguments))
+                # Shielded: the wait is short, and a command that is cancelled costs its connection.
+                with anyio.move_on_after(self._timeout, shield=True):
+                    answer = read(await script([f"{self._prefix}:{key}"], arguments))
+                    permit.success()
+                    self._note_recovery()
+                    return answer
             except Exception as error:  # noqa: BLE001 - whatever a client raises
                 failure = type(error).__name__
-            else:
-                permit.success()
-                self._note_recovery()
-                return answer
-        permit.failure()
+            permit.failure()
         self._note_loss(failure)
         return None
 
     def _note_loss(self, failure: str) -> None:
-        if not self._is_lost:
+        # While the breaker is closed, this ends a command from before a recovery.
+        if not self._is_lost and self._breaker.state is not CircuitState.CLOSED:
             self._is_lost = True
             if self._listener is not None:
                 emit(self._listener, SharedStateLost(self._prefix, failure))
 
     def _note_recovery(self) -> None:
-        if self._is_lost:
+        # While the breaker is open, this answers a command from before the loss.
+        if self._is_lost and self._breaker.state is CircuitState.CLOSED:
             self._is_lost = False
             if self._listener is not None:
                 emit(self._listener, SharedStateRecovered(self._prefix))

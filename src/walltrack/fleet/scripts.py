@@ -1,7 +1,9 @@
 """The Lua scripts that run in Redis: each is atomic, and uses the clock of the server.
 
 Times are whole microseconds. The generation of a circuit is the time of its last change, so that a
-report can be late even if the key has expired in the meantime.
+report can be late even if the key has expired in the meantime. After a failover, the clock of the
+new server can be behind: generations rise all the same, and no wait becomes longer than it was.
+A value that is no number of microseconds counts as 0.
 """
 
 from typing import Final
@@ -9,6 +11,11 @@ from typing import Final
 _NOW: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+local function number(value)
+  local parsed = tonumber(value or 0)
+  if parsed and parsed >= 0 and parsed <= 2^53 then return parsed end
+  return 0
+end
 local function expire_in(microseconds)
   redis.call('PEXPIRE', KEYS[1], math.ceil(microseconds / 1000))
 end
@@ -23,13 +30,12 @@ local cooldown, patience = tonumber(ARGV[6]), tonumber(ARGV[7])
 local HOUR = 3600 * 1000000
 
 local kept = redis.call('HMGET', KEYS[1],
-  'state', 'generation', 'until', 'openings', 'failures', 'failed_at')
-local state = kept[1] or 'closed'
-local function number(index)
-  return tonumber(kept[index] or 0) or 0
-end
-local generation, ends, openings = number(2), number(3), number(4)
-local failures, failed_at = number(5), number(6)
+  'state', 'generation', 'until', 'lasts', 'openings', 'failures', 'failed_at')
+local state = kept[1]
+if state ~= 'open' and state ~= 'half_open' then state = 'closed' end
+local generation, lasts = number(kept[2]), number(kept[4])
+local ends = math.min(number(kept[3]), now + lasts)
+local openings, failures, failed_at = number(kept[5]), number(kept[6]), number(kept[7])
 local granted = 0
 
 local knows = generation == 0 or known == generation
@@ -37,21 +43,22 @@ local late = not knows and now - generation < patience
 local holds = state == 'half_open' and lease == generation
 local over = state ~= 'closed' and ends <= now
 
-local function change(to, at)
-  state, ends, generation = to, at, math.max(now, generation + 1)
+local function change(to, microseconds)
+  state, lasts, ends = to, microseconds, now + microseconds
+  generation = math.max(now, generation + 1)
 end
 local function open()
   openings = openings + 1
-  change('open', now + cooldown)
+  change('open', cooldown)
 end
 local function close()
   openings, failures = 0, 0
-  change('closed', now)
+  change('closed', 0)
 end
 
 if act == 'failed' then
   if state == 'closed' and not late then
-    if now - failed_at > patience then failures = 0 end
+    if math.abs(now - failed_at) > patience then failures = 0 end
     failures, failed_at = failures + failed, now
     if threshold > 0 and failures >= threshold then open() end
   end
@@ -67,10 +74,10 @@ elseif act == 'closed' then
     failures = 0
   end
 elseif act == 'released' then
-  if holds then change('half_open', now) end
+  if holds then change('half_open', 0) end
 elseif act == 'asked' then
   if holds or over or (state == 'closed' and knows) then
-    change('half_open', now + patience)
+    change('half_open', patience)
     granted = 1
   end
 elseif act == 'reset' then
@@ -78,45 +85,55 @@ elseif act == 'reset' then
 end
 
 redis.call('HSET', KEYS[1], 'state', state, 'generation', generation, 'until', ends,
-  'openings', openings, 'failures', failures, 'failed_at', failed_at)
-expire_in(math.max(ends - now, 0) + HOUR)
-local left = 0
-if state ~= 'closed' then left = math.max(ends - now, 0) end
+  'lasts', lasts, 'openings', openings, 'failures', failures, 'failed_at', failed_at)
+local left = math.max(ends - now, 0)
+expire_in(left + HOUR)
 return {state, generation, left, openings, failures, granted}
 """
 )
 """Apply one report to a circuit. Its key expires an hour after its cooldown or lease ends."""
 
-LEASE: Final = (
+_RATE: Final = (
     _NOW
+    + """
+local kept = redis.call('HMGET', KEYS[1], 'next', 'held_until', 'at')
+local behind = math.max(number(kept[3]) - now, 0)
+local next_at = math.max(number(kept[1]) - behind, now)
+local held_until = math.max(number(kept[2]) - behind, now)
+local function keep()
+  redis.call('HSET', KEYS[1], 'next', next_at, 'held_until', held_until, 'at', now)
+  expire_in(math.max(next_at, held_until) - now + 1000000)
+end
+"""
+)
+"""The state of a rate: `next` is when its bucket will be full again, `at` when this was kept."""
+
+LEASE: Final = (
+    _RATE
     + """
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local wanted, patience = tonumber(ARGV[3]), tonumber(ARGV[4])
-local kept = redis.call('HMGET', KEYS[1], 'next', 'held_until')
-local next_at = math.max(tonumber(kept[1] or 0) or 0, now)
-local held = math.max((tonumber(kept[2] or 0) or 0) - now, 0)
+local held = held_until - now
 local first_in = next_at - (burst - 1) * interval - now
 if held > 0 or first_in > patience then
-  return {0, math.ceil(first_in), math.ceil(held)}
+  wanted = 0
 end
 next_at = next_at + wanted * interval
-redis.call('HSET', KEYS[1], 'next', next_at)
-expire_in(next_at - now + 1000000)
-return {wanted, math.ceil(first_in), 0}
+keep()
+return {wanted, math.ceil(first_in), math.ceil(held)}
 """
 )
-"""The generic cell rate algorithm: `next` is when the bucket will be full again."""
+"""The generic cell rate algorithm. The key expires a second after the bucket is full again."""
 
 HOLD_BACK: Final = (
-    _NOW
+    _RATE
     + """
-local kept = redis.call('HMGET', KEYS[1], 'next', 'held_until')
-local until_ = math.max(tonumber(kept[2] or 0) or 0, now + tonumber(ARGV[1]))
-redis.call('HSET', KEYS[1], 'held_until', until_)
-expire_in(math.max(until_, tonumber(kept[1] or 0) or 0) - now + 1000000)
+held_until = math.max(held_until, now + tonumber(ARGV[1]))
+keep()
 return 1
 """
 )
+"""Hold back a rate. Its key expires a second after that."""
 
 SET_MODE: Final = (
     _NOW
@@ -126,7 +143,7 @@ local settings = redis.call('HGETALL', KEYS[1])
 local stamp = now
 for index = 1, #settings, 2 do
   local mode, at = string.match(settings[index + 1], '^(%S+) (%d+)$')
-  at = tonumber(at or 0)
+  at = number(at)
   stamp = math.max(stamp, at + 1)
   if mode == nil or (mode == 'automatic' and now - at > DAY) then
     redis.call('HDEL', KEYS[1], settings[index])

@@ -58,6 +58,18 @@ class Options:
         """Whether proxies of the environment apply: no option says where to connect."""
         return self.trust_env and self.proxy is None and self.uds is None
 
+    def describe(self) -> dict[str, Any]:
+        """Return those that say how connections are made, as JSON has them; no path, no proxy."""
+        return {
+            "http1": self.http1,
+            "http2": self.http2,
+            "max_connections": self.limits.max_connections,
+            "max_keepalive_connections": self.limits.max_keepalive_connections,
+            "keepalive_expiry": self.limits.keepalive_expiry,
+            "trust_env": self.trust_env,
+            "retries": self.retries,
+        }
+
 
 def checked(
     *,

@@ -4,7 +4,7 @@ Awaits: bodies are drained and closed here.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import anyio
@@ -39,6 +39,18 @@ async def guarded(
     """
     try:
         return function(*arguments)
+    except BaseException:
+        await discard(response)
+        raise
+
+
+async def awaited(response: httpx.Response, work: Awaitable[Result]) -> Result:
+    """Return what is awaited after a response has arrived; if it raises, close that.
+
+    It can raise a cancellation by asyncio itself, which the scopes of anyio do not shield from.
+    """
+    try:
+        return await work
     except BaseException:
         await discard(response)
         raise

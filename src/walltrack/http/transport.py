@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import httpcore2
 import httpx
@@ -174,6 +174,10 @@ class HTTPTransport(family.AsyncBaseTransport):
         proxy = self._options.proxy
         rules = self._rules if proxy is None else ProxyRules({"all": str(proxy.url)})
         return f"{type(self).__name__}({rules if rules and rules.proxies else ''})"
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings, as JSON has them; see `snapshot`."""
+        return {"settings": self._options.describe()}
 
     def _open(self, loop: object) -> Pools:
         for other in tuple(self._pools):

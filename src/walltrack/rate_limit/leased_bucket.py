@@ -19,6 +19,9 @@ ALONE: Final = 1.0
 _TRUSTED: Final = 1.0
 """Seconds for which a long queue of the fleet is relied on, before the store is asked again."""
 
+_ROUNDING: Final = 1e-6
+"""Seconds: the resolution of the store's times."""
+
 _LONGEST_HOLD: Final = 60.0
 """Seconds for which requests are held back, before the store is asked again."""
 
@@ -104,7 +107,7 @@ class LeasedBucket(TokenBucket):
         Returns:
             For how many seconds the bucket has to be closed, as another process found out.
         """
-        if lease is None or (lease.tokens and lease.first_in > patience):
+        if lease is None or _is_nonsense(lease, patience):
             self._alone_until = now + ALONE
             return 0.0
         interval = self.pace.interval
@@ -121,3 +124,10 @@ class LeasedBucket(TokenBucket):
         tokens = self._tokens
         while tokens and tokens[0][1] < now:
             tokens.popleft()
+
+
+def _is_nonsense(lease: TokenLease, patience: float) -> bool:
+    """Return whether tokens were given or refused without a reason; a store rounds times."""
+    if lease.tokens:
+        return lease.held_for > 0.0 or lease.first_in > patience + _ROUNDING
+    return lease.held_for <= 0.0 and lease.first_in < patience - _ROUNDING

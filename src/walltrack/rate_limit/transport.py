@@ -23,7 +23,7 @@ from walltrack.core.shared_names import name_of_origin
 from walltrack.core.shared_state import SharedState
 from walltrack.core.statuses import valid_statuses
 from walltrack.http.classify import classified
-from walltrack.http.release import guarded
+from walltrack.http.release import awaited, guarded
 from walltrack.http.wait_hints import TELLING, TELLING_LENGTHS, Ask, asked_to_wait
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.rate_limit.leased_bucket import LeasedBucket
@@ -190,12 +190,12 @@ class RateLimitTransport(WrappingTransport):
             if said.retry_after is not None:
                 ask = Ask(said.retry_after, "classify")
                 await guarded(response, self._hold_back, request, ask)
-                await self._share(request, ask)
+                await awaited(response, self._share(request, ask))
                 return response
         if self._respect_headers and (
             (asked := await guarded(response, self._heed, request, response)) is not None
         ):
-            await self._share(request, asked)
+            await awaited(response, self._share(request, asked))
         return response
 
     def _move(self, request: httpx.Request, line: WaitingLine) -> WaitingLine:

@@ -231,6 +231,7 @@ class Call:
         shared.delivery = of_all(shared.delivery, delivery)
         if report is not None:
             report.attempts, report.delivery = self.attempts, shared.delivery
+            report.stop_reason = None  # of an earlier call with the same request
 
     def _says_worth_retrying(self, response: httpx.Response) -> bool:
         said = should_retry(response.headers)

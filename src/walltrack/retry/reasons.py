@@ -23,8 +23,6 @@ _OF_CLASSES: Final = (
 )
 """The reasons by the class of the exception; the first that fits counts."""
 
-_NOTE: Final = "walltrack: "
-
 
 def why_final(call: Call) -> StopReason | None:
     """Return why another attempt would not help; None if the last attempt did not fail."""
@@ -49,16 +47,6 @@ def why_lost(error: BaseException, time_left: float) -> StopReason:
     if isinstance(error, Exception):
         return _why_not_again(error)
     return StopReason.DEADLINE_PASSED if time_left <= 0.0 else StopReason.CANCELLED
-
-
-def add_note(error: BaseException, attempts: int, reason: str) -> None:
-    """State in a note of `error` how many attempts were made, and why there was no other.
-
-    A note of an earlier call or of an inner layer is replaced.
-    """
-    made = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-    others = [note for note in getattr(error, "__notes__", ()) if not str(note).startswith(_NOTE)]
-    error.__notes__ = [*others, f"{_NOTE}{made}, and no other because: {reason}"]
 
 
 def _why_not_again(error: Exception) -> StopReason:

@@ -13,12 +13,13 @@ from walltrack.core.events import (
     StopReason,
 )
 from walltrack.core.exceptions import RequestRejectedError, TransportClosedError
-from walltrack.core.extensions import time_left
+from walltrack.core.extensions import REPORT, CallReport, time_left
 from walltrack.core.naming import names_of
-from walltrack.http.watched_body import WatchedBody
+from walltrack.core.notes import add_note
+from walltrack.http.watched_body import watched
 from walltrack.retry.call import Call
 from walltrack.retry.policy import RetryPolicy, Wait
-from walltrack.retry.reasons import add_note, why_lost
+from walltrack.retry.reasons import why_lost
 from walltrack.telemetry.emit import emit
 
 
@@ -95,10 +96,9 @@ class Reports:
     def watch(
         self, request: httpx.Request, response: httpx.Response, attempts: int, policy: RetryPolicy
     ) -> None:
-        """Report a body that breaks off while the caller reads it, if a layer inside watches it."""
-        body: object = response.stream
-        if self._listener is not None and isinstance(body, WatchedBody):
-            body.when_ended(self._body_ended, request, attempts, policy)
+        """Report a body that breaks off while the caller reads it."""
+        if self._listener is not None:
+            watched(response).when_ended(self._body_ended, request, attempts, policy)
 
     def _body_ended(
         self,
@@ -118,8 +118,11 @@ class Reports:
         self, request: httpx.Request, attempts: int, policy: RetryPolicy, error: BaseException
     ) -> StopReason:
         reason = why_lost(error, time_left(request.extensions))
+        report = request.extensions.get(REPORT)
         if isinstance(error, Exception):
             add_note(error, attempts, reason)
+        elif isinstance(report, CallReport):  # for the layer that raises an exception instead
+            report.attempts, report.stop_reason = attempts, reason
         self._stopped(request, attempts, policy, type(error).__name__, reason)
         return reason
 

@@ -138,10 +138,11 @@ class UnbuiltRequest(httpx.Request):
 
 def shown_path(path: str, options: BodyOptions) -> str:
     """Return what an event shows of a request that is not built: its route, or the path given."""
-    route = options.get("extensions", {}).get(ROUTE)
+    route = (options.get("extensions") or {}).get(ROUTE)
     if isinstance(route, str):
         return route
-    if "//" in path:  # a whole URL, whose path may be that of the base URL
+    # A route that is no text hides the path; the path of a whole URL may be that of the base URL.
+    if route is not None or "//" in path:
         return "/..."
     return quote("/" + path.partition("?")[0].partition("#")[0].lstrip("/"), safe=_UNQUOTED)
 

@@ -4,7 +4,7 @@ import threading
 import weakref
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
@@ -58,6 +58,15 @@ class SyncTransport(family.BaseTransport):
     def __repr__(self) -> str:
         backend = "" if self._backend == "asyncio" else f", backend={self._backend!r}"
         return f"{type(self).__name__}({shown(self._inner)}{backend})"
+
+    @property
+    def inner(self) -> httpx.AsyncBaseTransport:
+        """The asynchronous transport."""
+        return self._inner
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings, as JSON has them; see `snapshot`."""
+        return {"settings": {"backend": self._backend}}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request`.

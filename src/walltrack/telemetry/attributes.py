@@ -56,23 +56,24 @@ def of_span(event: Event) -> Attributes:
     }
 
 
-def combined(readings: Iterable[Reading], *, keys: bool) -> list[tuple[Attributes, float]]:
+def combined(readings: Iterable[Reading]) -> list[tuple[Attributes, float]]:
     """Return one value for each set of attributes: the worst, or the sum of what waits.
+
+    A key that is not an origin is an attribute.
 
     Args:
         readings: Numbers of one measure.
-        keys: Whether a key that is not an origin becomes an attribute.
     """
     values: dict[tuple[tuple[str, str | int | float | bool], ...], float] = {}
     for reading in readings:
-        attributes = tuple(_place_of(reading, keys=keys).items())
+        attributes = tuple(_place_of(reading).items())
         combine = _COMBINE[reading.measure]
         before = values.get(attributes)
         values[attributes] = reading.value if before is None else combine(before, reading.value)
     return [(dict(attributes), value) for attributes, value in values.items()]
 
 
-def _place_of(reading: Reading, *, keys: bool) -> Attributes:
+def _place_of(reading: Reading) -> Attributes:
     attributes: Attributes = {}
     server = server_at(reading.key)
     if reading.measure == "circuit_state":
@@ -83,6 +84,6 @@ def _place_of(reading: Reading, *, keys: bool) -> Attributes:
             del attributes["walltrack.service"]
         if reading.name:
             attributes["walltrack.queue"] = reading.name
-    if keys and server is None and reading.key is not None:
+    if server is None and reading.key is not None:
         attributes["walltrack.key"] = shown_key(reading.key)
     return attributes

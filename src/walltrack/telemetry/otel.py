@@ -1,8 +1,7 @@
 """Events, calls and the state of layers as metrics and span events of OpenTelemetry."""
 
 import time
-import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 import httpx
@@ -15,22 +14,27 @@ from walltrack.core.events import (
     CircuitOpened,
     Event,
     Listener,
+    OriginThrottled,
     RequestHedged,
     RequestRejected,
     RetryScheduled,
+    RetryStopped,
+    SharedStateLost,
+    SharedStateRecovered,
 )
 from walltrack.core.named import shows_defaults_by_name
 from walltrack.core.naming import server_of, service_of
-from walltrack.core.observer import Ended, Measure, Readable, Reading
+from walltrack.core.observer import Ended, Readable
 from walltrack.core.version import __version__
-from walltrack.telemetry.attributes import Attributes, about, combined, of_span, outcome_of
+from walltrack.telemetry.attributes import Attributes, about, of_span, outcome_of
 from walltrack.telemetry.emit import emit
 from walltrack.telemetry.log import log_event
 from walltrack.telemetry.resends import number_resends
 
 try:
     from opentelemetry import context, metrics, trace
-    from opentelemetry.metrics import CallbackOptions, Observation
+
+    from walltrack.telemetry.gauges import gauges_of
 except ImportError as _error:
     raise ImportError(
         "OpenTelemetryListener needs OpenTelemetry: install walltrack[otel]"
@@ -40,16 +44,6 @@ __all__ = ["OpenTelemetryListener", "number_resends"]
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
-_GAUGES: Final[dict[Measure, tuple[str, str, str]]] = {
-    "circuit_state": ("walltrack.circuit.state", "1", "0 closed, 1 half-open, 2 open."),
-    "queue_waiting": ("walltrack.queue.waiting", "{request}", "Requests that wait for a turn."),
-    "budget_balance": (
-        "walltrack.retry_budget.balance",
-        "{retry}",
-        "Retries that a budget allows; full budgets are not reported.",
-    ),
-}
-
 
 class OpenTelemetryListener:
     """Report what happens to calls as metrics, and as events on the caller's current span.
@@ -57,16 +51,17 @@ class OpenTelemetryListener:
         listener = OpenTelemetryListener()
         client = httpx.AsyncClient(transport=resilient_transport(listener=listener))
 
-    It is the listener of any number of layers and stacks; make one for the program. It needs
+    It is the listener of any number of layers and stacks, and of a `RedisState`. It needs
     `walltrack[otel]`, and an SDK that the program configures.
 
     Metrics: `walltrack.call.duration` (histogram in seconds, until the headers or, if it is read
-    inside, the end of the body), `walltrack.retries`, `walltrack.rejected`, `walltrack.hedges`,
-    `walltrack.circuit.transitions`, and the gauges `walltrack.circuit.state`,
-    `walltrack.queue.waiting` and `walltrack.retry_budget.balance`. Their attributes are
-    `server.address`, `server.port`, `http.request.method`, `error.type`, `walltrack.service`,
-    `walltrack.reason`, `walltrack.queue` and `walltrack.circuit.from`, `.to` and `.mode`; never a
-    path.
+    inside, the end of the body), `walltrack.retries`, `walltrack.not_retried`,
+    `walltrack.rejected`, `walltrack.hedges`, `walltrack.throttled`,
+    `walltrack.circuit.transitions`, `walltrack.shared_state.transitions`, and the gauges
+    `walltrack.circuit.state`, `walltrack.queue.waiting` and `walltrack.retry_budget.balance`. Their
+    attributes are `server.address`, `server.port`, `http.request.method`, `error.type`,
+    `walltrack.service`, `walltrack.reason`, `walltrack.queue`, `walltrack.circuit.from`, `.to` and
+    `.mode`, and `walltrack.shared_state.to`; never a path.
 
     Args:
         meter_provider: Makes the metrics. None: the global provider.
@@ -102,7 +97,7 @@ class OpenTelemetryListener:
             if tracer_provider is None
             else tracer_provider.get_tracer("walltrack", __version__)
         )
-        self._layers: weakref.WeakSet[Readable] = weakref.WeakSet()
+        self._gauges = gauges_of(meter_provider)
         meter = metrics.get_meter("walltrack", __version__, meter_provider)
         self._duration = meter.create_histogram(
             "walltrack.call.duration",
@@ -122,21 +117,28 @@ class OpenTelemetryListener:
         self._transitions = meter.create_counter(
             "walltrack.circuit.transitions", "{transition}", "Changes of the state of circuits."
         )
-        for measure, (name, unit, description) in _GAUGES.items():
-            meter.create_observable_gauge(name, [self._observing(measure)], unit, description)
+        self._not_retried = meter.create_counter(
+            "walltrack.not_retried", "{call}", "Failed calls without another retry, by the reason."
+        )
+        self._throttled = meter.create_counter(
+            "walltrack.throttled", "{response}", "Responses that asked for fewer requests."
+        )
+        self._store_transitions = meter.create_counter(
+            "walltrack.shared_state.transitions", "{transition}", "Losses and returns of a store."
+        )
 
     def __call__(self, event: Event, /) -> None:
-        """Count `event`, add it to the current span, and call the other listener."""
-        self._count(event)
+        """Call the other listener with `event`, add it to the current span, and count it."""
+        if self._listener is not None:  # first, since it does not depend on an exporter
+            emit(self._listener, event)
         span = trace.get_current_span()
         if span.is_recording():
             span.add_event(f"walltrack.{event.name}", of_span(event))
-        if self._listener is not None:
-            emit(self._listener, event)
+        self._count(event)
 
     def layer_made(self, layer: Readable) -> None:
         """Read the state of `layer` when metrics are collected, as long as it exists."""
-        self._layers.add(layer)
+        self._gauges.add(layer, keys=self._keys)
 
     def call_began(self, request: httpx.Request) -> Ended:
         """Measure a call, and give it a span if it has none and there is a tracer provider."""
@@ -145,10 +147,12 @@ class OpenTelemetryListener:
         began = self._clock()
 
         def ended(outcome: httpx.Response | BaseException) -> None:
-            attributes.update(outcome_of(outcome))
-            self._duration.record(self._clock() - began, attributes)
-            if end_span is not None:
-                end_span(outcome)
+            try:
+                attributes.update(outcome_of(outcome))
+                self._duration.record(self._clock() - began, attributes)
+            finally:
+                if end_span is not None:
+                    end_span(outcome)
 
         return ended
 
@@ -172,18 +176,32 @@ class OpenTelemetryListener:
         match event:
             case RetryScheduled():
                 self._retries.add(1, {**self._about(event), "error.type": event.failure})
-            case RequestRejected():
-                self._rejected.add(1, {**self._about(event), "walltrack.reason": str(event.reason)})
+            case RetryStopped(stop_reason=reason):
+                self._not_retried.add(1, {**self._about(event), "walltrack.reason": str(reason)})
+            case RequestRejected(reason=reason):
+                self._rejected.add(1, {**self._about(event), "walltrack.reason": str(reason)})
             case RequestHedged():
                 self._hedges.add(1, self._about(event))
+            case OriginThrottled():
+                place = about(None, event.service, event.server)
+                self._throttled.add(1, {**place, "walltrack.reason": event.reason})
+            case _:
+                self._count_transition(event)
+
+    def _count_transition(self, event: Event) -> None:
+        match event:
             case CircuitOpened():
                 self._changed(event, event.previous, "open")
             case CircuitHalfOpened():
                 self._changed(event, "open", "half_open")
             case CircuitClosed():
-                self._changed(event, "half_open", "closed")
+                self._changed(event, event.previous, "closed")
             case CircuitModeChanged(previous=previous, state=state) if previous != state:
                 self._changed(event, previous, state)
+            case SharedStateLost():
+                self._store_changed(event, "lost")
+            case SharedStateRecovered():
+                self._store_changed(event, "recovered")
 
     def _changed(
         self,
@@ -201,28 +219,12 @@ class OpenTelemetryListener:
             attributes["walltrack.key"] = event.key
         self._transitions.add(1, attributes)
 
+    def _store_changed(self, event: SharedStateLost | SharedStateRecovered, became: str) -> None:
+        attributes = {**about(None, event.service, None), "walltrack.shared_state.to": became}
+        self._store_transitions.add(1, attributes)
+
     @staticmethod
-    def _about(event: RetryScheduled | RequestRejected | RequestHedged) -> Attributes:
+    def _about(
+        event: RetryScheduled | RetryStopped | RequestRejected | RequestHedged,
+    ) -> Attributes:
         return about(event.method, event.service, event.server)
-
-    def _observing(self, measure: Measure) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        def observe(_: CallbackOptions) -> Iterable[Observation]:
-            readings = [
-                reading
-                for layer in tuple(self._layers)
-                for reading in _readings_of(layer)
-                if reading.measure == measure
-            ]
-            return [
-                Observation(value, attributes)
-                for attributes, value in combined(readings, keys=self._keys)
-            ]
-
-        return observe
-
-
-def _readings_of(layer: Readable) -> list[Reading]:
-    try:
-        return list(layer.readings())
-    except RuntimeError:  # it changed meanwhile: metrics are collected in another thread
-        return []

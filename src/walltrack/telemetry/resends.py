@@ -30,8 +30,8 @@ class RequestInfo(Protocol):
 async def number_resends(span: Span, request: RequestInfo) -> None:
     """Set `http.request.resend_count` on the span of a retry, and hide the path behind a route.
 
-    A request hook for `opentelemetry-instrumentation-httpx`, where its transport is inside a stack
-    and makes a span for each attempt:
+    A request hook for `opentelemetry-instrumentation-httpx`. Where its transport is inside a stack,
+    it makes a span for each attempt; outside of it, one for each call:
 
         HTTPXClientInstrumentor().instrument(async_request_hook=number_resends)
         AsyncOpenTelemetryTransport(httpx.AsyncHTTPTransport(), request_hook=number_resends)
@@ -48,11 +48,15 @@ async def number_resends(span: Span, request: RequestInfo) -> None:
     if attempt > 1:
         span.set_attribute("http.request.resend_count", attempt - 1)
     route = extensions.get(ROUTE)
+    if route is None:
+        return
+    path = "/..."  # a route that is no text hides the path as well
     if isinstance(route, str):
+        path = route
         span.set_attribute("url.template", route)
-        url = request.url
-        shown = f"{url.scheme}://{url.netloc.decode('ascii')}{route}"
-        recorded = getattr(span, "attributes", None) or {}
-        for name in ("http.url", "url.full"):
-            if name in recorded:
-                span.set_attribute(name, shown)
+    url = request.url
+    shown = f"{url.scheme}://{url.netloc.decode('ascii')}{path}"
+    recorded = getattr(span, "attributes", None) or {}
+    for name in ("http.url", "url.full"):
+        if name in recorded:
+            span.set_attribute(name, shown)

@@ -12,7 +12,9 @@ import httpx
 
 from walltrack.core import family
 from walltrack.core.exceptions import TimeLimitExceededError
+from walltrack.core.extensions import REPORT, CallReport
 from walltrack.core.naming import service_of
+from walltrack.core.notes import add_note
 from walltrack.http.cancellation import OwnCancellation
 from walltrack.http.requests import hand_up
 from walltrack.http.watched_body import WatchedBody
@@ -73,14 +75,28 @@ class LimitedBody(family.AsyncByteStream):
             raise
         await self._body.abandon()
         if left <= self._idle:
-            raise exceeded(self._request, self._total.seconds, self._total.name)
-        raise exceeded(self._request, self._idle, IDLE)
+            total = self._total
+            raise exceeded(self._request, total.seconds, total.name, self._below)
+        raise exceeded(self._request, self._idle, IDLE, self._below)
 
     async def aclose(self) -> None:
         """Close the body; no limit applies to this."""
         await self._body.aclose()
 
 
-def exceeded(request: httpx.Request, seconds: float, name: str) -> TimeLimitExceededError:
-    """Return the error for a request that took longer than `seconds`."""
-    return TimeLimitExceededError(service_of(request), seconds, name, request=request)
+def exceeded(
+    request: httpx.Request, seconds: float, name: str, below: httpx.Request | None = None
+) -> TimeLimitExceededError:
+    """Return the error for a request that took longer than `seconds`.
+
+    Args:
+        request: The request of the caller.
+        seconds: The limit.
+        name: Its name.
+        below: What the inner layers got, which may say how many attempts were made.
+    """
+    error = TimeLimitExceededError(service_of(request), seconds, name, request=request)
+    report = None if below is None else below.extensions.get(REPORT)
+    if isinstance(report, CallReport) and report.stop_reason is not None:
+        add_note(error, report.attempts, report.stop_reason)
+    return error

@@ -11,7 +11,14 @@ import httpx
 
 from walltrack.core import family, validation
 from walltrack.core.delivery import Delivery
-from walltrack.core.extensions import DEADLINE, DELIVERY, Deadline, deadline_of
+from walltrack.core.extensions import (
+    DEADLINE,
+    DELIVERY,
+    REPORT,
+    CallReport,
+    Deadline,
+    deadline_of,
+)
 from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
 from walltrack.http.cancellation import OwnCancellation
@@ -137,7 +144,7 @@ class TimeoutTransport(WrappingTransport):
         finally:
             hand_up(below, request)
         if response is None:  # the limit ended it
-            raise exceeded(request, limit.seconds, limit.name)
+            raise exceeded(request, limit.seconds, limit.name, below)
         if self._limits.covers_bodies and not response.is_closed:
             body = watched(response)
             if not body.in_memory:
@@ -179,4 +186,7 @@ def _seen_below(request: httpx.Request, limit: TimeLimit) -> httpx.Request:
     The same request may be sent several times at once, each time with another deadline. So this is
     a copy, which shares everything but the extensions.
     """
-    return with_extensions(request, {**request.extensions, DEADLINE: limit})
+    extensions = {**request.extensions, DEADLINE: limit}
+    if REPORT not in extensions:
+        extensions[REPORT] = CallReport()
+    return with_extensions(request, extensions)

@@ -1,7 +1,9 @@
 """Transports that stand for processes, and share their circuits through a store in memory."""
 
 import asyncio
+import gc
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -68,6 +70,19 @@ class SlowStore(FakeStore):
         view = await super().report(name, report)
         await anyio.lowlevel.checkpoint()
         return view
+
+
+class HangingStore(FakeStore):
+    """A store that answers no report while it hangs."""
+
+    def __init__(self, clock: Clock, *, hangs: bool = False) -> None:
+        super().__init__(clock)
+        self.hangs = hangs
+
+    async def report(self, name: str, report: CircuitReport, /) -> CircuitView | None:
+        if self.hangs:
+            await anyio.sleep_forever()
+        return await super().report(name, report)
 
 
 @pytest.fixture
@@ -466,6 +481,53 @@ async def test_a_setting_that_could_not_be_sent_is_sent_later(join: Join, store:
     assert store.settings[NAME].mode == "forced_open"
 
 
+async def test_a_setting_survives_a_cancelled_call(join: Join, clock: Clock) -> None:
+    """The call that was to report it ends early, and the next one reports it."""
+    store = HangingStore(clock)
+    process = join(Service(), shared=store)
+    await ask(process)
+    process.breaker_for(URL).force_open()
+    process.breaker_for("https://other.test/").disable()
+    store.hangs = True
+    with anyio.move_on_after(0.01):
+        await ask(process)
+    store.hangs = False
+    assert await ask(process) == REFUSED
+    assert {name: setting.mode for name, setting in store.settings.items()} == {
+        NAME: "forced_open",
+        "https://other.test": "disabled",
+    }
+
+
+# Event loops
+
+
+def test_a_process_looks_for_settings_in_another_event_loop(clock: Clock) -> None:
+    """The timer of the first loop is dropped with it, and the next request looks."""
+    store = FakeStore(clock, refresh=3600.0)
+    process = CircuitBreakerTransport(Service(), shared=store, clock=clock, listener=None)
+    for expected in (200, 200, REFUSED):
+        asyncio.run(store.set_mode(NAME, "automatic" if expected == 200 else "forced_open"))
+        clock.advance(store.refresh)
+        assert asyncio.run(ask(process)) == expected
+        gc.collect()  # where objects are not dropped at once
+
+
+def test_a_task_of_a_closed_event_loop_does_not_keep_the_others(clock: Clock) -> None:
+    """It was in the middle of a report, and never went on."""
+    store = HangingStore(clock, hangs=True)
+    process = CircuitBreakerTransport(Service(503), shared=store, clock=clock, listener=None)
+    loop = asyncio.new_event_loop()
+    call = loop.create_task(ask(process))
+    loop.run_until_complete(asyncio.sleep(0.01))
+    store.hangs = False
+    with closing(loop):
+        assert asyncio.run(ask(process)) == 503
+        assert store.circuits[NAME].failures > 0
+        call.cancel()
+        loop.run_until_complete(asyncio.wait([call]))
+
+
 # A store that is lost
 
 
@@ -543,6 +605,23 @@ async def test_a_store_that_talks_without_end_does_not_keep_a_call(
     before = store.commands
     assert await ask(process) == 503
     assert store.commands - before <= 8
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_task_that_asyncio_cancels_leaves_no_response_open(
+    join: Join, clock: Clock
+) -> None:
+    """While its failure is reported: no scope shields from that."""
+    body = Body(b"down")
+    process = join(
+        Scripted(httpx.Response(503, stream=body)), shared=HangingStore(clock, hangs=True)
+    )
+    call = asyncio.ensure_future(ask(process))
+    await anyio.wait_all_tasks_blocked()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert body.closes == 1
 
 
 # Membership
@@ -629,7 +708,7 @@ async def test_every_process_tells_when_its_circuit_is_closed(join: Join, clock:
     clock.advance(COOLDOWN)
     service.status = 200
     assert await ask_all(fleet) == [200, 200]
-    assert events[-1:] == [CircuitClosed("api.test")]
+    assert events[-1:] == [CircuitClosed("api.test", previous="open")]
     changes = [name for name in events.names if name.startswith("circuit")]
     assert changes == ["circuit_opened", "circuit_closed"]
 

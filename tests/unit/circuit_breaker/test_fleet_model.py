@@ -75,10 +75,13 @@ class FleetMachine(RuleBasedStateMachine):
         self.clock = Clock(0.0)
         self.store = FakeStore(self.clock)
         self.late: list[CircuitReport] = []  # timed out, and yet to arrive
-        self.processes = [
-            Process(Member(breaker, NAME, self.clock))
-            for breaker in (CircuitBreaker(threshold, COOLDOWN, clock=self.clock) for _ in range(3))
-        ]
+        self.threshold = threshold
+        self.processes = [self.process() for _ in range(3)]
+
+    def process(self) -> Process:
+        """A process that has just started."""
+        breaker = CircuitBreaker(self.threshold, COOLDOWN, clock=self.clock)
+        return Process(Member(breaker, NAME, self.clock))
 
     # Requests
 
@@ -134,6 +137,13 @@ class FleetMachine(RuleBasedStateMachine):
             process.report = process.answer = None
             process.member.continue_alone()
             self.send(process)
+
+    @rule(which=MEMBERS)
+    def die(self, which: int) -> None:
+        """Be killed, with all that is in flight, and start again."""
+        process, self.processes[which] = self.processes[which], self.process()
+        if process.report is not None and process.answer is None:
+            self.late.append(process.report)
 
     @precondition(lambda self: self.late)
     @rule(age=LATEST_FIRST)

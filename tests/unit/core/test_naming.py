@@ -64,9 +64,10 @@ def test_a_route_replaces_the_path() -> None:
     assert names_of(request)["path"] == "/bot{t}/send"
 
 
-def test_a_route_that_is_no_text_is_passed_over() -> None:
-    """As with the name of a service."""
-    assert path_of(get("https://api.test/a", extensions={"walltrack.route": 7})) == "/a"
+def test_a_route_that_is_no_text_hides_the_path() -> None:
+    """A secret must not be shown because of a mistake; None is no route."""
+    assert path_of(get("https://api.test/a", extensions={"walltrack.route": 7})) == "/..."
+    assert path_of(get("https://api.test/a", extensions={"walltrack.route": None})) == "/a"
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -38,6 +39,12 @@ class Client:
                 raise step
             if isinstance(step, anyio.Event):
                 await step.wait()
+                step = ANSWER
+            if isinstance(step, ExceptionGroup):
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    raise step
             await anyio.lowlevel.checkpoint()
             return step
 
@@ -116,6 +123,60 @@ async def test_a_lost_server_is_left_alone(clock: Clock, events: Events) -> None
         SharedStateLost("walltrack", "ConnectionError"),
         SharedStateRecovered("walltrack"),
     ]
+
+
+async def test_commands_in_flight_report_neither_another_loss_nor_a_recovery(
+    clock: Clock, events: Events
+) -> None:
+    """A hundred calls: what ends after the loss, good or bad, says nothing of the time since."""
+    answers, late = anyio.Event(), anyio.Event()
+    steps = [late, *[answers] * 49, ConnectionError(), *[answers] * 48, ANSWER]
+    shared = state(Client(*steps), clock, events, timeout=5.0)
+    async with anyio.create_task_group() as calls:
+        for _ in steps[:-1]:
+            calls.start_soon(shared.report, "a", REPORT)
+        await anyio.wait_all_tasks_blocked()
+        answers.set()
+        await anyio.wait_all_tasks_blocked()
+        assert events == [SharedStateLost("walltrack", "ConnectionError")]
+        assert await shared.report("a", REPORT) is None
+        clock.advance(1.0)
+        assert await shared.report("a", REPORT) is not None
+        late.set()
+    assert events[1:] == [SharedStateRecovered("walltrack")]
+
+
+async def test_a_failure_from_before_a_recovery_is_no_loss(clock: Clock, events: Events) -> None:
+    """The server has answered in the meantime."""
+    shared = state(Client(anyio.Event(), ConnectionError(), ANSWER), clock, events, timeout=0.05)
+    async with anyio.create_task_group() as calls:
+        calls.start_soon(shared.report, "a", REPORT)  # its time will be over
+        await anyio.wait_all_tasks_blocked()
+        assert await shared.report("a", REPORT) is None
+        clock.advance(1.0)
+        assert await shared.report("a", REPORT) is not None
+    assert [type(event) for event in events] == [SharedStateLost, SharedStateRecovered]
+
+
+async def test_no_group_of_errors_reaches_a_caller(clock: Clock, events: Events) -> None:
+    """A client that is cancelled at its timeout can raise one."""
+    client = Client(ExceptionGroup("hunter2", [OSError()]))
+    assert await state(client, clock, events, timeout=0.01).report("a", REPORT) is None
+    assert [type(event) for event in events] == [SharedStateLost]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_task_that_asyncio_cancels_does_not_keep_the_attempt(clock: Clock) -> None:
+    """No scope shields from it, and the next call makes the attempt after a loss."""
+    shared = state(Client(ConnectionError(), anyio.Event(), ANSWER), clock, timeout=5.0)
+    assert await shared.report("a", REPORT) is None
+    clock.advance(1.0)
+    call = asyncio.ensure_future(shared.report("a", REPORT))
+    await anyio.wait_all_tasks_blocked()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert await shared.report("a", REPORT) is not None
 
 
 async def test_it_tries_at_least_every_30_seconds(clock: Clock) -> None:

@@ -1,6 +1,8 @@
 """Transports that stand for processes, and share one rate through a store in memory."""
 
+from bisect import bisect_left
 from collections.abc import AsyncIterator
+from random import Random
 from typing import Any
 
 import anyio
@@ -11,7 +13,8 @@ from tests.fleet.fake_store import FakeStore
 from tests.support import get
 from walltrack import RateLimitError, RateLimitTransport
 from walltrack.core.classification import Classification
-from walltrack.core.shared_state import Pace
+from walltrack.core.shared_state import Pace, TokenLease
+from walltrack.rate_limit.leased_bucket import LAPSE, LeasedBucket
 from walltrack.testing import VirtualTime
 
 pytestmark = pytest.mark.anyio
@@ -36,8 +39,26 @@ class Service(httpx.AsyncBaseTransport):
     def most_in(self, seconds: float) -> int:
         """The largest number of requests in any period of this length."""
         return max(
-            sum(start <= moment < start + seconds for moment in self.came) for start in self.came
+            bisect_left(self.came, start + seconds - 1e-9) - at
+            for at, start in enumerate(self.came)
         )
+
+
+class SlowStore(FakeStore):
+    """A store to which and from which the way takes up to 40 ms."""
+
+    def __init__(self, time: VirtualTime) -> None:
+        super().__init__(time.monotonic)
+        self.time = time
+        self.rng = Random(1)  # noqa: S311 - a test
+
+    async def lease(
+        self, name: str, pace: Pace, wanted: int, patience: float, /
+    ) -> TokenLease | None:
+        await self.time.sleep(self.rng.uniform(0.0, 0.04))
+        lease = await super().lease(name, pace, wanted, patience)
+        await self.time.sleep(self.rng.uniform(0.0, 0.04))
+        return lease
 
 
 @pytest.fixture
@@ -87,6 +108,13 @@ async def saturate(
             tasks.start_soon(call)
 
 
+def together(time: VirtualTime, services: list[Service]) -> Service:
+    """What all processes sent."""
+    everything = Service(time)
+    everything.came = sorted(moment for service in services for moment in service.came)
+    return everything
+
+
 async def test_a_fleet_has_one_rate(store: FakeStore, time: VirtualTime) -> None:
     """Eight processes send 200 requests a second together, evenly and each its share.
 
@@ -96,14 +124,52 @@ async def test_a_fleet_has_one_rate(store: FakeStore, time: VirtualTime) -> None
     async with anyio.create_task_group() as tasks:
         for service in services:
             tasks.start_soon(saturate, join(service, store, time), time, 3.0)
-    everything = Service(time)
-    everything.came = sorted(moment for service in services for moment in service.came)
+    everything = together(time, services)
     in_time = [moment for moment in everything.came if moment < 3.0]
     assert 0.95 * 600 <= len(in_time) <= 601
     assert everything.most_in(0.1) <= 21
     assert everything.most_in(1.0) <= 201
     assert min(len(service.came) for service in services) >= 600 / 8 / 2
     assert store.commands <= len(everything.came) / 5
+
+
+async def test_a_slow_store_bends_no_bound(time: VirtualTime) -> None:
+    """Round trips of up to 80 ms: no period exceeds what is stated, and each has its share."""
+    store = SlowStore(time)
+    services = [Service(time) for _ in range(8)]
+    async with anyio.create_task_group() as tasks:
+        for service in services:
+            tasks.start_soon(saturate, join(service, store, time), time, 3.0)
+    everything = together(time, services)
+    for seconds in (0.01, 0.05, 0.1, 0.3, 1.0, 2.0):
+        assert everything.most_in(seconds) <= 1 + 200 * (seconds + LAPSE)
+    assert len(everything.came) >= 0.95 * 600
+    assert min(len(service.came) for service in services) >= 600 / 8 / 2
+
+
+@pytest.mark.parametrize("lease", [TokenLease(0, -5.0, 0.0), TokenLease(1, 0.0, 9.0)])
+async def test_a_store_that_answers_nonsense_is_asked_once_a_second(
+    store: FakeStore, time: VirtualTime, lease: TokenLease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is given although nothing is against it, or the other way round."""
+
+    async def answer(*_: object) -> TokenLease:
+        store.commands += 1
+        return lease
+
+    monkeypatch.setattr(store, "lease", answer)
+    service = Service(time)
+    await saturate(join(service, store, time, rate=100.0), time, 2.5)
+    assert store.commands == 3
+    assert len(service.came) == pytest.approx(250, abs=25)
+
+
+def test_a_time_that_the_store_rounds_is_no_nonsense() -> None:
+    """A caller's patience is not a whole number of microseconds."""
+    bucket = LeasedBucket(1.0, 1.0, 1)
+    bucket.receive(0.0, 0.0, TokenLease(1, 0.000011, 0.0), 0.0000106)
+    assert bucket.take(0.05)
+    assert not bucket.take(0.06)
 
 
 async def test_a_process_alone_gets_the_whole_rate(store: FakeStore, time: VirtualTime) -> None:

@@ -16,7 +16,7 @@ from walltrack import (
 from walltrack.core.classification import UNCLASSIFIED, Classification
 from walltrack.http.waits import Waits
 from walltrack.retry.call import Call
-from walltrack.retry.reasons import add_note, why_final, why_lost
+from walltrack.retry.reasons import why_final, why_lost
 
 
 def call_of(ended: httpx.Response | Exception, said: Classification = UNCLASSIFIED) -> Call:
@@ -81,20 +81,3 @@ def test_a_call_that_is_lost_says_why(
 ) -> None:
     """A cancellation at the deadline is the deadline's."""
     assert why_lost(error, left) is reason
-
-
-@pytest.mark.parametrize(("attempts", "text"), [(1, "1 attempt"), (4, "4 attempts")])
-def test_an_exception_says_how_often_the_request_was_sent(attempts: int, text: str) -> None:
-    """In a note, which a traceback shows below the message."""
-    error = httpx.ReadError("broken")
-    add_note(error, attempts, StopReason.RETRIES_EXHAUSTED)
-    assert error.__notes__ == [f"walltrack: {text}, and no other because: retries_exhausted"]
-
-
-def test_one_exception_has_one_note() -> None:
-    """The same object may end several calls; notes of others stay."""
-    error = httpx.ReadError("broken")
-    error.add_note("mine")
-    add_note(error, 1, StopReason.CANCELLED)
-    add_note(error, 2, StopReason.CIRCUIT_OPEN)
-    assert error.__notes__ == ["mine", "walltrack: 2 attempts, and no other because: circuit_open"]

@@ -4,6 +4,7 @@ import logging
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -12,6 +13,7 @@ import pytest
 
 from tests.support import Body, Clock, Events, Scripted, Step, get, post
 from walltrack import (
+    Backoff,
     CallSucceededAfterRetries,
     CircuitBreakerTransport,
     Classification,
@@ -22,6 +24,8 @@ from walltrack import (
     StopReason,
     TimeoutTransport,
 )
+from walltrack.core.delivery import Delivery
+from walltrack.core.extensions import CallReport
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
@@ -108,6 +112,7 @@ def final(_: object) -> Classification:
     return Classification(retry=False)
 
 
+AT_ONCE = RetryPolicy(backoff=Backoff(base=0, cap=0))
 LATER = httpx.Response(503, headers={"retry-after": "3600"})
 DECLINED = httpx.Response(503, headers={"x-should-retry": "false"})
 AGAIN = {"walltrack.deadline": 0.5}
@@ -197,10 +202,71 @@ async def test_the_exception_of_a_plain_client_says_how_often_it_was_tried(
     assert caught.value.__notes__ == [note]
 
 
-async def test_a_body_that_breaks_off_says_so(clock: Clock, events: Events) -> None:
+@pytest.mark.parametrize("listener", [None, Events()])
+@pytest.mark.parametrize("steps", [[silent], [503, silent], [503, httpx.ReadError, silent]])
+async def test_a_deadline_around_all_says_how_often_it_was_tried(
+    clock: Clock, steps: list[Step], listener: Events | None
+) -> None:
+    """The layer that raises it does not know; the one that is cancelled does."""
+    retries = RetryTransport(Scripted(*steps), policy=AT_ONCE, sleep=clock.sleep, listener=listener)
+    with pytest.raises(httpx.TimeoutException) as caught:
+        await TimeoutTransport(retries, 0.01).handle_async_request(get())
+    made = "1 attempt" if len(steps) == 1 else f"{len(steps)} attempts"
+    assert caught.value.__notes__ == [f"walltrack: {made}, and no other because: deadline_passed"]
+
+
+async def test_a_deadline_in_a_body_says_how_often_it_was_tried(clock: Clock) -> None:
+    """The caller of a plain client has no response that could say it."""
+
+    class Silent(Body):
+        async def chunks(self) -> AsyncGenerator[bytes, None]:
+            yield b"so"
+            await anyio.sleep_forever()
+
+    inner = CircuitBreakerTransport(
+        Scripted(503, httpx.Response(200, stream=Silent())), listener=None
+    )
+    retries = RetryTransport(inner, policy=AT_ONCE, sleep=clock.sleep, listener=Events())
+    async with httpx.AsyncClient(transport=TimeoutTransport(retries, 0.01)) as client:
+        with pytest.raises(httpx.TimeoutException) as caught:
+            await client.get("https://api.test/")
+    assert caught.value.__notes__ == [
+        "walltrack: 2 attempts, and no other because: deadline_passed"
+    ]
+
+
+async def test_a_report_that_is_used_again_forgets_why_its_last_call_ended(clock: Clock) -> None:
+    """Or an error of a later call would give the reason of an earlier one."""
+    report = CallReport()
+    retries = RetryTransport(Scripted(silent, 503, 200), policy=AT_ONCE, sleep=clock.sleep)
+    with pytest.raises(httpx.TimeoutException):
+        await TimeoutTransport(retries, 0.01).handle_async_request(
+            get(extensions={"walltrack.report": report})
+        )
+    assert report.stop_reason is StopReason.DEADLINE_PASSED
+    await retries.handle_async_request(get(extensions={"walltrack.report": report}))
+    assert report == CallReport(2, Delivery.ANSWERED)
+
+
+async def test_a_time_limit_without_retries_has_no_note() -> None:
+    """Nothing inside says how often it was tried."""
+    with pytest.raises(httpx.TimeoutException) as caught:
+        await TimeoutTransport(Scripted(silent), 0.01).handle_async_request(get())
+    assert not hasattr(caught.value, "__notes__")
+
+
+@pytest.mark.parametrize(
+    "around",
+    [lambda inner: inner, partial(CircuitBreakerTransport, listener=None)],
+    ids=["alone", "around a breaker"],
+)
+async def test_a_body_that_breaks_off_says_so(
+    clock: Clock, events: Events, around: Callable[[Any], Any]
+) -> None:
     """The caller had a part of it: it was not asked for again, at the first attempt or later."""
-    watching = CircuitBreakerTransport(Scripted(503, broken(), 200), listener=None)
-    transport = RetryTransport(watching, sleep=clock.sleep, listener=events)
+    transport = RetryTransport(
+        around(Scripted(503, broken(), 200)), sleep=clock.sleep, listener=events
+    )
     response = await transport.handle_async_request(get())
     with pytest.raises(httpx.ReadError) as caught:
         await response.aread()

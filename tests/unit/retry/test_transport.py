@@ -398,7 +398,7 @@ async def test_a_report_tells_of_a_body_whose_reading_was_cancelled(make: Make) 
             )
             await anyio.wait_all_tasks_blocked()
             scope.cancel()
-    assert report == CallReport(1, Delivery.UNCERTAIN)
+    assert report == CallReport(1, Delivery.UNCERTAIN, stop_reason=StopReason.CANCELLED)
 
 
 @asynchronous

@@ -208,6 +208,8 @@ def test_a_request_that_is_not_built_shows_its_path(path: str, shown: str) -> No
 
 
 def test_a_request_that_is_not_built_shows_its_route() -> None:
-    """If it is text, as for one that is built."""
+    """As one that is built: a route that is no text hides the path."""
     assert shown_path("/a/7:x", {"extensions": {"walltrack.route": "/a/{x}"}}) == "/a/{x}"
-    assert shown_path("/a", {"extensions": {"walltrack.route": 7}}) == "/a"
+    assert shown_path("/a", {"extensions": {"walltrack.route": 7}}) == "/..."
+    none: Any = {"extensions": None}  # as httpx allows
+    assert shown_path("/a", none) == "/a"

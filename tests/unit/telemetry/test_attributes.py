@@ -70,33 +70,33 @@ def test_an_event_on_a_span_has_the_fields_of_the_event() -> None:
 def test_readings_of_one_place_are_combined() -> None:
     """The worst circuit, the lowest budget, and all that wait."""
     circuits = [
-        Reading("circuit_state", "acme", 0, "a"),
-        Reading("circuit_state", "globex", 2, "a"),
-        Reading("circuit_state", "initech", 1, "a"),
+        Reading("circuit_state", None, 0, "a"),
+        Reading("circuit_state", None, 2, "a"),
+        Reading("circuit_state", None, 1, "a"),
     ]
-    assert combined(circuits, keys=False) == [({"walltrack.service": "a"}, 2)]
+    assert combined(circuits) == [({"walltrack.service": "a"}, 2)]
     budgets = [Reading("budget_balance", A, 7), Reading("budget_balance", A, 3)]
     place = {"server.address": "a.test", "server.port": 443}
-    assert combined(budgets, keys=False) == [(place, 3)]
+    assert combined(budgets) == [(place, 3)]
     queues = [
         Reading("queue_waiting", B, 2, "rate_limit"),
         Reading("queue_waiting", None, 4, "rate_limit"),
         Reading("queue_waiting", B, 3, "rate_limit"),
-        Reading("queue_waiting", "acme", 1, "rate_limit"),
+        Reading("queue_waiting", None, 1, "rate_limit"),
     ]
     place = {"server.address": "b.test", "server.port": 8080, "walltrack.queue": "rate_limit"}
-    assert combined(queues, keys=False) == [
+    assert combined(queues) == [
         (place, 5),
         ({"walltrack.queue": "rate_limit"}, 5),
     ]
 
 
-def test_keys_are_attributes_only_on_request() -> None:
-    """An origin is none: it is the server."""
+def test_an_origin_is_no_key() -> None:
+    """It is the server; any other key is an attribute."""
     readings = [
         Reading("circuit_state", "acme", 0, "a"),
         Reading("circuit_state", A, 2, "a"),
         Reading("circuit_state", None, 1, "a"),
     ]
-    keys = [attributes.get("walltrack.key") for attributes, _ in combined(readings, keys=True)]
+    keys = [attributes.get("walltrack.key") for attributes, _ in combined(readings)]
     assert keys == ["acme", None, None]

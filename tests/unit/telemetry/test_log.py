@@ -146,6 +146,7 @@ ENTRIES: list[tuple[Event, dict[str, Any]]] = [
             "log_level": "info",
             "service": "api.test",
             "mode": "automatic",
+            "previous": "half_open",
         },
     ),
     (
@@ -270,9 +271,8 @@ def test_an_application_may_lead_structlog_into_the_standard_library(
     with caplog.at_level(logging.INFO):
         log_event(CircuitClosed("api.test"))
 
-    assert caplog.record_tuples == [
-        ("walltrack", logging.INFO, "event='circuit_closed' service='api.test' mode='automatic'")
-    ]
+    line = "event='circuit_closed' service='api.test' mode='automatic' previous='half_open'"
+    assert caplog.record_tuples == [("walltrack", logging.INFO, line)]
 
 
 # What depends on more than the kind of the event
@@ -307,7 +307,7 @@ def test_an_entry_has_no_field_without_a_value(caplog: pytest.LogCaptureFixture)
     log_event(RequestRejected("api.test", "GET", "/a", RejectReason.RATE_LIMIT, 1.5))
 
     assert caplog.messages == [
-        "circuit_closed service=api.test mode=automatic",
+        "circuit_closed service=api.test mode=automatic previous=half_open",
         "request_rejected service=api.test method=GET path=/a reason=rate_limit retry_after=1.5",
     ]
 
@@ -494,6 +494,7 @@ def test_a_program_may_configure_structlog_before_it_imports_this_library() -> N
         "event": "circuit_closed",
         "service": "api.test",
         "mode": "automatic",
+        "previous": "half_open",
     }
 
 

@@ -1,8 +1,9 @@
-import gc
+import enum
 import importlib
 import sys
-from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
+from unittest.mock import Mock
 
 import anyio
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
+from tests.fleet.fake_store import FakeStore
 from tests.recorded import Recorded
 from tests.support import Clock, Events, Scripted, get, post
 from walltrack import (
@@ -20,10 +22,11 @@ from walltrack import (
     HedgingTransport,
     RateLimitTransport,
     RetryBudget,
+    RetryPolicy,
     RetryTransport,
     resilient_transport,
 )
-from walltrack.core.observer import Reading
+from walltrack.fleet import SharedStateLost, SharedStateRecovered
 from walltrack.telemetry.otel import OpenTelemetryListener
 
 pytestmark = pytest.mark.anyio
@@ -152,6 +155,37 @@ async def test_a_circuit_is_followed_through_its_states(recorded: Recorded, cloc
     }
 
 
+async def test_a_circuit_that_follows_its_fleet_counts_where_it_came_from(
+    recorded: Recorded, clock: Clock
+) -> None:
+    """At once from open to closed, if another process sent the probe."""
+    store, service = FakeStore(clock), {"status": 503}
+    fleet = [
+        CircuitBreakerTransport(
+            Scripted(lambda _: httpx.Response(service["status"])),
+            failure_threshold=2,
+            clock=clock,
+            shared=store,
+            listener=listener,
+        )
+        for listener in (None, listening(recorded))
+    ]
+    for transport in fleet * 2:
+        with suppress(httpx.TransportError):
+            await transport.handle_async_request(get())
+    clock.advance(30)
+    service["status"] = 200
+    for transport in fleet * 2:
+        with suppress(httpx.TransportError):
+            await transport.handle_async_request(get())
+    way = ("walltrack.circuit.from", "walltrack.circuit.to")
+    assert recorded.by("walltrack.circuit.transitions", *way) == {
+        ("closed", "open"): 1,
+        ("open", "closed"): 1,
+    }
+    assert recorded.by("walltrack.circuit.state", "server.address") == {"api.test": 0}
+
+
 @pytest.mark.parametrize("keys", [False, True])
 async def test_keys_are_attributes_only_on_request(recorded: Recorded, *, keys: bool) -> None:
     """Each would be a time series of its own; without them, the worst circuit is shown."""
@@ -226,30 +260,63 @@ async def test_hedges_are_counted(recorded: Recorded) -> None:
     assert recorded.points("walltrack.hedges") == [({**PLACE, "http.request.method": "GET"}, 1)]
 
 
-async def test_a_transport_that_is_gone_is_not_shown_any_more(recorded: Recorded) -> None:
-    """An open circuit of a client that was thrown away is no alarm."""
+async def test_what_is_not_retried_is_counted_by_its_reason(recorded: Recorded) -> None:
+    """Once for each call that failed finally."""
+    transport = RetryTransport(
+        Scripted(404, 503, 503, 200, 500),
+        policy=RetryPolicy(max_retries=1),
+        sleep=at_once,
+        listener=listening(recorded),
+    )
+    for request in (get(), get(), get(), post()):
+        await transport.handle_async_request(request)
+    way = ("http.request.method", "walltrack.reason")
+    assert recorded.by("walltrack.not_retried", *way) == {
+        ("GET", "status_not_retried"): 1,
+        ("GET", "retries_exhausted"): 1,
+        ("POST", "method_not_retried"): 1,
+    }
+
+
+async def test_throttled_origins_are_counted(recorded: Recorded) -> None:
+    """By the header that asked for it."""
+    answer = httpx.Response(429, headers={"retry-after": "30"})
+    transport = RateLimitTransport(Scripted(answer), listener=listening(recorded))
+    await transport.handle_async_request(get())
+    assert recorded.points("walltrack.throttled") == [
+        ({**PLACE, "walltrack.reason": "Retry-After"}, 1)
+    ]
+
+
+async def test_losses_and_returns_of_a_store_are_counted(recorded: Recorded) -> None:
+    """By the name of the store."""
     listener = listening(recorded)
+    for event in (SharedStateLost("shop", "TimeoutError"), SharedStateRecovered("shop")):
+        listener(event)
+    listener(SharedStateLost("shop", "ConnectionError"))
+    way = ("walltrack.service", "walltrack.shared_state.to")
+    assert recorded.by("walltrack.shared_state.transitions", *way) == {
+        ("shop", "lost"): 2,
+        ("shop", "recovered"): 1,
+    }
 
-    def make() -> None:
-        CircuitBreakerTransport(
-            Scripted(200), breaker=CircuitBreaker(service="prices"), listener=listener
-        )
 
-    make()
-    gc.collect()  # an observed transport and its own method form a cycle
-    assert recorded.points("walltrack.circuit.state") == []
+async def test_names_of_an_enum_are_plain_text(recorded: Recorded) -> None:
+    """An exporter would show the name of the member, or refuse it."""
 
+    class Service(str, enum.Enum):  # noqa: UP042 - whose str() is not its value
+        PRICES = "prices"
 
-async def test_a_layer_that_changes_meanwhile_is_shown_the_next_time(recorded: Recorded) -> None:
-    """Metrics are collected in another thread."""
-
-    class Changing:
-        def readings(self) -> Iterable[Reading]:
-            raise RuntimeError("Set changed size during iteration")
-
-    listener, layer = listening(recorded), Changing()
-    listener.layer_made(layer)
-    assert recorded.points("walltrack.circuit.state") == []
+    transport = resilient_transport(
+        Scripted(503), retry=None, breaker=CircuitBreaker(1), listener=listening(recorded)
+    )
+    await transport.handle_async_request(get(extensions={"walltrack.service": Service.PRICES}))
+    kinds = {
+        (type(attributes["walltrack.service"]), attributes["walltrack.service"])
+        for name in ("walltrack.call.duration", "walltrack.circuit.transitions")
+        for attributes, _ in recorded.points(name)
+    }
+    assert kinds == {(str, "prices")}
 
 
 # Spans
@@ -297,6 +364,38 @@ async def test_with_a_tracer_provider_a_call_outside_of_any_span_has_one(
     assert (good.attributes or {})["server.address"] == "api.test"
 
 
+async def test_an_sdk_that_fails_changes_neither_calls_nor_the_log(
+    recorded: Recorded, events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each failure is logged; the span of the call ends, and the next call works."""
+    listener = listening(recorded, listener=events, tracer_provider=recorded.tracers)
+    broken = Mock()
+    broken.add.side_effect = broken.record.side_effect = ZeroDivisionError
+    for name in ("_duration", "_retries"):
+        setattr(listener, name, broken)
+    transport = RetryTransport(Scripted(503, 200, 200), sleep=at_once, listener=listener)
+    for _ in range(2):
+        assert (await transport.handle_async_request(get())).status_code == 200
+    assert events.names == ["retry_scheduled", "call_succeeded_after_retries"]
+    assert [recorded.events(span) for span in recorded.spans] == [
+        [f"walltrack.{name}" for name in events.names],
+        [],
+    ]
+    assert [record.getMessage() for record in caplog.records] == [
+        "listener failed on retry_scheduled",
+        *["listener failed on the end of a call"] * 2,
+    ]
+
+
+async def test_after_the_shutdown_of_the_sdk_calls_go_on(recorded: Recorded) -> None:
+    """As at the end of a program."""
+    listener = listening(recorded, tracer_provider=recorded.tracers)
+    transport = RetryTransport(Scripted(503, 200), sleep=at_once, listener=listener)
+    recorded.meters.shutdown()
+    recorded.tracers.shutdown()
+    assert (await transport.handle_async_request(get())).status_code == 200
+
+
 # The listener beside it
 
 
@@ -317,7 +416,7 @@ async def test_by_default_events_are_logged(
     """A program that adds metrics does not lose its log."""
     caplog.set_level("INFO", "walltrack")
     OpenTelemetryListener(recorded.meters)(CircuitClosed("api.test"))
-    assert caplog.messages == ["circuit_closed service=api.test mode=automatic"]
+    assert caplog.messages == ["circuit_closed service=api.test mode=automatic previous=half_open"]
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,15 @@ async def test_a_route_replaces_the_path_of_a_span(name: str) -> None:
     }
 
 
+async def test_a_route_that_is_no_text_hides_the_path() -> None:
+    """A secret must not be shown because of a mistake."""
+    attributes = await attributes_after(
+        {"walltrack.route": 7}, url_full="https://api.test:8443/bot7:x/send?a=b"
+    )
+    assert attributes == {"url.full": "https://api.test:8443/..."}
+
+
 async def test_a_span_that_records_nothing_is_left_alone() -> None:
-    """As without an SDK, or if it was not sampled; a route that is no text is passed over."""
+    """As without an SDK, or if it was not sampled."""
     request = SimpleNamespace(url=httpx.URL("https://a.test"), extensions={"walltrack.route": "/a"})
     await number_resends(INVALID_SPAN, request)
-    assert await attributes_after({"walltrack.route": 7}) == {}

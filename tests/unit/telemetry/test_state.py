@@ -1,6 +1,9 @@
 import json
 import math
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import anyio
 import httpx
@@ -8,19 +11,26 @@ import pytest
 
 from tests.support import Clock, Scripted, get
 from walltrack import (
+    AttemptTimeout,
+    AuthTransport,
+    Backoff,
     BaseAPIClient,
     CircuitBreakerTransport,
     ConcurrencyLimitTransport,
     HedgingTransport,
+    HTTPTransport,
     RateLimitTransport,
     RetryBudget,
     RetryPolicy,
     RetryTransport,
+    SyncTransport,
     TimeoutTransport,
+    TimeWindow,
     WaitingRoomTransport,
     resilient_transport,
     snapshot,
 )
+from walltrack.telemetry.state import steadily
 
 pytestmark = pytest.mark.anyio
 
@@ -91,6 +101,7 @@ async def test_a_stack_is_shown_from_the_outside_in(clock: Clock) -> None:
     assert settings["CircuitBreakerTransport"]["settings"] == {
         "failure_threshold": 5,
         "cooldown": 30.0,
+        "longest_cooldown": 30.0,
         "window": None,
         "probes": 1,
         "mode": "automatic",
@@ -228,6 +239,108 @@ async def test_the_stack_of_an_api_client_can_be_shown() -> None:
     assert "RetryTransport" in text
     assert "hunter2" not in text
     assert "bot7" not in text
+
+
+async def test_every_layer_can_be_shown_whatever_its_options(clock: Clock) -> None:
+    """Also with infinite limits, keys that JSON does not have, and beneath a synchronous client."""
+
+    class Key:
+        def __repr__(self) -> str:
+            return "acme"
+
+    one = Key()
+    stack = resilient_transport(
+        AuthTransport(Scripted(503, 200), ("me", "hunter2")),
+        deadline=30,
+        retry=partial(RetryTransport, key=lambda _: one),
+        budget=RetryBudget(math.inf),
+        hedge=partial(HedgingTransport, key=lambda _: one),
+        rate_limit=partial(RateLimitTransport, rate=1, max_wait=math.inf, key=lambda _: one),
+        concurrency_limit=partial(ConcurrencyLimitTransport, limit="adaptive", key=lambda _: one),
+        waiting_room=partial(WaitingRoomTransport, key=lambda _: one),
+        breaker=partial(
+            CircuitBreakerTransport,
+            key=lambda _: (b"x", one),
+            cooldown=Backoff(base=5, cap=300),
+            window=TimeWindow(60),
+            mode="observe_only",
+        ),
+        attempt_timeout=AttemptTimeout(idle=1),
+        listener=None,
+        clock=clock,
+        sleep=clock.sleep,
+    )
+    for layer in walk(stack):
+        if isinstance(layer, CircuitBreakerTransport):
+            layer.breaker_for(A).force_open()
+    shown = layers_of(SyncTransport(stack, backend="asyncio"))
+    assert shown[0] == {"layer": "SyncTransport", "settings": {"backend": "asyncio"}}
+    assert [layer["layer"] for layer in shown[-3:]] == [
+        "TimeoutTransport",
+        "AuthTransport",
+        "Scripted",
+    ]
+    assert shown[-2]["settings"] == {"auth": "tuple"}
+    circuits = next(layer for layer in shown if "breakers" in layer)
+    assert circuits["settings"]["longest_cooldown"] == 300
+    assert circuits["breakers"][0]["key"] == "(b'x', acme)"
+    assert circuits["breakers"][0]["shut_for"] is None
+    assert "hunter2" not in json.dumps(shown)
+
+
+def walk(stack: object) -> Iterator[object]:
+    """The layers of a stack."""
+    while stack is not None:
+        yield stack
+        stack = getattr(stack, "inner", None)
+
+
+def test_the_transport_that_sends_shows_how_it_connects() -> None:
+    """Without the proxy, whose URL may contain a password."""
+    transport = HTTPTransport(
+        proxy="http://me:hunter2@proxy.test:3128", limits=httpx.Limits(max_connections=7)
+    )
+    assert layers_of(transport) == [
+        {
+            "layer": "HTTPTransport",
+            "settings": {
+                "http1": True,
+                "http2": False,
+                "max_connections": 7,
+                "max_keepalive_connections": None,
+                "keepalive_expiry": 5.0,
+                "trust_env": True,
+                "retries": 0,
+            },
+        }
+    ]
+
+
+def test_what_only_guards_a_pool_is_left_out() -> None:
+    """It has no settings of its own."""
+    shown = layers_of(RetryTransport(httpx.AsyncHTTPTransport()))
+    assert [layer["layer"] for layer in shown] == ["RetryTransport", "AsyncHTTPTransport"]
+
+
+@pytest.mark.parametrize("mock", [Mock(), Mock(spec=httpx.AsyncBaseTransport)])
+def test_the_walk_ends_at_a_mock(mock: Mock) -> None:
+    """Which has whatever method it is asked for, and another mock inside."""
+    assert layers_of(RetryTransport(mock))[1:] == [{"layer": "Mock"}]
+
+
+@pytest.mark.parametrize("given", [None, httpx.AsyncClient(), BaseAPIClient])
+def test_what_is_no_transport_is_refused(given: object) -> None:
+    """A client, for instance: the error says what to give instead."""
+    with pytest.raises(TypeError, match=r"transport must be a transport.*client\.transport"):
+        snapshot(given)
+
+
+def test_a_state_that_another_thread_changes_is_read_again() -> None:
+    """Until it holds still; an error that stays is raised."""
+    read = Mock(side_effect=[RuntimeError, RuntimeError, {"closed": 1}])
+    assert steadily(read) == {"closed": 1}
+    with pytest.raises(RuntimeError):
+        steadily(Mock(side_effect=RuntimeError))
 
 
 async def test_another_transport_is_only_named() -> None:
