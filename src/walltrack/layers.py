@@ -96,7 +96,7 @@ class StandardLayers:
         )
 
     def brief_waits(self, inner: Transport) -> Transport:
-        """Let calls wait for an open circuit for a moment; not if the breaker's keys are unknown."""
+        """Let calls wait briefly for an open circuit, if the keys of the breaker are known."""
         return inner if self.breaker_key is None else self.waiting_room(inner, LONGEST_WAIT)
 
     def waiting_room(self, inner: Transport, max_wait: float) -> Transport:

@@ -180,9 +180,8 @@ def resilient_transport(
         stack = AuthTransport(stack, auth)
     for name, option, put_around in layers:
         if option is not None:
-            if isinstance(option, type):
-                option = standard_forms.get(option, option)
-            stack = option(stack) if callable(option) else put_around(stack, option)
+            layer = standard_forms.get(option, option) if isinstance(option, type) else option
+            stack = layer(stack) if callable(layer) else put_around(stack, layer)
             if stack is None:  # the next layer would make an HTTPTransport, without those inside
                 raise TypeError(f"{name} must return a transport, got None")
     if isinstance(stack, WrappingTransport):  # the deadline has no listener of its own
