@@ -92,7 +92,10 @@ class RetryBudget:
         self._at = -math.inf
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.balance:.1f} of {self._capacity:g}>"
+        costs = f"refused_cost={self.refused_cost:g}, timeout_cost={self.timeout_cost:g}"
+        grows = f"deposit={self._deposit:g}, refill={self._refill:g}"
+        shown = f"{self._capacity:g}, {grows}, {costs}, <{self.balance:.1f} left>"
+        return f"{type(self).__name__}({shown})"
 
     @property
     def balance(self) -> float:

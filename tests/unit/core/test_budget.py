@@ -114,7 +114,9 @@ def test_the_repr_tells_what_is_left() -> None:
     budget = RetryBudget(10.0, clock=lambda: 0.0)
     budget.withdraw()
 
-    assert repr(budget) == "<RetryBudget 9.0 of 10>"
+    assert repr(budget) == (
+        "RetryBudget(10, deposit=0.1, refill=0.1, refused_cost=1, timeout_cost=1, <9.0 left>)"
+    )
 
 
 def test_ten_successes_pay_for_one_retry() -> None:
