@@ -277,8 +277,12 @@ def test_what_is_off_is_off_in_the_code(row: str, option: str) -> None:
     shown = table()
     at = next(at for at, setting in enumerate(shown["setting"]) if row in setting)
     value = default(resilient_transport, option)
-    names = {None: "none", RateLimitTransport: "announced", WaitingRoomTransport: "10"}
-    assert shown["`resilient_transport()`"][at] == names.get(value, value)
+    names: dict[object, str] = {
+        None: "none",
+        RateLimitTransport: "announced",
+        WaitingRoomTransport: "10",
+    }
+    assert shown["`resilient_transport()`"][at] == names.get(value, str(value))
     if option in inspect.signature(BaseAPIClient).parameters:
         assert default(BaseAPIClient, option) is None
         assert shown["`BaseAPIClient`"][at] == "none"
