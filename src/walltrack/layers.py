@@ -1,8 +1,8 @@
 """The layers of the standard stack, each made from the value of its option."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 import httpx
 
@@ -11,11 +11,13 @@ from walltrack.circuit_breaker.transport import CircuitBreakerTransport
 from walltrack.concurrency_limit.adaptive import AdaptiveLimit
 from walltrack.concurrency_limit.transport import ConcurrencyLimitTransport
 from walltrack.core import validation
+from walltrack.core.backoff import Backoff
 from walltrack.core.budget import RetryBudget
 from walltrack.core.classification import Classifier
 from walltrack.core.events import Listener
 from walltrack.core.naming import origin_of
 from walltrack.core.shared_state import SharedState
+from walltrack.core.statuses import UNHEALTHY_STATUSES
 from walltrack.hedging.transport import HedgingTransport
 from walltrack.http.body import ReadAhead
 from walltrack.rate_limit.transport import RateLimitTransport
@@ -25,6 +27,9 @@ from walltrack.timeout.body import Timer
 from walltrack.timeout.limits import AttemptTimeout
 from walltrack.timeout.transport import TimeoutTransport
 from walltrack.waiting_room.transport import WaitingRoomTransport
+
+COOLDOWN: Final = Backoff(base=1.0, cap=3.0, jitter="equal")
+LONGEST_WAIT: Final = 10.0
 
 Limit: TypeAlias = int | Literal["adaptive"] | AdaptiveLimit
 Transport: TypeAlias = httpx.AsyncBaseTransport
@@ -49,7 +54,7 @@ class StandardLayers:
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     timer: Timer
-    is_breaker_shared: bool
+    breaker_key: Callable[[httpx.Request], Hashable] | None
     shared: SharedState | None
 
     def attempt_timeout(self, inner: Transport, limits: float | AttemptTimeout) -> Transport:
@@ -68,9 +73,11 @@ class StandardLayers:
         )
 
     def breakers(self, inner: Transport) -> Transport:
-        """Give each origin a circuit breaker."""
+        """Give each origin the circuit breaker of the standard stack."""
         return CircuitBreakerTransport(
             inner,
+            cooldown=COOLDOWN,
+            statuses=UNHEALTHY_STATUSES.minus(429),
             classify=self.classifier,
             listener=self.listener,
             clock=self.clock,
@@ -88,13 +95,17 @@ class StandardLayers:
             shared=self.shared,
         )
 
+    def brief_waits(self, inner: Transport) -> Transport:
+        """Let calls wait briefly for an open circuit, if the keys of the breaker are known."""
+        return inner if self.breaker_key is None else self.waiting_room(inner, LONGEST_WAIT)
+
     def waiting_room(self, inner: Transport, max_wait: float) -> Transport:
         """Let calls wait for an open circuit."""
         validation.positive("waiting_room", max_wait)
         return WaitingRoomTransport(
             inner,
             max_wait=max_wait,
-            key=_same_for_all if self.is_breaker_shared else origin_of,
+            key=self.breaker_key or origin_of,
             clock=self.clock,
             timer=self.timer,
             listener=self.listener,
@@ -114,6 +125,16 @@ class StandardLayers:
             clock=self.clock,
             timer=self.timer,
             listener=self.listener,
+        )
+
+    def announced_limits(self, inner: Transport) -> Transport:
+        """Respect the limits that a server announces, and no other."""
+        return RateLimitTransport(
+            inner,
+            classify=self.classifier,
+            listener=self.listener,
+            clock=self.clock,
+            sleep=self.sleep,
         )
 
     def rate_limit(self, inner: Transport, rate: float) -> Transport:
@@ -171,5 +192,5 @@ class StandardLayers:
         )
 
 
-def _same_for_all(_: httpx.Request) -> None:
-    """Return the key of all requests, for a room at a circuit that they share."""
+def same_for_all(_: httpx.Request) -> None:
+    """Return the key of all requests, for a circuit that they share."""

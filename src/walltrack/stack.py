@@ -1,27 +1,31 @@
 """The standard order of all layers, in one call."""
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, Literal, Unpack, cast
 
 import anyio
+import httpx
 
 from walltrack.auth.credentials import AuthTypes
 from walltrack.auth.transport import AuthTransport
 from walltrack.circuit_breaker.breaker import CircuitBreaker
 from walltrack.circuit_breaker.transport import CircuitBreakerTransport
 from walltrack.core import family, validation, waiting
+from walltrack.core.backoff import Backoff
 from walltrack.core.budget import RetryBudget
 from walltrack.core.classification import Classify
 from walltrack.core.events import Listener
 from walltrack.core.named import shows_defaults_by_name
+from walltrack.core.naming import origin_of
 from walltrack.core.shared_state import SharedState
 from walltrack.core.statuses import UNHEALTHY_STATUSES
 from walltrack.http.body import ReadAhead
 from walltrack.http.options import HTTPOptions
 from walltrack.http.sending import inner_transport
 from walltrack.http.wrapper import WrappingTransport
-from walltrack.layers import Layer, Limit, StandardLayers, Transport
+from walltrack.layers import Layer, Limit, StandardLayers, Transport, same_for_all
+from walltrack.rate_limit.transport import RateLimitTransport
 from walltrack.retry.policy import RetryPolicy
 from walltrack.retry.sole import SoleRetrier
 from walltrack.telemetry.emit import classifier_of
@@ -29,6 +33,7 @@ from walltrack.telemetry.log import log_event
 from walltrack.telemetry.observed import observe_calls
 from walltrack.timeout.body import Timer
 from walltrack.timeout.limits import AttemptTimeout
+from walltrack.waiting_room.transport import WaitingRoomTransport
 
 
 @shows_defaults_by_name
@@ -36,14 +41,18 @@ def resilient_transport(
     transport: family.Transport | None = None,
     *,
     deadline: float | Layer | None = None,
-    retry: RetryPolicy | Layer | None = RetryPolicy(statuses=UNHEALTHY_STATUSES),
-    budget: RetryBudget | None = RetryBudget(),
+    retry: RetryPolicy | Layer | None = RetryPolicy(
+        backoff=Backoff(jitter="full"), statuses=UNHEALTHY_STATUSES
+    ),
+    budget: RetryBudget | None = RetryBudget(
+        5, deposit=0.5, refill=0.02, refused_cost=0.1, timeout_cost=5
+    ),
     sole_retrier: bool = False,
     body: ReadAhead = "small",
     hedge: float | Literal["p95"] | Layer | None = None,
-    rate_limit: float | Layer | None = None,
+    rate_limit: float | Layer | None = RateLimitTransport,
     concurrency_limit: Limit | Layer | None = None,
-    waiting_room: float | Layer | None = None,
+    waiting_room: float | Layer | None = WaitingRoomTransport,
     breaker: CircuitBreaker | Layer | None = CircuitBreakerTransport,
     attempt_timeout: float | AttemptTimeout | Layer | None = None,
     auth: AuthTypes | None = None,
@@ -79,6 +88,27 @@ def resilient_transport(
        attempts that took too long.
     9. `auth`: inside all others, so that each attempt has its own nonce, signature or token.
 
+    The defaults need no tuning for a service. They were found by simulation, by 1, 10 and 50
+    clients; this is what other values cost in % of all calls (10 clients, 3 seeds, the standard
+    scenarios of `walltrack.simulation`):
+
+    - Cooldown of 1 to 3 s with jitter: 30 s cost 23 in a blackout of 10 s, 22 in a brownout of
+      10 s, and 52 if the service is down for 5 of every 10 s. It grows, since 1 to 30 s cost 8 in
+      a blackout of 60 s, by probes that come late, and 1 s alone gains nothing there.
+    - 5 failures in a row, without 429: 3 or 10 change at most 1.5. A 429 is an answer of a healthy
+      service, which the rate limit respects.
+    - Waiting for an open circuit for 10 s: none costs 5 in a blackout of 10 s, and 30 in the
+      service that is down for 5 of every 10 s; 5 s cost 2 and 8; 30 s gain nothing.
+    - Budget: a deposit of 0.1 costs 5 if half of all responses are 500. A `refused_cost` of 1
+      costs 9 where the service is down for 5 of every 10 s. By 50 clients, a `timeout_cost` of 1
+      costs 18 in a brownout of 10 s, a capacity of 20 costs 17, and with `RetryBudget()` the
+      service never recovers from it: 11 instead of 74 % of all calls succeed.
+    - Backoff with full jitter and the rate limit change no result by more than 1: they spread
+      retries and save requests.
+    - No `attempt_timeout`: 3 s cost 3 in a brownout, and httpx's own timeouts remain.
+
+    So a client with few successes repeats a call once after a timeout, not three times.
+
     None leaves a layer out. Instead of a value, each option accepts a function that wraps a
     transport in a layer, for settings that have no value here:
     `rate_limit=functools.partial(RateLimitTransport, rate=100, per=60)`. Such a layer does not get
@@ -90,31 +120,33 @@ def resilient_transport(
         deadline: Seconds for a whole call, with its redirects, its body and the requests of `auth`
             below. Each request that an auth flow of the httpx client sends has a deadline of its
             own, since httpx sends it like a new call. Default: no limit.
-        retry: What is retried. Default: `RetryPolicy()` without the statuses 501 and 505. A server
-            that does not know the method or the version of HTTP will not know it a second later.
+        retry: What is retried. Default: `RetryPolicy()` with full jitter and without the statuses
+            501 and 505. A server that does not know the method or the version of HTTP will not
+            know it a second later.
         budget: Limits the retries: a budget like this one for each origin, or this object for all
-            if it is `shared`. Default: `RetryBudget()`. None: no limit. Hedges have a smaller
-            budget of their own.
+            if it is `shared`. Default: 5 retries, or one after a timeout, and 0.5 for each success.
+            None: no limit. Hedges have a smaller budget of their own.
         sole_retrier: Whether final 4xx and 5xx responses are marked with `x-should-retry: false`.
             SDKs generated by Stainless obey it, and do not repeat a call that was retried here.
         body: Which response bodies are read inside the attempt, and so retried: "small", "whole"
             or "stream"; see `RetryTransport`.
         hedge: Seconds without a response after which a second attempt is sent, or "p95". Default:
             there is none.
-        rate_limit: How many requests per second are sent to each origin. Default: no limit.
+        rate_limit: How many requests per second are sent to each origin. Default: only the limits
+            that a server announces apply.
         concurrency_limit: How many requests to each origin may be in flight, or "adaptive", or an
             `AdaptiveLimit`. Default: no limit.
-        waiting_room: Seconds that a call waits for an open circuit, instead of being rejected. If
-            the breaker has a `key`, give a `WaitingRoomTransport` the same key. Default: it does
-            not wait.
+        waiting_room: Seconds that an attempt waits for an open circuit, instead of being rejected.
+            Default: 10 seconds; none if `breaker` is a layer, whose keys are unknown: then give a
+            `WaitingRoomTransport` with the same key.
         breaker: The circuit breaker for all requests. Default: one for each origin.
         attempt_timeout: Seconds for one attempt, including its body; or an `AttemptTimeout` with
             limits until the headers and between two chunks. Default: no limit.
         auth: Credentials, as an httpx client takes them, for the origin of the first request; see
             `AuthTransport`, which is the transport to give for another one.
         shared: Shares the circuits and the rate with other processes: a
-            `walltrack.fleet.RedisState`. Budgets stay local: each adds a tenth of the requests of
-            its own process, so together they allow a tenth of all. Default: nothing is shared.
+            `walltrack.fleet.RedisState`. Budgets stay local: each grows with the successes of
+            its own process. Default: nothing is shared.
         classify: Decides for all layers what the outcomes of one API mean; a function, or several
             of which the first result that is not None counts. Where none decides, the outcome table
             does. See `walltrack.dialects`.
@@ -122,8 +154,8 @@ def resilient_transport(
         clock: Monotonic seconds; measures durations. Time limits and queues use the clock of the
             event loop: see `timer`.
         sleep: Waits for the given number of seconds; replace it to test without waiting.
-        timer: Opens a scope that is cancelled after the given seconds; replace it to test without
-            waiting.
+        timer: Opens a scope that is cancelled after the given seconds; replace clock, sleep and
+            timer together to test without waiting, as by `walltrack.testing.VirtualTime`.
         connection: The options of the `HTTPTransport` that is made if no `transport` is given:
             verify, cert, http1, http2, limits, trust_env, proxy, uds, local_address, retries and
             socket_options.
@@ -147,11 +179,14 @@ def resilient_transport(
         clock,
         sleep,
         timer,
-        is_breaker_shared=isinstance(breaker, CircuitBreaker),
+        breaker_key=_key_of(breaker),
         shared=shared,
     )
-    if breaker is CircuitBreakerTransport:
-        breaker = standard.breakers
+    standard_forms: dict[object, Layer] = {
+        CircuitBreakerTransport: standard.breakers,
+        RateLimitTransport: standard.announced_limits,
+        WaitingRoomTransport: standard.brief_waits,
+    }
     layers: tuple[tuple[str, Any, Callable[..., Transport]], ...] = (
         ("attempt_timeout", attempt_timeout, standard.attempt_timeout),
         ("breaker", breaker, standard.breaker),
@@ -168,9 +203,17 @@ def resilient_transport(
         stack = AuthTransport(stack, auth)
     for name, option, put_around in layers:
         if option is not None:
-            stack = option(stack) if callable(option) else put_around(stack, option)
+            layer = standard_forms.get(option, option) if isinstance(option, type) else option
+            stack = layer(stack) if callable(layer) else put_around(stack, layer)
             if stack is None:  # the next layer would make an HTTPTransport, without those inside
                 raise TypeError(f"{name} must return a transport, got None")
     if isinstance(stack, WrappingTransport):  # the deadline has no listener of its own
         observe_calls(stack, listener)
     return cast("family.AsyncBaseTransport", stack)  # it serves the family that `transport` does
+
+
+def _key_of(breaker: object) -> Callable[[httpx.Request], Hashable] | None:
+    """Return the key by which an option chooses circuits; None if that is not known."""
+    if isinstance(breaker, CircuitBreaker):
+        return same_for_all
+    return origin_of if breaker is CircuitBreakerTransport else None

@@ -138,7 +138,7 @@ async def falls_back(guard: Guard) -> bool:
     return bool(await guard(Flaky(1e9).__call__)() == "else")
 
 
-async def otherwise(*_: object) -> str:
+async def otherwise(*_: object, **_options: object) -> str:
     """Return what takes the place of a failure."""
     return "else"
 

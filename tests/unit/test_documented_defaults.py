@@ -45,9 +45,19 @@ WORDS: dict[str, object] = {
     "2030-01-01 in UTC": datetime(2030, 1, 1, tzinfo=UTC),
     "a random UUID": UUIDs(),
     "all share one": None,
-    "`RetryPolicy()` without the statuses 501 and 505": walltrack.RetryPolicy(
-        statuses=walltrack.DEFAULT_RETRY_STATUSES.minus(501, 505)
+    "`RetryPolicy()` with full jitter and without the statuses 501 and 505": walltrack.RetryPolicy(
+        backoff=walltrack.Backoff(jitter="full"),
+        statuses=walltrack.DEFAULT_RETRY_STATUSES.minus(501, 505),
     ),
+    "100 retries, or 5 after timeouts, and 3 for each success": walltrack.RetryBudget(
+        100, deposit=3, refused_cost=0.1, timeout_cost=20
+    ),
+    "5 retries, or one after a timeout, and 0.5 for each success": walltrack.RetryBudget(
+        5, deposit=0.5, refill=0.02, refused_cost=0.1, timeout_cost=5
+    ),
+    "only the limits that a server announces apply": walltrack.RateLimitTransport,
+    "10 seconds; none if `breaker` is a layer, whose keys are unknown: then give a"
+    " `WaitingRoomTransport` with the same key": walltrack.WaitingRoomTransport,
     "no limit": None,
     "one for each origin": walltrack.CircuitBreakerTransport,
     "as many connections as httpx opens by default": 100,

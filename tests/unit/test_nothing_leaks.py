@@ -1,6 +1,7 @@
 """Whatever a layer is given to call may raise: the response is closed and the layer is at rest."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -93,9 +94,9 @@ class Budget(RetryBudget):
         self.hook()
         super().deposit()
 
-    def withdraw(self) -> bool:
+    def withdraw(self, cost: float = 1.0) -> bool:
         self.hook()
-        return super().withdraw()
+        return super().withdraw(cost)
 
 
 class Deciding(RetryPolicy):
@@ -188,7 +189,7 @@ HOOKS: dict[str, tuple[Callable[..., Any], Layer]] = {
     "rate: wall_clock": (lambda: 0.0, lambda t, h: paced(t, wall_clock=h)),
     "rate: listener": (ignore, lambda t, h: paced(t, listener=h)),
     "room: key": (lambda _: 1, lambda t, h: waiting(t, key=h)),
-    "room: clock": (Clock(), lambda t, h: waiting(t, clock=h)),
+    "room: clock": (partial(next, itertools.count(step=0.001)), lambda t, h: waiting(t, clock=h)),
     "room: timer": (ignore, lambda t, h: waiting(t, timer=h)),
     "room: listener": (ignore, lambda t, h: waiting(t, listener=h)),
     "hedge: key": (lambda _: 1, lambda t, h: hedged(t, delay="p95", key=h)),
@@ -201,13 +202,26 @@ HOOKS: dict[str, tuple[Callable[..., Any], Layer]] = {
     "stack: listener": (
         ignore,
         lambda t, h: resilient_transport(
-            t, deadline=60, hedge=0, rate_limit=1000, concurrency_limit=1, sleep=step, listener=h
+            t,
+            deadline=60,
+            hedge=0,
+            rate_limit=1000,
+            concurrency_limit=1,
+            waiting_room=None,
+            sleep=step,
+            listener=h,
         ),
     ),
     "stack: clock": (
         lambda: 0.0,
         lambda t, h: resilient_transport(
-            t, deadline=60, rate_limit=1000, concurrency_limit="adaptive", sleep=step, clock=h
+            t,
+            deadline=60,
+            rate_limit=1000,
+            concurrency_limit="adaptive",
+            waiting_room=None,
+            sleep=step,
+            clock=h,
         ),
     ),
 }

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,10 +18,12 @@ from walltrack import (
     Backoff,
     BaseAPIClient,
     CircuitBreakerTransport,
+    RateLimitTransport,
     RetryBudget,
     RetryPolicy,
     RetryTransport,
     Settings,
+    WaitingRoomTransport,
     resilient_transport,
 )
 from walltrack.services.defaults import breaker_by, policy_by
@@ -187,35 +190,47 @@ def retry_cells(policy: RetryPolicy) -> list[str]:
     ]
 
 
-def cells(policy: object, budget: object, breaker: walltrack.CircuitBreaker) -> list[str]:
+def cells(policy: object, budget: object, breaker: dict[str, Any]) -> list[str]:
     """The column of one way to use the library, but for what is off."""
     assert isinstance(policy, RetryPolicy)
     capacity = f"{budget.balance:g}" if isinstance(budget, RetryBudget) else "none"
-    cooldown = f"{breaker.current_cooldown:g}"
-    return [*retry_cells(policy), capacity, str(breaker.failure_threshold), cooldown]
+    cooldowns = {f"{breaker[name]:g}": None for name in ("cooldown", "longest_cooldown")}
+    return [
+        *retry_cells(policy),
+        capacity,
+        str(breaker["failure_threshold"]),
+        " to ".join(cooldowns),
+    ]
+
+
+def breaker_of(stack: object) -> dict[str, Any]:
+    """The settings of the circuit breakers in a stack."""
+    [settings] = [
+        layer["settings"]
+        for layer in walltrack.snapshot(stack)["layers"]
+        if layer["layer"] == "CircuitBreakerTransport"
+    ]
+    return dict(settings)
 
 
 @pytest.fixture(scope="module")
 def columns() -> dict[str, list[str]]:
     """The columns of the table of defaults by the code."""
     inner = httpx.MockTransport(lambda _: httpx.Response(200))
-    alone = CircuitBreakerTransport(inner)
-    stack = resilient_transport(inner, retry=None)
-    assert isinstance(stack, CircuitBreakerTransport)
     settings = Settings()
-    origin = "https://api.example.com"
+    of_a_client = CircuitBreakerTransport(inner, breaker=breaker_by(settings, "s"))
     return {
         "layer class": cells(
             default(RetryTransport, "policy"),
             default(RetryTransport, "budget"),
-            alone.breaker_for(origin),
+            breaker_of(CircuitBreakerTransport(inner)),
         ),
         "`resilient_transport()`": cells(
             default(resilient_transport, "retry"),
             default(resilient_transport, "budget"),
-            stack.breaker_for(origin),
+            breaker_of(resilient_transport(inner)),
         ),
-        "`BaseAPIClient`": cells(policy_by(settings), RetryBudget(), breaker_by(settings, "s")),
+        "`BaseAPIClient`": cells(policy_by(settings), RetryBudget(), breaker_of(of_a_client)),
     }
 
 
@@ -253,6 +268,7 @@ def test_a_default_of_the_table_is_that_of_the_code(
         ("requests per second", "rate_limit"),
         ("requests in flight", "concurrency_limit"),
         ("hedge after", "hedge"),
+        ("wait for an open circuit (s)", "waiting_room"),
         ("bodies read inside the attempt", "body"),
     ],
 )
@@ -261,7 +277,12 @@ def test_what_is_off_is_off_in_the_code(row: str, option: str) -> None:
     shown = table()
     at = next(at for at, setting in enumerate(shown["setting"]) if row in setting)
     value = default(resilient_transport, option)
-    assert shown["`resilient_transport()`"][at] == ("none" if value is None else value)
+    names: dict[object, str] = {
+        None: "none",
+        RateLimitTransport: "announced",
+        WaitingRoomTransport: "10",
+    }
+    assert shown["`resilient_transport()`"][at] == names.get(value, str(value))
     if option in inspect.signature(BaseAPIClient).parameters:
         assert default(BaseAPIClient, option) is None
         assert shown["`BaseAPIClient`"][at] == "none"

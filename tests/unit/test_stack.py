@@ -27,6 +27,7 @@ from walltrack import (
     StopReason,
     TimeLimitExceededError,
 )
+from walltrack.circuit_breaker.transport import CircuitBreakerTransport
 from walltrack.concurrency_limit.adaptive import AdaptiveLimit
 from walltrack.concurrency_limit.transport import ConcurrencyLimitTransport
 from walltrack.http.wrapper import WrappingTransport
@@ -149,10 +150,28 @@ def test_the_repr_tells_the_two_time_limits_apart() -> None:
     ]
 
 
-def test_retry_and_breakers_are_what_there_is_by_default() -> None:
-    """What needs to know the service is left to who knows it."""
+def test_the_default_is_what_suits_any_service() -> None:
+    """No layer whose numbers depend on the service, and none that could abort a healthy call."""
     transport = resilient_transport(Scripted(200))
-    assert layers(transport) == ["RetryTransport", "CircuitBreakerTransport"]
+    assert layers(transport)[:4] == [
+        "RetryTransport",
+        "RateLimitTransport",
+        "WaitingRoomTransport",
+        "CircuitBreakerTransport",
+    ]
+    assert "Timeout" not in repr(transport)
+
+
+@pytest.mark.parametrize(
+    ("breaker", "rooms"),
+    [(CircuitBreaker(), 1), (partial(CircuitBreakerTransport, key=hash), 0), (None, 0)],
+)
+def test_only_a_circuit_whose_key_is_known_is_waited_for_by_default(
+    breaker: CircuitBreaker | None, rooms: int
+) -> None:
+    """A room with other keys than the breaker's would mix the callers of several circuits."""
+    transport = resilient_transport(Scripted(200), breaker=breaker)
+    assert layers(transport).count("WaitingRoomTransport") == rooms
 
 
 @pytest.mark.parametrize("missing", list(ORDER))
@@ -302,10 +321,12 @@ async def test_an_open_circuit_ends_the_call_since_each_attempt_is_counted(clock
     """Retry stands outside the breaker."""
     inner = Scripted(503)
     breaker = CircuitBreaker(2)
-    transport = resilient_transport(inner, breaker=breaker, sleep=clock.sleep, listener=None)
+    transport = resilient_transport(
+        inner, breaker=breaker, waiting_room=None, sleep=clock.sleep, listener=None
+    )
     response = await transport.handle_async_request(get())
     assert (response.status_code, len(inner.requests)) == (503, 2)
-    assert clock.sleeps == [1.0]
+    assert len(clock.sleeps) == 1
     assert breaker.state is CircuitState.OPEN
 
 
@@ -409,7 +430,12 @@ async def test_a_request_that_leaves_the_queue_meets_the_current_circuit() -> No
 async def test_backoffs_count_for_the_deadline(clock: Clock, events: Events) -> None:
     """It stands outermost, and what is left of it is seen inside."""
     transport = resilient_transport(
-        Scripted(503), deadline=5, clock=clock, sleep=clock.sleep, listener=events
+        Scripted(503),
+        deadline=5,
+        retry=RetryPolicy(),
+        clock=clock,
+        sleep=clock.sleep,
+        listener=events,
     )
     response = await transport.handle_async_request(get())
     assert response.status_code == 503
@@ -590,13 +616,13 @@ async def test_a_failed_attempt_holds_no_place_that_the_second_waits_for() -> No
 
 @asynchronous
 async def test_each_stack_has_a_budget_of_its_own() -> None:
-    """Of a hundred retries, and one is not the other's."""
+    """Of five retries, and one is not the other's."""
     policy = RetryPolicy(max_retries=200, backoff=Backoff(base=0.0))
     for _ in range(2):
         inner = Scripted(503)
         transport = resilient_transport(inner, retry=policy, breaker=None, listener=None)
         await transport.handle_async_request(get())
-        assert len(inner.requests) == 101
+        assert len(inner.requests) == 6
 
 
 @asynchronous
@@ -725,13 +751,15 @@ async def test_breakers_are_one_for_each_origin_unless_one_is_given(
 ) -> None:
     """Their cooldown is measured by the clock that is given, and their events are heard."""
     inner = Scripted(503)
-    transport = resilient_transport(inner, retry=None, clock=clock, listener=events)
+    transport = resilient_transport(
+        inner, retry=None, waiting_room=None, clock=clock, listener=events
+    )
     for _ in range(5):
         await transport.handle_async_request(get(A))
     with pytest.raises(CircuitBreakerOpenError):
         await transport.handle_async_request(get(A))
     await transport.handle_async_request(get(B))
-    clock.advance(30)
+    clock.advance(1)
     await transport.handle_async_request(get(A))
     assert events.names == [
         "circuit_opened",
@@ -815,6 +843,8 @@ async def test_a_whole_stack_lives_in_virtual_time() -> None:
         transport = resilient_transport(
             Scripted(hang),
             deadline=20,
+            retry=RetryPolicy(),
+            budget=None,
             concurrency_limit=1,
             attempt_timeout=8,
             listener=None,
@@ -922,7 +952,8 @@ async def test_two_stacks_share_their_circuit_and_their_rate() -> None:
         resilient_transport(
             inner,
             retry=None,
-            rate_limit=1,
+            rate_limit=10,
+            waiting_room=None,
             shared=store,
             listener=None,
             clock=clock,
@@ -936,7 +967,7 @@ async def test_two_stacks_share_their_circuit_and_their_rate() -> None:
         with pytest.raises(CircuitBreakerOpenError):
             await stack.handle_async_request(get())
     assert len(inner.requests) == 6
-    assert clock.now >= 1005.0
+    assert clock.now >= 1000.5
 
 
 @asynchronous

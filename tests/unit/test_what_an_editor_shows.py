@@ -144,6 +144,8 @@ def test_a_repr_is_one_line_without_an_address(made: object) -> None:
 def test_the_standard_stack_is_shown_on_one_line() -> None:
     """From the outside in, each layer with what it was given."""
     assert repr(resilient_transport(NETWORK)) == (
-        "RetryTransport(CircuitBreakerTransport(MockTransport(), 0 breakers), "
-        "policy=RetryPolicy(statuses=<429, 500, 502-504, 506-599>))"
+        "RetryTransport(RateLimitTransport(WaitingRoomTransport(CircuitBreakerTransport("
+        "MockTransport(), 0 breakers), max_waiting=1000, max_wait=10.0, <0 waiting>)), "
+        "policy=RetryPolicy(backoff=Backoff(base=1.0, factor=2.0, cap=4.0, jitter='full'), "
+        "statuses=<429, 500, 502-504, 506-599>))"
     )

@@ -67,6 +67,7 @@ class Decisions:
             return decision
         if call.waits.over:
             return StopReason.TRANSPORT_CLOSED
-        if not self._budgets.withdraw(self._key(call.request)):
+        cost = self._budgets.cost_after(call.ended, call.delivery)
+        if not self._budgets.withdraw(self._key(call.request), cost):
             return StopReason.BUDGET_EMPTY
         return decision

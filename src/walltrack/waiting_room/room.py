@@ -18,6 +18,11 @@ _FINEST: Final = 0.01
 _SLOW: Final = 2.0
 """How many times as long as the fastest response a quick one takes at most."""
 
+_CLOCK_STANDS_STILL: Final = (
+    "the timer ended a wait for an open circuit, but the clock stands still: replace clock and "
+    "timer together, for instance by those of walltrack.testing.VirtualTime"
+)
+
 
 class Place:
     """A caller in a waiting room.
@@ -29,7 +34,7 @@ class Place:
         until: When it stops waiting; at most `latest`.
     """
 
-    __slots__ = ("key", "latest", "released", "released_at", "room", "until", "wake")
+    __slots__ = ("key", "latest", "looked_at", "released", "released_at", "room", "until", "wake")
 
     def __init__(self, room: "Room", key: Hashable, latest: float, until: float) -> None:
         self.room: Room = room
@@ -39,6 +44,7 @@ class Place:
         self.released: bool = False
         """Whether the caller may go."""
         self.released_at: float = 0.0
+        self.looked_at: float = 0.0
         self.wake: Callable[[], object] = _nothing
         """Called when the caller has to `look` again."""
 
@@ -127,7 +133,8 @@ class Room:
         Returns:
             0.0 if the wait is over: `place.released` tells whether the caller may go.
         """
-        left = 0.0 if place.released else place.until - self._clock()
+        place.looked_at = self._clock()
+        left = 0.0 if place.released else place.until - place.looked_at
         if left <= 0.0 or self.is_hopeless(place.latest):
             return 0.0
         if place is not self._first():
@@ -140,6 +147,15 @@ class Room:
             return left
         self._release(1)
         return 0.0
+
+    def timed_out(self, place: Place) -> None:
+        """Note that a waiter slept as long as it was to.
+
+        Raises:
+            RuntimeError: No time has passed on the clock, so that it would sleep without end.
+        """
+        if self._clock() == place.looked_at:
+            raise RuntimeError(_CLOCK_STANDS_STILL)
 
     def rejected(self) -> None:
         """Note that the circuit rejected a released request: another one was the probe."""

@@ -44,8 +44,7 @@ class WaitingRoomTransport(WrappingTransport):
     too late, and at the end of that time.
 
     httpx's pool timeout limits each wait as it limits the wait for a connection: 5 seconds, unless
-    the client's `timeout` says otherwise. Its end raises an error that is an httpx.PoolTimeout as
-    well. A `RetryTransport` retries it like any PoolTimeout: the call returns to the room.
+    the client's `timeout` says otherwise. A `RetryTransport` retries the call that exceeds it.
 
     Args:
         transport: What sends the requests, with a circuit breaker; None makes an `HTTPTransport()`,
@@ -55,8 +54,7 @@ class WaitingRoomTransport(WrappingTransport):
         key: Requests with the same key share a room. Give it the `key` of the circuit breaker.
             Default: those to the same origin.
         clock: Monotonic seconds; every duration is measured by it.
-        timer: Opens a scope that is cancelled after the given seconds; replace both to test without
-            waiting.
+        timer: Opens a scope that is cancelled after the given seconds; to test, replace both.
         listener: Called with `RequestWaiting`, `RequestAdmitted` and `RequestRejected`; None for no
             events. Default: a log entry each.
 
@@ -117,7 +115,8 @@ class WaitingRoomTransport(WrappingTransport):
                 longer than the call can wait. If httpx's pool timeout is the reason, it is an
                 httpx.PoolTimeout as well.
             TransportClosedError: It was not sent: the transport was closed while it waited.
-            RuntimeError: It was not sent: callers in another event loop wait for the circuit.
+            RuntimeError: It was not sent: callers in another event loop wait for the circuit, or
+                the clock stands still.
         """
         request.extensions.pop(GATE, None)  # of an earlier call with the same request
         request.extensions[WAITS_AT_GATE] = True
@@ -179,8 +178,10 @@ class WaitingRoomTransport(WrappingTransport):
                 while (seconds := room.look(place)) > 0.0:
                     turn = anyio.Event()
                     place.wake = turn.set
-                    with self._timer(seconds):
+                    with self._timer(seconds) as scope:
                         await turn.wait()
+                    if scope.cancelled_caught:
+                        room.timed_out(place)
             now = self._clock()
             if place.released:
                 self._reporter.goes(request, now - began)
@@ -214,8 +215,7 @@ class WaitingRoomTransport(WrappingTransport):
     def _probe_ended(self, request: httpx.Request, error: BaseException | None) -> None:
         if error is None:
             self._settle(request, None, succeeded=True)
-        else:
-            self._failed(request, None, error)
+        self._body_ended(request, error)
 
     def _settle(self, request: httpx.Request, place: Place | None, *, succeeded: bool) -> bool:
         """Note how a request has ended, and send its retry to the room rather than end its call.

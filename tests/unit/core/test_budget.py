@@ -1,9 +1,13 @@
 from typing import Any
 
+import httpx
+import httpx2
 import pytest
 
 from tests.support import Clock
 from walltrack.core.budget import Budgets, RetryBudget
+from walltrack.core.delivery import Delivery
+from walltrack.core.exceptions import TimeLimitExceededError, WaitingRoomTimeoutError
 
 
 def spend(budget: RetryBudget) -> int:
@@ -110,7 +114,9 @@ def test_the_repr_tells_what_is_left() -> None:
     budget = RetryBudget(10.0, clock=lambda: 0.0)
     budget.withdraw()
 
-    assert repr(budget) == "<RetryBudget 9.0 of 10>"
+    assert repr(budget) == (
+        "RetryBudget(10, deposit=0.1, refill=0.1, refused_cost=1, timeout_cost=1, <9.0 left>)"
+    )
 
 
 def test_ten_successes_pay_for_one_retry() -> None:
@@ -243,3 +249,45 @@ def test_those_that_have_refilled_make_room(clock: Clock) -> None:
     for key in range(100, 130):
         budgets.withdraw(key)
     assert len(budgets.short) >= 30
+
+
+def test_a_retry_may_cost_more_or_less() -> None:
+    """By what the last attempt cost the service."""
+    budget = RetryBudget(6.0, refused_cost=0.25, timeout_cost=5.0, clock=lambda: 0.0)
+    assert budget.withdraw(5.0)
+    assert not budget.withdraw(5.0)
+    assert [budget.withdraw(0.25) for _ in range(5)] == [True] * 4 + [False]
+    assert budget.balance == 0.0
+
+
+@pytest.mark.parametrize(
+    ("ended", "delivery", "cost"),
+    [
+        (httpx.Response(503), Delivery.ANSWERED, 1.0),
+        (httpx.Response(429), Delivery.ANSWERED, 0.25),
+        (httpx.ReadError("e"), Delivery.UNCERTAIN, 1.0),
+        (httpx.ReadTimeout("e"), Delivery.UNCERTAIN, 5.0),
+        (httpx2.ReadTimeout("e"), Delivery.UNCERTAIN, 5.0),
+        (TimeLimitExceededError("api", 2.5), Delivery.UNCERTAIN, 5.0),
+        (httpx.ConnectTimeout("e"), Delivery.NOT_SENT, 0.25),
+        (httpx.ConnectError("e"), Delivery.NOT_SENT, 0.25),
+        (WaitingRoomTimeoutError("api"), Delivery.NOT_SENT, 0.25),
+    ],
+)
+def test_what_a_retry_costs_depends_on_the_last_attempt(
+    ended: object, delivery: Delivery, cost: float
+) -> None:
+    """A service that refused it had no work, one that timed out may still be at it."""
+    clock = Clock()
+    template = RetryBudget(10.0, refused_cost=0.25, timeout_cost=5.0)
+    assert Budgets(template, clock).cost_after(ended, delivery) == cost
+    assert Budgets(template.like(clock), clock).cost_after(ended, delivery) == cost
+    assert Budgets(RetryBudget(), clock).cost_after(ended, delivery) == 1.0
+    assert Budgets(None, clock).cost_after(ended, delivery) == 0.0
+
+
+@pytest.mark.parametrize("costs", [{"refused_cost": 3.0}, {"timeout_cost": 3.0}])
+def test_a_cost_that_no_balance_covers_is_refused(costs: dict[str, Any]) -> None:
+    """Such a retry would never be paid for."""
+    with pytest.raises(ValueError, match="must be at most capacity"):
+        RetryBudget(2.0, **costs)

@@ -59,6 +59,7 @@ async def test_each_layer_is_introduced_to_its_observer(observer: Observing) -> 
     stack(Scripted(200), observer, hedge=1.0, rate_limit=9, concurrency_limit=9)
     assert observer.layers == [
         "CircuitBreakerTransport",
+        "WaitingRoomTransport",
         "ConcurrencyLimitTransport",
         "RateLimitTransport",
         "HedgingTransport",

@@ -53,6 +53,8 @@ async def test_calls_retries_and_rejections_are_counted(recorded: Recorded) -> N
     """With the server, the method, and what they failed with; never with a path."""
     stack = resilient_transport(
         Scripted(503, httpx.ReadTimeout, 200, 404, *[503] * 5),
+        budget=None,
+        waiting_room=None,
         sleep=at_once,
         listener=listening(recorded),
     )

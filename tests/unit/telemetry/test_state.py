@@ -73,6 +73,7 @@ async def test_a_stack_is_shown_from_the_outside_in(clock: Clock) -> None:
         "HedgingTransport",
         "RateLimitTransport",
         "ConcurrencyLimitTransport",
+        "WaitingRoomTransport",
         "CircuitBreakerTransport",
         "TimeoutTransportattempt timeout",
         "Scripted",
@@ -100,8 +101,8 @@ async def test_a_stack_is_shown_from_the_outside_in(clock: Clock) -> None:
     }
     assert settings["CircuitBreakerTransport"]["settings"] == {
         "failure_threshold": 5,
-        "cooldown": 30.0,
-        "longest_cooldown": 30.0,
+        "cooldown": 1.0,
+        "longest_cooldown": 3.0,
         "window": None,
         "probes": 1,
         "mode": "automatic",
@@ -117,7 +118,13 @@ async def test_what_is_in_order_is_not_listed(clock: Clock) -> None:
     await ask(stack, A)
     clock.advance(1)
     lists = {k: v for layer in layers_of(stack) for k, v in layer.items() if isinstance(v, list)}
-    assert lists == {"budgets": [], "throttled": [], "limits": [], "breakers": []}
+    assert lists == {
+        "budgets": [],
+        "throttled": [],
+        "limits": [],
+        "rooms": [],
+        "breakers": [],
+    }
 
 
 @pytest.mark.parametrize("shared", [False, True])

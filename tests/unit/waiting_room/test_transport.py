@@ -873,3 +873,15 @@ async def test_a_clock_that_raises_as_a_call_fails_is_heard(clock: Clock) -> Non
     with pytest.raises(ValueError, match="clock"):
         await room.handle_async_request(get(extensions={"walltrack.deadline": 1}))
     assert room_of(room) == 0
+
+
+async def test_a_clock_without_its_timer_is_refused_at_the_first_wait(clock: Clock) -> None:
+    """A clock that stands still while a timer runs would have a caller wait without end."""
+    breaker = CircuitBreakerTransport(
+        Scripted(503), failure_threshold=1, cooldown=0.02, clock=clock, listener=None
+    )
+    room = WaitingRoomTransport(breaker, clock=clock, listener=None)
+    await room.handle_async_request(get())
+    with anyio.fail_after(5), pytest.raises(RuntimeError, match="replace clock and timer together"):
+        await room.handle_async_request(get())
+    assert room.describe()["rooms"] == []
