@@ -2,9 +2,9 @@
 
 Run it with `uv run examples/beneath_an_sdk.py`. The SDK is the class below, in the form of many: it
 takes `http_client=`, and repeats failed requests by itself. With both retries the attempts
-multiply: one call of openai or anthropic, at their defaults, sends twelve requests to a service
-that is down, under three Idempotency-Keys, since each retry of the SDK is a new call for the layers
-beneath. So turn the SDK's retries off:
+multiply: one call of openai or anthropic, at their defaults, would send twelve requests to a
+service that is down. The retry budget stops them at eight, under three Idempotency-Keys, since each
+retry of the SDK is a new call for the layers beneath. So turn the SDK's retries off:
 
 | SDK | how |
 |---|---|

@@ -15,7 +15,7 @@ from walltrack import Backoff, CircuitBreakerOpenError, RetryPolicy, SyncTranspo
 from walltrack import resilient_transport as stack
 
 AT_ONCE = RetryPolicy(backoff=Backoff(base=0.0))
-"""So that the example does not wait; the default waits 1, 2 and 4 seconds."""
+"""So that the example does not wait; the default waits up to 1, 2 and 4 seconds."""
 
 asked: Counter[str] = Counter()
 
@@ -45,7 +45,7 @@ def order(client: httpx.Client) -> str:
 def main() -> None:
     """Make calls in one thread, then in many."""
     transport = SyncTransport(
-        stack(httpx.MockTransport(service), retry=AT_ONCE, concurrency_limit=1)
+        stack(httpx.MockTransport(service), retry=AT_ONCE, concurrency_limit=1, waiting_room=None)
     )
     with httpx.Client(transport=transport, base_url="https://api.example.com") as client:
         response = client.get("/prices")

@@ -45,6 +45,7 @@ async def main() -> None:
             hedge=0.01,
             rate_limit=1000,
             concurrency_limit=2,
+            waiting_room=None,  # so that an open circuit rejects calls
             shared=RedisState(nowhere, listener=listener),
             listener=listener,
         )

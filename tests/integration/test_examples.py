@@ -20,7 +20,7 @@ RECIPES = {
     "metrics.py": 'event="retry_scheduled",service="prices",detail="503"} 3',
     "per_tenant.py": "globex: refused at once\nacme: 200",
     "beneath_an_sdk.py": (
-        "both: 12 requests\nmax_retries=0 in the SDK: 4 requests\n"
+        "both: 8 requests\nmax_retries=0 in the SDK: 4 requests\n"
         "sole_retrier=True beneath it: 4 requests"
     ),
     "synchronous.py": "('503', 5) ('rejected, not sent', 35)",

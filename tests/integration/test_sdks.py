@@ -239,7 +239,7 @@ async def test_an_open_circuit_is_a_connection_error_of_the_sdk(
 @each_sdk
 @pytest.mark.parametrize(
     ("max_retries", "options", "requests", "keyed"),
-    [(2, {}, 12, 3), (0, {}, 4, 1), (2, {"sole_retrier": True}, 4, 1)],
+    [(2, {}, 8, 3), (0, {}, 4, 1), (2, {"sole_retrier": True}, 4, 1)],
     ids=["both retry", "max_retries=0", "sole_retrier=True"],
 )
 async def test_retries_of_the_sdk_multiply_unless_one_is_off(

@@ -150,7 +150,7 @@ async def test_an_open_circuit_ends_calls_and_a_probe_closes_it(
     """Through all the layers around it."""
     server.will(*[answer(503)] * 2)
     breaker = CircuitBreaker(2, 0.05)
-    async with client_over(home, breaker=breaker, listener=events) as client:
+    async with client_over(home, breaker=breaker, waiting_room=None, listener=events) as client:
         assert (await client.get(server.url)).status_code == 503
         with pytest.raises(home.TransportError, match="circuit breaker is open"):
             await client.get(server.url)

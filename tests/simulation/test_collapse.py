@@ -96,7 +96,7 @@ def standard(server: FifoServer, cooldown: float) -> RetryTransport:
 def test_naive_retries_keep_the_outage_alive() -> None:
     """Retries alone ask for more than the server can do, and so it never serves anybody again."""
     server = FifoServer()
-    run = Run(server, RetryTransport(server, listener=None))
+    run = Run(server, RetryTransport(server, budget=None, listener=None))
     assert run.share_served(0, SLOW_FROM) == 1.0
     assert sum(run.served[s] for s in range(int(SLOW_FROM) + 2, END)) == 0
     assert run.peak == 4.0

@@ -49,8 +49,8 @@ WORDS: dict[str, object] = {
         backoff=walltrack.Backoff(jitter="full"),
         statuses=walltrack.DEFAULT_RETRY_STATUSES.minus(501, 505),
     ),
-    "100 retries, or 5 after timeouts, and 3 for each success": walltrack.RetryBudget(
-        100, deposit=3, refused_cost=0.1, timeout_cost=20
+    "100 retries, or 10 after timeouts, and 3 for each success": walltrack.RetryBudget(
+        100, deposit=3, refused_cost=0.1, timeout_cost=10
     ),
     "5 retries, or one after a timeout, and 0.5 for each success": walltrack.RetryBudget(
         5, deposit=0.5, refill=0.02, refused_cost=0.1, timeout_cost=5
