@@ -49,7 +49,7 @@ class RetryTransport(WrappingTransport):
         policy: What is retried, how often, and after how long.
         budget: Limits the retries: a budget like this one for each `key`, or this object for all if
             it is `shared`. Default: 100 retries, or 10 after timeouts, and 3 for each success. In a
-            simulated brownout of 10 s (10 clients) 62 % of the calls succeed with it, and 11 % with
+            simulated brownout of 10 s (10 clients) 64 % of the calls succeed with it, and 11 % with
             None: no limit.
         key: Requests with the same key share a budget. Default: those to the same origin.
         body: Which response bodies are read inside the attempt, so that a connection that breaks in
