@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
-from walltrack import Backoff, CircuitBreakerOpenError, RetryPolicy, SyncTransport
+from walltrack import Backoff, CircuitBreaker, CircuitBreakerOpenError, RetryPolicy, SyncTransport
 from walltrack import resilient_transport as stack
 
 AT_ONCE = RetryPolicy(backoff=Backoff(base=0.0))
@@ -45,7 +45,13 @@ def order(client: httpx.Client) -> str:
 def main() -> None:
     """Make calls in one thread, then in many."""
     transport = SyncTransport(
-        stack(httpx.MockTransport(service), retry=AT_ONCE, concurrency_limit=1, waiting_room=None)
+        stack(
+            httpx.MockTransport(service),
+            retry=AT_ONCE,
+            concurrency_limit=1,
+            breaker=CircuitBreaker(failure_threshold=5, cooldown=30),
+            waiting_room=None,  # so that an open circuit rejects calls
+        )
     )
     with httpx.Client(transport=transport, base_url="https://api.example.com") as client:
         response = client.get("/prices")

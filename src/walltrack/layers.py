@@ -29,6 +29,7 @@ from walltrack.timeout.transport import TimeoutTransport
 from walltrack.waiting_room.transport import WaitingRoomTransport
 
 COOLDOWN: Final = Backoff(base=1.0, cap=3.0, jitter="equal")
+FAILING_SECONDS: Final = 0.5
 LONGEST_WAIT: Final = 10.0
 
 Limit: TypeAlias = int | Literal["adaptive"] | AdaptiveLimit
@@ -77,6 +78,7 @@ class StandardLayers:
         return CircuitBreakerTransport(
             inner,
             cooldown=COOLDOWN,
+            failing_seconds=FAILING_SECONDS if self.shared is None else 0.0,
             statuses=UNHEALTHY_STATUSES.minus(429),
             classify=self.classifier,
             listener=self.listener,

@@ -97,9 +97,11 @@ def resilient_transport(
     - Cooldown of 1 to 3 s with jitter: 30 s cost 23 in a blackout of 10 s, 22 in a brownout of
       10 s, and 52 if the service is down for 5 of every 10 s. 1 to 30 s cost 8 in a blackout of
       60 s, since probes come late; a constant 1 s costs up to 2 there.
-    - 5 failures in a row, without 429: 3 or 10 change at most 1.5. By one client, 3 cost 12 if half
-      of all responses are 500, since that happens by chance, and 429s that count cost 3 under a
-      quota: they are responses of a healthy service, which the rate limit respects.
+    - 5 failures in a row, for half a second, without 429: 3 or 10 change at most 1.5. If half of
+      all responses are 500, a client that sends 20 requests per second has 5 in a row by chance:
+      without the half second that costs 7, and at 200 per second 26. (Not with `shared`, whose
+      circuits count the failures of all processes.) 429s that count cost 3 under a quota by one
+      client: they are responses of a healthy service, which the rate limit respects.
     - Waiting for an open circuit for 10 s: none costs 5 in a blackout of 10 s, and 30 in the
       service that is down for 5 of every 10 s; 5 s cost 2 and 8; 30 s gain nothing.
     - Budget: a deposit of 0.1 costs 5 if half of all responses are 500. A `refused_cost` of 1

@@ -43,6 +43,9 @@ class CircuitBreaker(FollowingCircuit):
             makes it grow each time that the breaker opens without having closed, for instance
             `Backoff(base=5, cap=300, jitter="equal")`. Default: 30.
         cooldown_seconds: Another name for a constant `cooldown`; give only one of the two.
+        failing_seconds: How long calls must have failed in a row, in seconds; at least 0. So at a
+            high rate, failures in a row by chance open no breaker. It does not apply before the
+            first success after a failure, nor with a `window`. Default: 0.
         window: A `CountWindow` or `TimeWindow`: open at a rate of failures or slow calls instead of
             failures in a row. A slow probe does not count as a success.
         probes: How many requests are admitted while half-open; at least 1. Default: 1.
@@ -69,6 +72,7 @@ class CircuitBreaker(FollowingCircuit):
         cooldown: float | Backoff = COOLDOWN,
         *,
         cooldown_seconds: float | None = None,
+        failing_seconds: float = 0.0,
         window: CountWindow | TimeWindow | None = None,
         probes: int = 1,
         probe_success_rate: float = 1.0,
@@ -80,11 +84,13 @@ class CircuitBreaker(FollowingCircuit):
     ) -> None:
         validation.integer("failure_threshold", failure_threshold, minimum=1)
         growth = growth_of(cooldown, cooldown_seconds)
+        validation.number("failing_seconds", failing_seconds)
         validation.instance("window", window, CountWindow | TimeWindow | None)
         validation.integer("probes", probes, minimum=1)
         validation.share("probe_success_rate", probe_success_rate)
         super().__init__(
             failure_threshold=failure_threshold,
+            failing_seconds=failing_seconds,
             cooldown=growth,
             window=window,
             probes=probes,

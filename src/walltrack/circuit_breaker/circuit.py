@@ -36,6 +36,7 @@ class Circuit(Standing):
         "_slow_after",
         "_tally",
         "_wall_clock",
+        "failing_seconds",
         "failure_threshold",
         "probes",
     )
@@ -44,6 +45,7 @@ class Circuit(Standing):
         self,
         *,
         failure_threshold: int,
+        failing_seconds: float,
         cooldown: Backoff,
         window: CountWindow | TimeWindow | None,
         probes: int,
@@ -55,6 +57,7 @@ class Circuit(Standing):
     ) -> None:
         super().__init__(ledger, clock, cooldown.base)
         self.failure_threshold: int = failure_threshold
+        self.failing_seconds: float = failing_seconds
         self.probes: int = probes
         self._enough = needed(probes, probe_success_rate)
         self._cooldown = Cooldown(cooldown, rng)
@@ -173,7 +176,8 @@ class Circuit(Standing):
             return self._open(self._tally.bad) if opens else ()
         if not failed:
             return self._close()
-        if self._failures + 1 >= self.failure_threshold:
+        lasts = not self.failing_seconds or self._failing_for() >= self.failing_seconds
+        if lasts and self._failures + 1 >= self.failure_threshold:
             return self._open(self._failures + 1)
         self._failures += 1
         self._tell_ledger()
@@ -210,8 +214,6 @@ class Circuit(Standing):
         else:
             self._shut(probation.shut_until())
 
-    # How the state changes
-
     def _close(self) -> tuple[CircuitState, ...]:
         was = self._state
         if was is not _CLOSED:
@@ -219,7 +221,7 @@ class Circuit(Standing):
             self._cooldown.reset()
             self._shut(-math.inf)
         if not self._is_clean:
-            self._failures = 0
+            self._failures, self._failing_since = 0, math.inf
             self._tell_ledger()
         return () if was is _CLOSED else (_CLOSED,)
 
@@ -239,8 +241,6 @@ class Circuit(Standing):
     def _shut(self, until: float) -> None:
         self._due = until
         self._shut_until = -math.inf if self._mode is _OBSERVE_ONLY else until
-
-    # Slow calls
 
     def _ticket(self) -> int:
         epoch = self.ledger.epoch

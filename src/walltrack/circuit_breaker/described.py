@@ -28,6 +28,7 @@ def described(
     ]
     settings = {
         "failure_threshold": one.failure_threshold,
+        "failing_seconds": one.failing_seconds,
         "cooldown": one.cooldown_seconds,
         "longest_cooldown": one.longest_cooldown,
         "window": one.thresholds,

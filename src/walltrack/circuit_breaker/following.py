@@ -27,8 +27,8 @@ class FollowingCircuit(Circuit):
 
     @property
     def counts_in_row(self) -> bool:
-        """Whether it opens after a number of failures in a row, and not by a window."""
-        return self._tally is None
+        """Whether it opens after a number of failures in a row, however quickly they follow."""
+        return self._tally is None and not self.failing_seconds
 
     @property
     def next_cooldown(self) -> float:

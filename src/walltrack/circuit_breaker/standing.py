@@ -24,6 +24,7 @@ class Standing:
 
     __slots__ = (
         "_clock",
+        "_failing_since",
         "_failures",
         "_generation",
         "_is_clean",
@@ -45,6 +46,7 @@ class Standing:
         self._state = _CLOSED
         self.previous: CircuitState = _CLOSED  # the state before the last change by a request
         self._failures = 0  # in a row, or in the window when it opened; above 0 unless CLOSED
+        self._failing_since = -math.inf  # until a success is seen; inf until the next failure
         self._used_at = -math.inf  # the last request since it is not clean
         self._generation = ledger.floor  # results with a lower ticket are late
         self._is_clean = True
@@ -65,6 +67,12 @@ class Standing:
         if self._state is _CLOSED and self._mode is self.ledger.usual_mode:
             return self._clock() - self._used_at
         return None
+
+    def _failing_for(self) -> float:
+        """Return for how many seconds requests have failed in a row, with one that failed now."""
+        now = self._clock()
+        self._failing_since = min(self._failing_since, now)
+        return now - self._failing_since
 
     def disown_results_in_flight(self) -> None:
         """Ignore the results of requests that began before now."""

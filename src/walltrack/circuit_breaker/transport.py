@@ -50,6 +50,10 @@ class CircuitBreakerTransport(WrappingTransport):
         cooldown: How long a breaker stays open before a probe, in seconds; above 0. A `Backoff`
             makes it grow each time that the breaker opens without having closed. Default: 30.
         cooldown_seconds: Another name for a constant `cooldown`; give only one of the two.
+        failing_seconds: How long requests must have failed in a row, in seconds; at least 0. So at
+            a high rate, failures in a row by chance open no breaker. It does not apply before the
+            first success after a failure, nor with a `window`. With `shared`, each process counts
+            its own failures then. Default: 0.
         window: A `CountWindow` or `TimeWindow`: open at a rate of failures or slow calls instead of
             failures in a row. The duration of a call ends at its headers, however long its body
             takes.
@@ -93,6 +97,7 @@ class CircuitBreakerTransport(WrappingTransport):
         failure_threshold: int = 5,
         cooldown: float | Backoff = COOLDOWN,
         cooldown_seconds: float | None = None,
+        failing_seconds: float = 0.0,
         window: CountWindow | TimeWindow | None = None,
         probes: int = 1,
         probe_success_rate: float = 1.0,
@@ -113,6 +118,7 @@ class CircuitBreakerTransport(WrappingTransport):
                 failure_threshold,
                 cooldown,
                 cooldown_seconds=cooldown_seconds,
+                failing_seconds=failing_seconds,
                 window=window,
                 probes=probes,
                 probe_success_rate=probe_success_rate,

@@ -136,6 +136,31 @@ def test_a_success_begins_the_row_anew(breaker: CircuitBreaker) -> None:
     assert breaker.state is OPEN
 
 
+def test_failures_within_a_moment_open_nothing_if_they_have_to_last(clock: Clock) -> None:
+    """However many they are, once a success was seen; the time begins with the first of a row."""
+    breaker = CircuitBreaker(3, failing_seconds=0.5, clock=clock)
+    breaker.record_failure()
+    breaker.record_success()
+    for _ in range(50):
+        breaker.record_failure()
+    assert (breaker.state, breaker.failure_count) == (CLOSED, 50)
+    breaker.record_success()
+    clock.advance(0.5)
+    breaker.record_failure()
+    clock.advance(0.5)
+    breaker.record_failure()
+    assert breaker.state is CLOSED  # two only
+    breaker.record_failure()
+    assert breaker.state is OPEN
+
+
+def test_what_never_worked_opens_at_once(clock: Clock) -> None:
+    """Failures from the beginning are not failures by chance."""
+    breaker = CircuitBreaker(3, failing_seconds=0.5, clock=clock)
+    trip(breaker)
+    assert breaker.state is OPEN
+
+
 def test_a_call_without_verdict_neither_counts_nor_resets(breaker: CircuitBreaker) -> None:
     """A released permit leaves the failures in a row as they are."""
     breaker.acquire().failure()

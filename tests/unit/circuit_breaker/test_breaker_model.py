@@ -43,10 +43,12 @@ PROFILE = settings(
 class Model:
     """A circuit breaker in the plainest words."""
 
-    def __init__(self, threshold: int) -> None:
+    def __init__(self, threshold: int, lasting: float) -> None:
         self.threshold = threshold
+        self.lasting = lasting
         self.state = CLOSED
         self.row = 0
+        self.row_since = -math.inf  # no success has been seen
         self.shut_until: float | None = None  # None: not shut
         self.good_headers = False
         self.era = object()
@@ -84,8 +86,11 @@ class Model:
         if verdict is Verdict.SUCCESS:
             changes += self._close()
         if verdict is Verdict.FAILURE:
+            if self.row == 0 and self.row_since == math.inf:
+                self.row_since = now
             self.row += 1
-            if self.state is HALF_OPEN or self.row >= self.threshold:
+            is_long = self.row >= self.threshold and now - self.row_since >= self.lasting
+            if self.state is HALF_OPEN or is_long:
                 self.state = OPEN
                 self.shut_until = now + COOLDOWN
                 self.good_headers = False
@@ -103,6 +108,8 @@ class Model:
 
     def _close(self) -> list[CircuitState]:
         changes = [] if self.state is CLOSED else [CLOSED]
+        if self.row:
+            self.row_since = math.inf
         self.state, self.row, self.shut_until, self.good_headers = CLOSED, 0, None, False
         return changes
 
@@ -127,16 +134,25 @@ class Call:
 class BreakerMachine(RuleBasedStateMachine):
     """Calls begin, get headers, end in any order and any way, while time passes."""
 
-    @initialize(thresholds=st.tuples(st.integers(1, 3), st.integers(1, 3)))
-    def start(self, thresholds: tuple[int, int]) -> None:
+    @initialize(
+        thresholds=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+        lasting=st.sampled_from([0.0, 0.0, 1.0]),
+    )
+    def start(self, thresholds: tuple[int, int], lasting: float) -> None:
         self.clock = Clock(0.0)
         self.ledger = Ledger()
         self.calls: list[Call] = []
         self.settled: list[Permit] = []
         self.pairs = [
             Pair(
-                CircuitBreaker(threshold, COOLDOWN, clock=self.clock, ledger=self.ledger),
-                Model(threshold),
+                CircuitBreaker(
+                    threshold,
+                    COOLDOWN,
+                    failing_seconds=lasting,
+                    clock=self.clock,
+                    ledger=self.ledger,
+                ),
+                Model(threshold, lasting),
             )
             for threshold in thresholds
         ]
@@ -219,6 +235,9 @@ class BreakerMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1), headers=st.booleans())
     def break_down_and_probe(self, which: int, *, headers: bool) -> None:
         for _ in range(self.pairs[which].model.threshold):
+            self.record(which, Verdict.FAILURE)
+        if lasting := self.pairs[which].model.lasting:
+            self.clock.advance(lasting)
             self.record(which, Verdict.FAILURE)
         self.wait_for_the_boundary(which, just_before=False)
         self.admit(which, callers=2)

@@ -54,6 +54,7 @@ async def test_calls_retries_and_rejections_are_counted(recorded: Recorded) -> N
     stack = resilient_transport(
         Scripted(503, httpx.ReadTimeout, 200, 404, *[503] * 5),
         budget=None,
+        breaker=CircuitBreaker(),
         waiting_room=None,
         sleep=at_once,
         listener=listening(recorded),

@@ -101,6 +101,7 @@ async def test_a_stack_is_shown_from_the_outside_in(clock: Clock) -> None:
     }
     assert settings["CircuitBreakerTransport"]["settings"] == {
         "failure_threshold": 5,
+        "failing_seconds": 0.5,
         "cooldown": 1.0,
         "longest_cooldown": 3.0,
         "window": None,
