@@ -1,7 +1,9 @@
 """The layers of the standard stack, each made from the value of its option."""
 
+import inspect
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal, Protocol, TypeAlias
 
 import httpx
@@ -55,8 +57,9 @@ class StandardLayers:
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     timer: Timer
-    breaker_key: Callable[[httpx.Request], Hashable] | None
     shared: SharedState | None
+    breaker_key: Callable[[httpx.Request], Hashable]
+    waits_by_default: bool
 
     def attempt_timeout(self, inner: Transport, limits: float | AttemptTimeout) -> Transport:
         """Limit the time of each attempt."""
@@ -98,8 +101,8 @@ class StandardLayers:
         )
 
     def brief_waits(self, inner: Transport) -> Transport:
-        """Let calls wait briefly for an open circuit, if the keys of the breaker are known."""
-        return inner if self.breaker_key is None else self.waiting_room(inner, LONGEST_WAIT)
+        """Let calls wait briefly for an open circuit, if its cooldown is brief."""
+        return self.waiting_room(inner, LONGEST_WAIT) if self.waits_by_default else inner
 
     def waiting_room(self, inner: Transport, max_wait: float) -> Transport:
         """Let calls wait for an open circuit."""
@@ -107,7 +110,7 @@ class StandardLayers:
         return WaitingRoomTransport(
             inner,
             max_wait=max_wait,
-            key=self.breaker_key or origin_of,
+            key=self.breaker_key,
             clock=self.clock,
             timer=self.timer,
             listener=self.listener,
@@ -192,6 +195,39 @@ class StandardLayers:
             clock=self.clock,
             timer=self.timer,
         )
+
+    def wired(self, layer: Callable[..., Transport]) -> Callable[..., Transport]:
+        """Give a layer of this library what its stack was given and it does not name itself."""
+        made, named = (layer.func, layer.keywords) if isinstance(layer, partial) else (layer, {})
+        if made not in _LAYERS:
+            return layer
+        given: dict[str, object] = {
+            "classify": self.classifier,
+            "listener": self.listener,
+            "sleep": self.sleep,
+            "timer": self.timer,
+        }
+        if "breaker" not in named:  # which has its own
+            given["clock"] = self.clock
+        if made is not RateLimitTransport or "rate" in named:
+            given["shared"] = self.shared
+        if made is RetryTransport:
+            given |= {"budget": self.budget, "body": self.body}
+        if made is WaitingRoomTransport:
+            given["key"] = self.breaker_key
+        accepted = inspect.signature(made).parameters.keys() - named.keys()
+        return partial(layer, **{name: given[name] for name in given.keys() & accepted})
+
+
+_LAYERS: Final = (
+    CircuitBreakerTransport,
+    ConcurrencyLimitTransport,
+    HedgingTransport,
+    RateLimitTransport,
+    RetryTransport,
+    TimeoutTransport,
+    WaitingRoomTransport,
+)
 
 
 def same_for_all(_: httpx.Request) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from functools import partial
 from typing import Any, Literal, Unpack, cast
 
 import anyio
@@ -117,10 +118,11 @@ def resilient_transport(
     often, 95 instead of 90 %: they keep sending to a service that is down. After a brownout, the
     same retries keep it down: 11 instead of 89 %.
 
-    None leaves a layer out. Instead of a value, each option accepts a function that wraps a
-    transport in a layer, for settings that have no value here:
-    `rate_limit=functools.partial(RateLimitTransport, rate=100, per=60)`. Such a layer does not get
-    the listener, clock and sleep that are given here.
+    None leaves a layer out. Instead of a value, each option accepts a layer class, or a
+    `functools.partial` of one, for settings that have no value here:
+    `rate_limit=partial(RateLimitTransport, rate=100, per=60)`. It has the defaults of the class,
+    and what is given here and it does not name: listener, clock, sleep, timer, shared, classify,
+    budget and body. Any other function that wraps a transport gets nothing.
 
     Args:
         transport: What sends the requests. None: an `HTTPTransport()`, which uses the proxies of
@@ -145,8 +147,8 @@ def resilient_transport(
         concurrency_limit: How many requests to each origin may be in flight, or "adaptive", or an
             `AdaptiveLimit`. Default: no limit.
         waiting_room: Seconds that an attempt waits for an open circuit, instead of being rejected.
-            Default: 10 seconds; none if `breaker` is a layer, whose keys are unknown: then give a
-            `WaitingRoomTransport` with the same key.
+            Default: 10 seconds; none if `breaker` is a layer, which has a longer cooldown and may
+            have keys that are unknown here.
         breaker: The circuit breaker for all requests. Default: one for each origin.
         attempt_timeout: Seconds for one attempt, including its body; or an `AttemptTimeout` with
             limits until the headers and between two chunks. Default: no limit.
@@ -191,8 +193,9 @@ def resilient_transport(
         clock,
         sleep,
         timer,
+        shared,
         breaker_key=_key_of(breaker),
-        shared=shared,
+        waits_by_default=isinstance(breaker, CircuitBreaker) or breaker is CircuitBreakerTransport,
     )
     standard_forms: dict[object, Layer] = {
         CircuitBreakerTransport: standard.breakers,
@@ -218,7 +221,7 @@ def resilient_transport(
     for name, option, put_around in layers:
         if option is not None:
             layer = standard_forms.get(option, option) if isinstance(option, type) else option
-            stack = layer(stack) if callable(layer) else put_around(stack, layer)
+            stack = standard.wired(layer)(stack) if callable(layer) else put_around(stack, layer)
             if stack is None:  # the next layer would make an HTTPTransport, without those inside
                 raise TypeError(f"{name} must return a transport, got None")
     if isinstance(stack, WrappingTransport):  # the deadline has no listener of its own
@@ -226,8 +229,10 @@ def resilient_transport(
     return cast("family.AsyncBaseTransport", stack)  # it serves the family that `transport` does
 
 
-def _key_of(breaker: object) -> Callable[[httpx.Request], Hashable] | None:
-    """Return the key by which an option chooses circuits; None if that is not known."""
-    if isinstance(breaker, CircuitBreaker):
+def _key_of(breaker: object) -> Callable[[httpx.Request], Hashable]:
+    """Return the key by which an option chooses circuits, as far as it is known."""
+    named = breaker.keywords if isinstance(breaker, partial) else {}
+    if isinstance(breaker, CircuitBreaker) or "breaker" in named:
         return same_for_all
-    return origin_of if breaker is CircuitBreakerTransport else None
+    key: Callable[[httpx.Request], Hashable] = named.get("key", origin_of)
+    return key

@@ -56,8 +56,8 @@ WORDS: dict[str, object] = {
         5, deposit=0.5, refill=0.02, refused_cost=0.1, timeout_cost=5
     ),
     "only the limits that a server announces apply": walltrack.RateLimitTransport,
-    "10 seconds; none if `breaker` is a layer, whose keys are unknown: then give a"
-    " `WaitingRoomTransport` with the same key": walltrack.WaitingRoomTransport,
+    "10 seconds; none if `breaker` is a layer, which has a longer cooldown and may have keys that"
+    " are unknown here": walltrack.WaitingRoomTransport,
     "no limit": None,
     "one for each origin": walltrack.CircuitBreakerTransport,
     "as many connections as httpx opens by default": 100,

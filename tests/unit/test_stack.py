@@ -30,10 +30,14 @@ from walltrack import (
 from walltrack.circuit_breaker.transport import CircuitBreakerTransport
 from walltrack.concurrency_limit.adaptive import AdaptiveLimit
 from walltrack.concurrency_limit.transport import ConcurrencyLimitTransport
+from walltrack.hedging.transport import HedgingTransport
 from walltrack.http.wrapper import WrappingTransport
 from walltrack.rate_limit.transport import RateLimitTransport
+from walltrack.retry.transport import RetryTransport
 from walltrack.stack import resilient_transport
 from walltrack.testing import VirtualTime
+from walltrack.timeout.transport import TimeoutTransport
+from walltrack.waiting_room.transport import WaitingRoomTransport
 
 asynchronous = pytest.mark.anyio
 
@@ -985,3 +989,98 @@ def test_only_a_store_can_be_shared() -> None:
     """A client of Redis is none."""
     with pytest.raises(TypeError, match="shared must be a"):
         resilient_transport(Scripted(200), shared=object())  # type: ignore[arg-type]
+
+
+# Layers that the caller chooses
+
+
+@asynchronous
+async def test_a_partial_of_a_layer_is_wired_into_the_stack(clock: Clock, events: Events) -> None:
+    """It gets the listener, the clock and the store that it does not name."""
+    store = FakeStore(clock)
+    transport = resilient_transport(
+        Scripted(503),
+        retry=None,
+        breaker=partial(CircuitBreakerTransport, failure_threshold=1, cooldown=7),
+        listener=events,
+        clock=clock,
+        shared=store,
+    )
+    await transport.handle_async_request(get())
+    with pytest.raises(CircuitBreakerOpenError, match=r"7\.0 s"):
+        await transport.handle_async_request(get())
+    assert events.names[0] == "circuit_opened"
+    assert store.commands > 0
+    clock.advance(7)
+    await transport.handle_async_request(get())
+    assert "circuit_half_opened" in events.names
+
+
+@asynchronous
+async def test_what_a_partial_names_is_kept(clock: Clock, events: Events) -> None:
+    """Each option can be chosen for one layer alone; a function of any other kind gets nothing."""
+    own = Events()
+    options: dict[str, Any] = {"listener": events, "clock": clock, "sleep": clock.sleep}
+    kept = partial(CircuitBreakerTransport, failure_threshold=1, listener=own)
+    transport = resilient_transport(Scripted(503), retry=None, breaker=kept, **options)
+    await transport.handle_async_request(get())
+    assert (own.names, events.names) == (["circuit_opened"], [])
+
+    def anything(inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+        return CircuitBreakerTransport(inner, failure_threshold=1, listener=None)
+
+    alone = resilient_transport(Scripted(503), retry=None, breaker=anything, **options)
+    await alone.handle_async_request(get())
+    assert events.names == []
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("deadline", partial(TimeoutTransport, headers=2, whole_call=True)),
+        ("retry", RetryTransport),
+        ("hedge", partial(HedgingTransport, delay=0.5)),
+        ("rate_limit", partial(RateLimitTransport, max_wait=3)),
+        ("rate_limit", partial(RateLimitTransport, rate=100, per=60)),
+        ("concurrency_limit", ConcurrencyLimitTransport),
+        ("breaker", partial(CircuitBreakerTransport, breaker=CircuitBreaker(service="api"))),
+        ("waiting_room", partial(WaitingRoomTransport, max_waiting=3)),
+        ("attempt_timeout", partial(TimeoutTransport, idle=2)),
+    ],
+)
+@asynchronous
+async def test_every_layer_can_be_chosen_by_its_class(name: str, layer: Any, clock: Clock) -> None:  # noqa: ANN401 - any layer
+    """With all options of the stack set, none is given to a layer that does not know it."""
+    options: dict[str, Any] = {
+        "clock": clock,
+        "sleep": clock.sleep,
+        "timer": anyio.move_on_after,
+        "shared": FakeStore(clock),
+        "classify": lambda *_: None,
+        "budget": RetryBudget(1),
+        "listener": None,
+    }
+    transport = resilient_transport(Scripted(200), **{name: layer}, **options)
+    assert (await transport.handle_async_request(get())).status_code == 200
+
+
+@asynchronous
+async def test_a_waiting_room_has_the_key_of_a_chosen_breaker() -> None:
+    """Or the callers of one tenant would wait for the circuit of another."""
+    keys: list[str] = []
+
+    def tenant(request: httpx.Request) -> str:
+        keys.append(request.headers["x-tenant"])
+        return keys[-1]
+
+    transport = resilient_transport(
+        Scripted(503),
+        retry=None,
+        breaker=partial(CircuitBreakerTransport, key=tenant, failure_threshold=1, cooldown=0.02),
+        waiting_room=1,
+        listener=None,
+    )
+    await transport.handle_async_request(get(headers={"x-tenant": "a"}))
+    asked = len(keys)
+    await transport.handle_async_request(get(headers={"x-tenant": "a"}))
+    assert len(keys) >= asked + 3  # the breaker, the room, and the breaker again
