@@ -221,12 +221,23 @@ def resilient_transport(
     for name, option, put_around in layers:
         if option is not None:
             layer = standard_forms.get(option, option) if isinstance(option, type) else option
-            stack = standard.wired(layer)(stack) if callable(layer) else put_around(stack, layer)
+            if callable(layer):
+                stack = standard.wired(layer)(stack)
+            else:
+                stack = _made(put_around, stack, layer, name)
             if stack is None:  # the next layer would make an HTTPTransport, without those inside
                 raise TypeError(f"{name} must return a transport, got None")
     if isinstance(stack, WrappingTransport):  # the deadline has no listener of its own
         observe_calls(stack, listener)
     return cast("family.AsyncBaseTransport", stack)  # it serves the family that `transport` does
+
+
+def _made(put_around: Callable[..., Transport], inner: Transport, value: object, name: str) -> Any:  # noqa: ANN401 - checked by the caller
+    try:
+        return put_around(inner, value)
+    except TypeError as error:
+        error.add_note(f"{name} can also be None, a layer class, or a functools.partial of one")
+        raise
 
 
 def _key_of(breaker: object) -> Callable[[httpx.Request], Hashable]:

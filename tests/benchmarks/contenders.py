@@ -1,7 +1,7 @@
 """What is measured: ways to put resilience beneath an httpx client, ours and the peers'."""
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import httpx_retries
@@ -19,10 +19,10 @@ from walltrack import (
     CountWindow,
     HedgingTransport,
     RateLimitTransport,
-    RetryBudget,
     RetryPolicy,
     RetryTransport,
     TimeoutTransport,
+    resilient_transport,
 )
 
 Factory = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
@@ -51,10 +51,9 @@ def walltrack(inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
     )
 
 
-def walltrack_with_budget(inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
-    """Both layers, and a budget."""
-    breaker = CircuitBreakerTransport(inner, listener=None)
-    return RetryTransport(breaker, policy=AT_ONCE, budget=RetryBudget(), listener=None)
+def standard_stack(inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+    """What `resilient_transport()` makes by default."""
+    return cast("httpx.AsyncBaseTransport", resilient_transport(inner, listener=None))
 
 
 def walltrack_on_the_alert(inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
@@ -141,7 +140,7 @@ def by_tenacity(inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
 
 OURS: dict[str, Factory] = {
     "walltrack": walltrack,
-    "walltrack, with a budget": walltrack_with_budget,
+    "resilient_transport()": standard_stack,
     "walltrack, on the alert": walltrack_on_the_alert,
 }
 REFERENCE = "httpx-retries"

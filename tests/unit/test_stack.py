@@ -1084,3 +1084,14 @@ async def test_a_waiting_room_has_the_key_of_a_chosen_breaker() -> None:
     asked = len(keys)
     await transport.handle_async_request(get(headers={"x-tenant": "a"}))
     assert len(keys) >= asked + 3  # the breaker, the room, and the breaker again
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("retry", 5), ("breaker", Scripted(200)), ("attempt_timeout", (1, 2))]
+)
+def test_the_error_of_an_option_says_what_else_it_takes(name: str, value: Any) -> None:  # noqa: ANN401 - wrong on purpose
+    """A number of retries, or a finished layer, is what one tries first."""
+    with pytest.raises(TypeError, match=f"^{name} must be") as raised:
+        resilient_transport(Scripted(200), **{name: value})
+    [note] = raised.value.__notes__
+    assert note == f"{name} can also be None, a layer class, or a functools.partial of one"
