@@ -17,9 +17,8 @@ a transport that takes the inner transport first, and works alone:
 | `AuthTransport` | authenticates each attempt on its own |
 | `SyncTransport` | puts a stack beneath a synchronous client |
 
-`BaseAPIClient` is a client for one API on top of them; it reads its defaults from `Settings`.
-What a layer raises is a `WallTrackError` and an `httpx.TransportError`; a `BaseAPIClient` also
-raises an `ExternalServiceError`. Each decision is an `Event`; `log_event` is the default listener.
+`BaseAPIClient` is a client for one API, with defaults from `Settings` and `ExternalServiceError`s.
+Errors of layers are `WallTrackError`s and `httpx.TransportError`s. Each decision is an `Event`.
 
 The layers read and write these `extensions`:
 
@@ -33,6 +32,7 @@ The layers read and write these `extensions`:
 | `walltrack.auth` | request | the credentials of this call alone; None: none |
 | `walltrack.attempt` | request | the number of this attempt, from 1 |
 | `walltrack.attempts` | response | the number of attempts of the call |
+| `walltrack.stop_reason` | response | why a failed call was not repeated: a `StopReason` |
 | `walltrack.idempotency_key` | response | the `Idempotency-Key` of the call, if it has one |
 
 `walltrack.{dialects,fleet,testing,simulation}` have pages of their own.

@@ -437,8 +437,8 @@ async def test_a_healthy_stream_outlasts_the_limits_on_its_parts(
     family: ModuleType, server: FaultServer
 ) -> None:
     """Ten chunks, each in time: together they take longer than either limit."""
-    server.will(drip(every=0.01, times=10))
-    transport = TimeoutTransport(pool(family=family), headers=0.05, idle=0.05)
+    server.will(drip(every=0.02, times=11))
+    transport = TimeoutTransport(pool(family=family), headers=0.2, idle=0.2)
     async with family.AsyncClient(transport=transport, timeout=5) as client:
         assert (await client.get(server.url)).status_code == 200
 

@@ -27,6 +27,9 @@ ROUTE: Final = "walltrack.route"
 ATTEMPTS: Final = "walltrack.attempts"
 """On a response: the number of attempts that were made, 1 or more."""
 
+STOP_REASON: Final = "walltrack.stop_reason"
+"""On a response that could have been retried: the `StopReason` for which it was not."""
+
 IDEMPOTENCY_KEY: Final = "walltrack.idempotency_key"
 """On a response: the Idempotency-Key of the call, if it has one."""
 

@@ -16,6 +16,7 @@ from walltrack.core.extensions import (
     OPEN_CALL,
     REPORT,
     SHARED_CALL,
+    STOP_REASON,
     TRACE,
     CallReport,
     Gate,
@@ -142,6 +143,8 @@ class Call:
     def describe_on(self, response: httpx.Response) -> None:
         """Describe the call in the extensions of the response that it ends with."""
         response.extensions[ATTEMPTS] = self.attempts
+        if self.stopped is not None:
+            response.extensions[STOP_REASON] = self.stopped
         if self.idempotency_key is not None:
             response.extensions[IDEMPOTENCY_KEY] = self.idempotency_key
 

@@ -12,7 +12,11 @@ from walltrack.core.events import (
     RetryStopped,
     StopReason,
 )
-from walltrack.core.exceptions import RequestRejectedError, TransportClosedError
+from walltrack.core.exceptions import (
+    RequestRejectedError,
+    TimeLimitExceededError,
+    TransportClosedError,
+)
 from walltrack.core.extensions import REPORT, CallReport, time_left
 from walltrack.core.naming import names_of
 from walltrack.core.notes import add_note
@@ -123,7 +127,10 @@ class Reports:
             add_note(error, attempts, reason)
         elif isinstance(report, CallReport):  # for the layer that raises an exception instead
             report.attempts, report.stop_reason = attempts, reason
-        self._stopped(request, attempts, policy, type(error).__name__, reason)
+        # A cancelled task is how a deadline ends a call; its layer raises the error named here.
+        is_late = reason is StopReason.DEADLINE_PASSED and not isinstance(error, Exception)
+        kind = TimeLimitExceededError if is_late else type(error)
+        self._stopped(request, attempts, policy, kind.__name__, reason)
         return reason
 
     def _stopped(

@@ -39,10 +39,10 @@ class RetryTransport(WrappingTransport):
     """Retry failed requests if another attempt is safe and likely to succeed.
 
     When retries end, the caller gets the last response, or the last exception, unchanged.
-    `response.extensions["walltrack.attempts"]` is the number of attempts; a note of the exception
-    (PEP 678) states it as well, and why there was no other. The request of each attempt has its
-    number in `extensions["walltrack.attempt"]`. A request can have its own policy:
-    `extensions={"walltrack.retry": RetryPolicy(...)}`; False allows a single attempt.
+    `response.extensions` have the number of attempts ("walltrack.attempts"), and why there was no
+    other ("walltrack.stop_reason"); a note of the exception (PEP 678) states both. The request of
+    each attempt has its number in `extensions["walltrack.attempt"]`. A request can have its own
+    policy: `extensions={"walltrack.retry": RetryPolicy(...)}`; False allows a single attempt.
 
     Args:
         transport: What sends the requests. Default: an `HTTPTransport()`.

@@ -91,7 +91,11 @@ def log_event(event: "Event", /) -> None:
 def _shown(event: Event) -> dict[str, object]:
     fields = asdict(event)
     del fields["server"]
-    return {name: value for name, value in fields.items() if value is not None}
+    return {name: _short(value) for name, value in fields.items() if value is not None}
+
+
+def _short(value: object) -> object:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _configuration() -> dict[str, object]:

@@ -349,3 +349,22 @@ async def test_a_policy_of_the_call_is_the_one_that_is_reported(events: Events) 
     request = get(extensions={"walltrack.retry": RetryPolicy(max_retries=7)})
     await read(RetryTransport(Scripted(404), listener=events), request)
     assert getattr(events[0], "max_retries", 0) == 7
+
+
+@pytest.mark.parametrize(
+    ("script", "stop_reason"),
+    [
+        ([503, 503], StopReason.RETRIES_EXHAUSTED),
+        ([200], None),
+        ([503, 200], None),
+        ([503, 404], StopReason.STATUS_NOT_RETRIED),
+    ],
+)
+async def test_a_final_response_says_why_it_is_final(
+    script: list[int], stop_reason: StopReason | None, clock: Clock
+) -> None:
+    """A caller that has no listener can tell an exhausted retry from one that was not tried."""
+    policy = RetryPolicy(max_retries=1)
+    transport = RetryTransport(Scripted(*script), policy=policy, sleep=clock.sleep, listener=None)
+    response = await transport.handle_async_request(get())
+    assert response.extensions.get("walltrack.stop_reason") is stop_reason

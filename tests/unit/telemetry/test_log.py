@@ -501,3 +501,11 @@ def test_a_program_may_configure_structlog_before_it_imports_this_library() -> N
 def json_line(_: object, __: str, entry: structlog.typing.EventDict) -> str:
     """Render as JSON."""
     return json.dumps(entry)
+
+
+def test_a_number_is_shown_as_precisely_as_one_reads_it() -> None:
+    """A jittered delay has sixteen digits otherwise."""
+    event = RetryScheduled("api.test", "GET", "/", 1, 3, 0.28774992528029986, "503")
+    with capture_logs() as logs:
+        log_event(event)
+    assert logs[0]["delay"] == 0.2877
