@@ -16,8 +16,9 @@ Run it with `uv run examples/migrate_from_tenacity.py`. What it replaces:
 
 tenacity                        walltrack
 ──────────────────────────────  ──────────────────────────────────────────────────────────
-stop_after_attempt(4)           RetryPolicy(max_retries=3)
+stop_after_attempt(4)           RetryPolicy(max_retries=3); a budget also limits all calls together
 stop_after_delay(30)            resilient_transport(deadline=30), which also ends an attempt
+wait_exponential(...)           Backoff(base=1, factor=2, cap=60)
 wait_random_exponential(...)    Backoff(base=0.5, cap=10, jitter="full"), and Retry-After
 retry_if_exception_type(...)    the outcome table: a 404 is not repeated, a POST not blindly
 before_sleep_log(...)           a log entry for every retry, by default

@@ -1,7 +1,8 @@
-"""One API, many tenants: a circuit breaker and a rate limit for each of them.
+"""One API, many tenants: a circuit breaker, a rate limit and a retry budget for each of them.
 
 Run it with `uv run examples/per_tenant.py`. If the account of one tenant fails, the others are
-still served, and a tenant that sends too much waits alone. The same `key=` works in every layer.
+still served and retried, and a tenant that sends too much waits alone. Each of these layers takes
+the same `key=`; without it, the tenants would share what the layer keeps for an origin.
 """
 
 import asyncio
@@ -10,11 +11,18 @@ from functools import partial
 import httpx
 
 from walltrack import (
+    Backoff,
     CircuitBreakerOpenError,
     CircuitBreakerTransport,
     RateLimitTransport,
+    RetryBudget,
+    RetryPolicy,
+    RetryTransport,
     resilient_transport,
 )
+
+AT_ONCE = RetryPolicy(max_retries=1, backoff=Backoff(base=0.0))
+"""So that the example does not wait."""
 
 
 def tenant_of(request: httpx.Request) -> tuple[str, str]:
@@ -40,8 +48,9 @@ async def main() -> None:
     """Let the circuit of one tenant open, and ask for both."""
     transport = resilient_transport(
         httpx.MockTransport(service),
-        retry=None,  # only to show each attempt
-        breaker=partial(CircuitBreakerTransport, failure_threshold=2, key=tenant_of),
+        retry=partial(RetryTransport, policy=AT_ONCE, key=tenant_of),
+        budget=RetryBudget(5, deposit=0.5, refused_cost=0.1, timeout_cost=5),
+        breaker=partial(CircuitBreakerTransport, failure_threshold=4, key=tenant_of),
         rate_limit=partial(RateLimitTransport, rate=100, burst=10, key=tenant_of),
     )
     async with httpx.AsyncClient(transport=transport) as client:
