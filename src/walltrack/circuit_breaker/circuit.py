@@ -96,7 +96,7 @@ class Circuit(Standing):
     @property
     def is_probing(self) -> bool:
         """Whether probes are in flight: their verdicts may end `shut_for` sooner."""
-        return self._probation is not None
+        return self._probation is not None and not self._probation.is_untouched
 
     def admit(self) -> Admission | None:
         """Admit one request, or reject it by returning None."""

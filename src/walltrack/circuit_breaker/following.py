@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from walltrack.circuit_breaker.circuit import Circuit
+from walltrack.circuit_breaker.probation import Probation
 from walltrack.circuit_breaker.state import CircuitState
 
 
@@ -69,16 +70,25 @@ class FollowingCircuit(Circuit):
         Returns:
             The states that the circuit changed to; none if it was open.
         """
-        was = self._state
+        was, now = self._state, self._clock()
         self._cooldown.follow(seconds, openings)
-        self._stay_open(seconds)
+        if was is not CircuitState.OPEN:
+            self.previous, self._state = was, CircuitState.OPEN
+            self._since, self._probation = now, None
+            self.disown_results_in_flight()
+        self._shut(now + seconds)
         self._failures = max(failures, self._failures, 1)
         self._tell_ledger()
         return () if was is CircuitState.OPEN else (CircuitState.OPEN,)
 
     def wait_for(self, seconds: float) -> None:
-        """Admit no probe for `seconds`, because another process sends one."""
-        self._stay_open(seconds)
+        """Admit no probe for `seconds`, because another process sends one; disown those in flight.
+
+        The state stays the same: open or half-open.
+        """
+        if self._probation is not None:
+            self._probation = Probation(self.probes, self._enough)
+        self._shut(self._clock() + seconds)
 
     def close(self) -> tuple[CircuitState, ...]:
         """Be closed, as the circuit of the fleet is.
@@ -89,11 +99,3 @@ class FollowingCircuit(Circuit):
         if self._probation is not None:
             self.disown_results_in_flight()
         return self._close()
-
-    def _stay_open(self, seconds: float) -> None:
-        now = self._clock()
-        if self._state is not CircuitState.OPEN:
-            self.previous, self._state = self._state, CircuitState.OPEN
-            self._since, self._probation = now, None
-            self.disown_results_in_flight()
-        self._shut(now + seconds)

@@ -105,8 +105,7 @@ def _event(
         )
     if state is CircuitState.HALF_OPEN:
         return CircuitHalfOpened(service, mode, key, server=server)
-    # One that opened again before this is reported was half-open: only a fleet closes an open one.
-    previous = CircuitState.HALF_OPEN
-    if breaker.previous is CircuitState.OPEN:
-        previous = CircuitState.OPEN
+    # If it has opened again by now, its `previous` is a later one. Only a fleet closes an open one.
+    was_open = breaker.previous is CircuitState.OPEN
+    previous = CircuitState.OPEN if was_open else CircuitState.HALF_OPEN
     return CircuitClosed(service, mode, key, previous, server=server)

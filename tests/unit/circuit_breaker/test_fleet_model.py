@@ -1,5 +1,6 @@
 """Drive the members of a fleet over a network that loses, delays and reorders what they report."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hypothesis import Phase, settings
@@ -22,6 +23,13 @@ from walltrack.core.shared_state import CircuitAct, CircuitReport, CircuitView
 
 NAME = "circuit"
 COOLDOWN = 8.0
+WAYS = {
+    (CircuitState.CLOSED, CircuitState.OPEN),
+    (CircuitState.OPEN, CircuitState.HALF_OPEN),
+    (CircuitState.OPEN, CircuitState.CLOSED),
+    (CircuitState.HALF_OPEN, CircuitState.OPEN),
+    (CircuitState.HALF_OPEN, CircuitState.CLOSED),
+}
 MEMBERS = st.integers(0, 2)
 LATEST_FIRST = st.sampled_from([0, 0, 0, 1, 2])
 
@@ -53,11 +61,19 @@ class Process:
     asked_at: float = 0.0
     answer: CircuitView | None = None
     waits: bool = False  # a request waits for the answer
+    reported: CircuitState = CircuitState.CLOSED  # where the changes that it reports have led
 
     @property
     def breaker(self) -> CircuitBreaker:
         """Its breaker."""
         return self.member.breaker
+
+    def report_all(self, states: Iterable[CircuitState | None]) -> None:
+        """Report the changes to these states, as `Settling` does: each from where it was."""
+        for state in states:
+            if state is not None:
+                assert (self.reported, state) in WAYS
+                self.reported = state
 
     @property
     def lease(self) -> int:
@@ -98,7 +114,7 @@ class FleetMachine(RuleBasedStateMachine):
         process = self.processes[which]
         if process.calls:
             call = process.calls.pop(-1 - age % len(process.calls))
-            process.breaker.settle(call.ticket, verdict)
+            process.report_all(process.breaker.settle(call.ticket, verdict))
             if process.report is None:
                 self.talk(process)
 
@@ -111,6 +127,15 @@ class FleetMachine(RuleBasedStateMachine):
             self.deliver(which)
             self.hear(which)
             self.end(which, age=0, verdict=Verdict.FAILURE)
+
+    @rule(which=MEMBERS, verdict=st.sampled_from(Verdict))
+    def probe(self, which: int, verdict: Verdict) -> None:
+        """A short way to a half-open circuit, whose probe ends soon."""
+        self.clock.advance(COOLDOWN)
+        self.begin(which)
+        self.deliver(which)
+        self.hear(which)
+        self.end(which, age=0, verdict=verdict)
 
     # Reports
 
@@ -125,7 +150,7 @@ class FleetMachine(RuleBasedStateMachine):
         process = self.processes[which]
         if process.answer is not None:
             answer, process.answer, process.report = process.answer, None, None
-            process.member.follow(process.asked_at, answer)
+            process.report_all(process.member.follow(process.asked_at, answer))
             self.talk(process)
 
     @rule(which=MEMBERS)
@@ -168,6 +193,7 @@ class FleetMachine(RuleBasedStateMachine):
             lease = process.lease
             admission = process.breaker.admit()
             if admission is not None:
+                process.report_all([admission.became])
                 probes = process.breaker.is_probe(admission.ticket)
                 process.calls.append(Call(admission.ticket, lease if probes else 0))
 
@@ -191,6 +217,11 @@ class FleetMachine(RuleBasedStateMachine):
     def no_circuit_is_shut_for_longer_than_a_cooldown(self) -> None:
         for process in self.processes:
             assert process.breaker.shut_for() <= COOLDOWN
+
+    @invariant()
+    def no_change_of_state_is_left_unreported(self) -> None:
+        for process in self.processes:
+            assert process.breaker.snapshot().state is process.reported
 
     def teardown(self) -> None:
         """After a cooldown and a lease, one success closes every circuit."""

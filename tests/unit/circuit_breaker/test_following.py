@@ -1,5 +1,6 @@
 from tests.support import Clock
 from walltrack import CircuitBreaker, CircuitState, CountWindow
+from walltrack.core.outcome import Verdict
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
 
@@ -48,7 +49,7 @@ def test_its_own_probe_is_late_when_the_fleet_closes(clock: Clock) -> None:
 
 
 def test_it_waits_for_the_probe_of_another_process(clock: Clock) -> None:
-    """Its own probe, whose time was over, changes nothing any more."""
+    """Its own probe, whose time was over, changes nothing any more; it was and stays half-open."""
     circuit = breaker(clock)
     circuit.open_for(12.0, openings=1, failures=3)
     clock.advance(12.0)
@@ -56,9 +57,13 @@ def test_it_waits_for_the_probe_of_another_process(clock: Clock) -> None:
     circuit.wait_for(0.5)
     lost.success()
     assert not circuit.can_execute()
+    assert (circuit.state, circuit.shut_for(), circuit.is_probing) == (HALF_OPEN, 0.5, False)
     clock.advance(0.5)
     assert circuit.wants_probe()
-    assert circuit.state is HALF_OPEN
+    admission = circuit.admit()
+    assert admission is not None
+    assert admission.became is None  # it was half-open before
+    assert circuit.settle(admission.ticket, Verdict.SUCCESS) == (CLOSED,)
 
 
 def test_a_waiting_circuit_does_not_disown_twice(clock: Clock) -> None:

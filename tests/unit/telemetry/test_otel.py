@@ -158,32 +158,56 @@ async def test_a_circuit_is_followed_through_its_states(recorded: Recorded, cloc
     }
 
 
+async def send(*transports: httpx.AsyncBaseTransport) -> None:
+    """Send a request through each, whatever comes of it."""
+    for transport in transports:
+        with suppress(httpx.TransportError):
+            await transport.handle_async_request(get())
+
+
 async def test_a_circuit_that_follows_its_fleet_counts_where_it_came_from(
     recorded: Recorded, clock: Clock
 ) -> None:
-    """At once from open to closed, if another process sent the probe."""
-    store, service = FakeStore(clock), {"status": 503}
-    fleet = [
+    """Each change begins where the last one led, whichever process sent the probe."""
+    store, answer = FakeStore(clock), {"status": 503}
+
+    async def service(_: httpx.Request) -> httpx.Response:
+        if answer["status"] == 0:
+            await anyio.sleep_forever()
+        return httpx.Response(answer["status"])
+
+    def ways() -> dict[Any, Any]:
+        way = ("walltrack.circuit.from", "walltrack.circuit.to")
+        return recorded.by("walltrack.circuit.transitions", *way)
+
+    other, ours = (
         CircuitBreakerTransport(
-            Scripted(lambda _: httpx.Response(service["status"])),
-            failure_threshold=2,
-            clock=clock,
-            shared=store,
-            listener=listener,
+            Scripted(service), failure_threshold=2, clock=clock, shared=store, listener=listener
         )
         for listener in (None, listening(recorded))
-    ]
-    for transport in fleet * 2:
-        with suppress(httpx.TransportError):
-            await transport.handle_async_request(get())
+    )
+    await send(other, ours, ours)
+    assert ways() == {("closed", "open"): 1}
+
     clock.advance(30)
-    service["status"] = 200
-    for transport in fleet * 2:
-        with suppress(httpx.TransportError):
-            await transport.handle_async_request(get())
-    way = ("walltrack.circuit.from", "walltrack.circuit.to")
-    assert recorded.by("walltrack.circuit.transitions", *way) == {
+    await send(other, ours)  # the probe of the other one fails: ours is open, as it was
+    assert ways() == {("closed", "open"): 1}
+
+    clock.advance(30)
+    answer["status"] = 0
+    with anyio.move_on_after(0.01):  # our probe is given back
+        await send(ours)
+    answer["status"] = 503
+    await send(other, ours)  # the other one's fails
+    assert ways() == {("closed", "open"): 1, ("open", "half_open"): 1, ("half_open", "open"): 1}
+
+    clock.advance(30)
+    answer["status"] = 200
+    await send(other, ours)
+    assert ways() == {
         ("closed", "open"): 1,
+        ("open", "half_open"): 1,
+        ("half_open", "open"): 1,
         ("open", "closed"): 1,
     }
     assert recorded.by("walltrack.circuit.state", "server.address") == {"api.test": 0}
