@@ -41,10 +41,16 @@ def observe_calls(layer: ObservedLayer, listener: object) -> None:
         setattr(layer, "handle_async_request", send)  # noqa: B010 - of this layer alone
 
 
-async def _observed(send: Send, observer: Observer, request: httpx.Request) -> httpx.Response:
+def _observed(
+    send: Send, observer: Observer, request: httpx.Request
+) -> Awaitable[httpx.Response]:
+    if request.extensions.get(_OBSERVED) is observer:  # an outer layer has told it
+        return send(request)
+    return _observe(send, observer, request)
+
+
+async def _observe(send: Send, observer: Observer, request: httpx.Request) -> httpx.Response:
     extensions = request.extensions
-    if extensions.get(_OBSERVED) is observer:  # an outer layer has told it
-        return await send(request)
     extensions[_OBSERVED] = observer
     ended = _begin(observer, request)
     try:

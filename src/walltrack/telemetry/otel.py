@@ -143,7 +143,9 @@ class OpenTelemetryListener:
     def call_began(self, request: httpx.Request) -> Ended:
         """Measure a call, and give it a span if it has none and there is a tracer provider."""
         attributes = about(request.method, service_of(request), server_of(request))
-        end_span = self._begin_span(request.method, attributes)
+        end_span = None
+        if self._tracer is not None and not trace.get_current_span().is_recording():
+            end_span = _begin_span(self._tracer, request.method, attributes)
         began = self._clock()
 
         def ended(outcome: httpx.Response | BaseException) -> None:
@@ -153,22 +155,6 @@ class OpenTelemetryListener:
             finally:
                 if end_span is not None:
                     end_span(outcome)
-
-        return ended
-
-    def _begin_span(self, method: str, attributes: Attributes) -> Ended | None:
-        if self._tracer is None or trace.get_current_span().is_recording():
-            return None
-        span = self._tracer.start_span(method, attributes=attributes)
-        token = context.attach(trace.set_span_in_context(span))
-
-        def ended(outcome: httpx.Response | BaseException) -> None:
-            context.detach(token)
-            failure = outcome_of(outcome)
-            span.set_attributes(failure)
-            if failure:
-                span.set_status(trace.StatusCode.ERROR)
-            span.end()
 
         return ended
 
@@ -228,3 +214,18 @@ class OpenTelemetryListener:
         event: RetryScheduled | RetryStopped | RequestRejected | RequestHedged,
     ) -> Attributes:
         return about(event.method, event.service, event.server)
+
+
+def _begin_span(tracer: trace.Tracer, method: str, attributes: Attributes) -> Ended:
+    span = tracer.start_span(method, attributes=attributes)
+    token = context.attach(trace.set_span_in_context(span))
+
+    def ended(outcome: httpx.Response | BaseException) -> None:
+        context.detach(token)
+        failure = outcome_of(outcome)
+        span.set_attributes(failure)
+        if failure:
+            span.set_status(trace.StatusCode.ERROR)
+        span.end()
+
+    return ended
