@@ -12,14 +12,14 @@ from walltrack.concurrency_limit.adaptive import OVERLOAD_STATUSES, AdaptiveLimi
 from walltrack.concurrency_limit.turns import Place, Turns
 from walltrack.core import family, validation
 from walltrack.core.classification import Classify
-from walltrack.core.events import Listener, RejectReason, RequestRejected
+from walltrack.core.events import Listener, RejectReason
 from walltrack.core.exceptions import ConcurrencyLimitError, PoolTimeoutExceededError
 from walltrack.core.extensions import pool_timeout, time_left
 from walltrack.core.keyed import Keyed
 from walltrack.core.loops import moved, running
 from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
-from walltrack.core.naming import finite, names_of, origin_of
+from walltrack.core.naming import finite, origin_of
 from walltrack.core.observer import Reading
 from walltrack.core.outcome import NOT_SENT_ERRORS, Verdict, verdict_on
 from walltrack.core.statuses import DEFAULT_RETRY_STATUSES
@@ -27,7 +27,7 @@ from walltrack.http.classify import classified
 from walltrack.http.release import discard
 from walltrack.http.watched_body import watched
 from walltrack.http.wrapper import WrappingTransport
-from walltrack.telemetry.emit import classifier_of, emit
+from walltrack.telemetry.emit import classifier_of, emit_admitted, emit_rejected
 from walltrack.telemetry.log import log_event
 from walltrack.telemetry.observed import introduce
 
@@ -70,7 +70,8 @@ class ConcurrencyLimitTransport(WrappingTransport):
         clock: Monotonic seconds; measures all durations.
         timer: Opens a scope that is cancelled after the given seconds; replace it and `clock` to
             test without waiting.
-        listener: Called with `RequestRejected`; None: no events. Default: log entries.
+        listener: Called with `RequestAdmitted` after a wait, and `RequestRejected`; None: no
+            events. Default: log entries.
 
     Raises:
         TypeError: An argument has another type.
@@ -144,10 +145,8 @@ class ConcurrencyLimitTransport(WrappingTransport):
 
         Raises:
             ConcurrencyLimitError: The queue is full, or there was no permit in time; nothing was
-                sent. If httpx's pool timeout ended the wait, the error is also an
-                httpx.PoolTimeout.
-            TransportClosedError: The transport was closed while the request waited; nothing was
-                sent.
+                sent. It is also an httpx.PoolTimeout if httpx's pool timeout ended the wait.
+            TransportClosedError: It was closed while the request waited; nothing was sent.
             RuntimeError: The limit is in use in another event loop; nothing was sent.
         """
         turns = self._shared or self._turns.obtain(self._key(request))
@@ -221,13 +220,15 @@ class ConcurrencyLimitTransport(WrappingTransport):
                 else:
                     with self._timer(seconds):
                         await turn.wait()
+            waited = self._clock() - began
+            if place.given:
+                emit_admitted(self._listener, request, "concurrency_limit", waited)
         except BaseException:
             turns.leave(place)
             raise
         if not place.given:
             turns.leave(place)
-            waited = max(self._clock() - began, _AN_INSTANT)
-            raise self._refusal(request, RejectReason.QUEUE_TIMEOUT, waited, kind)
+            raise self._refusal(request, RejectReason.QUEUE_TIMEOUT, max(waited, _AN_INSTANT), kind)
 
     def _refusal(
         self,
@@ -236,8 +237,7 @@ class ConcurrencyLimitTransport(WrappingTransport):
         waited: float,
         kind: type[ConcurrencyLimitError] = ConcurrencyLimitError,
     ) -> ConcurrencyLimitError:
-        if self._listener is not None:
-            emit(self._listener, RequestRejected(**names_of(request), reason=reason))
+        emit_rejected(self._listener, request, reason)
         return kind(waited=waited, request=request)
 
 

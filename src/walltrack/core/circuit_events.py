@@ -112,13 +112,16 @@ class RequestWaiting(AboutServer):
 
 @dataclass(frozen=True, slots=True)
 class RequestAdmitted(AboutServer):
-    """A request that waited for a circuit is sent: as a probe, or because the circuit closed.
+    """A request that waited is sent: as a probe, because its circuit closed, or in its turn.
+
+    The waits for a limit are part of normal operation, and are logged at level DEBUG.
 
     Args:
         service: Name of the service, or its `host[:port]`.
         method: HTTP method.
         path: Path without query.
         waited: Seconds that it waited.
+        queue: Where it waited: "waiting_room", "rate_limit" or "concurrency_limit".
         server: The server that it is about; None if there is none.
     """
 
@@ -128,3 +131,4 @@ class RequestAdmitted(AboutServer):
     method: str
     path: str
     waited: float
+    queue: str = "waiting_room"

@@ -10,14 +10,14 @@ import httpx
 
 from walltrack.core import family, validation, waiting
 from walltrack.core.classification import Classify
-from walltrack.core.events import Listener, OriginThrottled, RejectReason, RequestRejected
+from walltrack.core.events import Listener, OriginThrottled, RejectReason
 from walltrack.core.exceptions import RateLimitError
 from walltrack.core.extensions import time_left
 from walltrack.core.keyed import Keyed
 from walltrack.core.loops import moved, running
 from walltrack.core.mismatch import refuse_mismatch
 from walltrack.core.named import shows_defaults_by_name
-from walltrack.core.naming import finite, names_of, origin_of, server_of, service_of
+from walltrack.core.naming import finite, origin_of, server_of, service_of
 from walltrack.core.observer import Reading
 from walltrack.core.shared_names import name_of_origin
 from walltrack.core.shared_state import SharedState
@@ -30,7 +30,7 @@ from walltrack.rate_limit.leased_bucket import LeasedBucket
 from walltrack.rate_limit.shared_line import SharedLine
 from walltrack.rate_limit.token_bucket import TokenBucket
 from walltrack.rate_limit.waiting_line import WaitingLine
-from walltrack.telemetry.emit import classifier_of, emit
+from walltrack.telemetry.emit import classifier_of, emit, emit_admitted, emit_rejected
 from walltrack.telemetry.log import log_event
 from walltrack.telemetry.observed import introduce
 
@@ -77,8 +77,8 @@ class RateLimitTransport(WrappingTransport):
         clock: Monotonic seconds; measures all durations.
         wall_clock: Seconds since the epoch, for points in time in headers.
         sleep: Waits for the given number of seconds; replace it to test without waiting.
-        listener: Called with `RequestRejected` and `OriginThrottled`; None: no events. Default: log
-            entries.
+        listener: Called with `RequestAdmitted` after a wait, `RequestRejected` and
+            `OriginThrottled`; None: no events. Default: log entries.
         shared: Shares the `rate` with other processes: a `walltrack.fleet.RedisState`. See there.
 
     Raises:
@@ -207,13 +207,13 @@ class RateLimitTransport(WrappingTransport):
         if isinstance(line, SharedLine) and not line.name:
             line.name = name_of_origin(self._key(request))
         patience = min(self._max_wait, time_left(request.extensions) - _NO_USE)
+        began = self._clock()
         with self._waits.ended_by_closing(request):
             room = await line.take(patience)
         if room is None:
+            emit_admitted(self._listener, request, "rate_limit", self._clock() - began)
             return
-        if self._listener is not None:
-            names, reason = names_of(request), RejectReason.RATE_LIMIT
-            emit(self._listener, RequestRejected(**names, reason=reason, retry_after=room))
+        emit_rejected(self._listener, request, RejectReason.RATE_LIMIT, room)
         raise RateLimitError(None, room, request=request)
 
     def _relax(self) -> None:

@@ -4,9 +4,12 @@ import logging
 import sys
 from collections.abc import Sequence
 
+import httpx
+
 from walltrack.core import validation
 from walltrack.core.classification import Classifier, Classify
-from walltrack.core.events import Event, Listener
+from walltrack.core.events import Event, Listener, RejectReason, RequestAdmitted, RequestRejected
+from walltrack.core.naming import finite, names_of
 
 # Not structlog: it may have caused the failure, and the standard library's logging never raises.
 _logger = logging.getLogger("walltrack")
@@ -19,6 +22,26 @@ def emit(listener: Listener, event: Event) -> None:
         listener(event)
     except Exception as error:  # noqa: BLE001 - a listener must not break the call
         log_failure(error, event.name, handled)
+
+
+def emit_admitted(
+    listener: Listener | None, request: httpx.Request, queue: str, waited: float
+) -> None:
+    """Report to the listener, if any, that `request` is sent after it waited in a queue."""
+    if listener is not None:
+        emit(listener, RequestAdmitted(**names_of(request), waited=waited, queue=queue))
+
+
+def emit_rejected(
+    listener: Listener | None,
+    request: httpx.Request,
+    reason: RejectReason,
+    retry_after: float | None = None,
+) -> None:
+    """Report to the listener, if any, that `request` is not sent; an infinite time is unknown."""
+    if listener is not None:
+        seconds = None if retry_after is None else finite(retry_after)
+        emit(listener, RequestRejected(**names_of(request), reason=reason, retry_after=seconds))
 
 
 def log_failure(error: Exception, name: str, handled: BaseException | None = None) -> None:

@@ -60,9 +60,9 @@ def level_of(event: Event) -> int:
         case RetryStopped(stop_reason=reason) if reason in ORDINARY_STOPS:
             return logging.DEBUG
         case RequestRejected(reason=RejectReason.CIRCUIT_OPEN):
-            return (
-                logging.DEBUG
-            )  # the opening is an ERROR; its rejections may be thousands a second
+            return logging.DEBUG  # it opens at ERROR; the rejections may be thousands a second
+        case RequestAdmitted(queue="rate_limit" | "concurrency_limit"):
+            return logging.DEBUG
         case CircuitOpened(mode="observe_only"):
             return logging.WARNING
     return LEVELS[type(event)]

@@ -41,9 +41,7 @@ def observe_calls(layer: ObservedLayer, listener: object) -> None:
         setattr(layer, "handle_async_request", send)  # noqa: B010 - of this layer alone
 
 
-def _observed(
-    send: Send, observer: Observer, request: httpx.Request
-) -> Awaitable[httpx.Response]:
+def _observed(send: Send, observer: Observer, request: httpx.Request) -> Awaitable[httpx.Response]:
     if request.extensions.get(_OBSERVED) is observer:  # an outer layer has told it
         return send(request)
     return _observe(send, observer, request)

@@ -15,6 +15,7 @@ from walltrack.core.events import (
     Event,
     Listener,
     OriginThrottled,
+    RequestAdmitted,
     RequestHedged,
     RequestRejected,
     RetryScheduled,
@@ -55,8 +56,9 @@ class OpenTelemetryListener:
     `walltrack[otel]`, and an SDK that the program configures.
 
     Metrics: `walltrack.call.duration` (histogram in seconds, until the headers or, if it is read
-    inside, the end of the body), `walltrack.retries`, `walltrack.not_retried`,
-    `walltrack.rejected`, `walltrack.hedges`, `walltrack.throttled`,
+    inside, the end of the body), `walltrack.queue.duration` (histogram in seconds, of the requests
+    that waited and were sent), `walltrack.retries`, `walltrack.not_retried`, `walltrack.rejected`,
+    `walltrack.hedges`, `walltrack.throttled`,
     `walltrack.circuit.transitions`, `walltrack.shared_state.transitions`, and the gauges
     `walltrack.circuit.state`, `walltrack.queue.waiting` and `walltrack.retry_budget.balance`. Their
     attributes are `server.address`, `server.port`, `http.request.method`, `error.type`,
@@ -103,6 +105,12 @@ class OpenTelemetryListener:
             "walltrack.call.duration",
             "s",
             "Duration of calls, with their retries and waits.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+        self._waits = meter.create_histogram(
+            "walltrack.queue.duration",
+            "s",
+            "How long requests waited in a queue before they were sent.",
             explicit_bucket_boundaries_advisory=_SECONDS,
         )
         self._retries = meter.create_counter(
@@ -166,6 +174,8 @@ class OpenTelemetryListener:
                 self._not_retried.add(1, {**self._about(event), "walltrack.reason": str(reason)})
             case RequestRejected(reason=reason):
                 self._rejected.add(1, {**self._about(event), "walltrack.reason": str(reason)})
+            case RequestAdmitted(waited=waited, queue=queue):
+                self._waits.record(waited, {**self._about(event), "walltrack.queue": queue})
             case RequestHedged():
                 self._hedges.add(1, self._about(event))
             case OriginThrottled():
@@ -211,7 +221,7 @@ class OpenTelemetryListener:
 
     @staticmethod
     def _about(
-        event: RetryScheduled | RetryStopped | RequestRejected | RequestHedged,
+        event: RetryScheduled | RetryStopped | RequestRejected | RequestAdmitted | RequestHedged,
     ) -> Attributes:
         return about(event.method, event.service, event.server)
 

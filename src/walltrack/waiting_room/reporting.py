@@ -2,17 +2,11 @@
 
 import httpx
 
-from walltrack.core.events import (
-    Listener,
-    RejectReason,
-    RequestAdmitted,
-    RequestRejected,
-    RequestWaiting,
-)
+from walltrack.core.events import Listener, RejectReason, RequestWaiting
 from walltrack.core.exceptions import CircuitBreakerOpenError, WaitingRoomTimeoutError
 from walltrack.core.extensions import Gate
-from walltrack.core.naming import finite, names_of
-from walltrack.telemetry.emit import emit
+from walltrack.core.naming import names_of
+from walltrack.telemetry.emit import emit, emit_admitted, emit_rejected
 from walltrack.waiting_room.room import Place
 
 
@@ -35,8 +29,7 @@ class Reporter:
 
     def goes(self, request: httpx.Request, waited: float) -> None:
         """Report that `request` is sent after a wait."""
-        if self._listener is not None:
-            emit(self._listener, RequestAdmitted(**names_of(request), waited=waited))
+        emit_admitted(self._listener, request, "waiting_room", waited)
 
     def is_open_again(self, request: httpx.Request, gate: Gate) -> bool:
         """Return whether the circuit that rejected `request` admits others by now; report it."""
@@ -80,8 +73,4 @@ class Reporter:
         return error
 
     def _report(self, request: httpx.Request, reason: RejectReason, gate: Gate) -> None:
-        if self._listener is not None:
-            event = RequestRejected(
-                **names_of(request), reason=reason, retry_after=finite(gate.shut_for())
-            )
-            emit(self._listener, event)
+        emit_rejected(self._listener, request, reason, gate.shut_for())

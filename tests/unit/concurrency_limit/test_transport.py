@@ -21,6 +21,7 @@ from walltrack import (
     ConcurrencyLimitTransport,
     Event,
     RejectReason,
+    RequestAdmitted,
     RequestRejected,
     RetryPolicy,
     RetryTransport,
@@ -487,9 +488,51 @@ async def test_a_full_queue_refuses(events: Events) -> None:
     assert str(error) == (
         "api.test: concurrency limit reached and the queue is full, request not sent"
     )
-    assert events == [RequestRejected("api.test", "GET", "/c", RejectReason.QUEUE_FULL)]
+    assert events[0] == RequestRejected("api.test", "GET", "/c", RejectReason.QUEUE_FULL)
     assert "hunter2" not in repr(events)
     assert desk.came == ["holder", "a", "b"]
+
+
+async def test_a_request_that_waited_is_reported_when_it_is_sent(
+    clock: Clock, events: Events
+) -> None:
+    """With the seconds; one that did not wait is no news, and one that is rejected not admitted."""
+    async with office(listener=events, clock=clock, max_queue=1) as (desk, callers):
+        await callers.come("holder", "a?api-key=hunter2", "rejected")
+        clock.advance(2.5)
+        desk.tell("holder", "a")
+        await anyio.wait_all_tasks_blocked()
+    assert events == [
+        RequestRejected("api.test", "GET", "/rejected", RejectReason.QUEUE_FULL),
+        RequestAdmitted("api.test", "GET", "/a", 2.5, "concurrency_limit"),
+    ]
+
+
+async def test_a_listener_that_ends_the_program_after_a_wait_leaves_no_permit_taken() -> None:
+    """The request is not sent, and gives its permit back."""
+
+    class StoppedError(BaseException):
+        """Ends the program."""
+
+    def stop(_: Event) -> None:
+        raise StoppedError
+
+    desk = Desk()
+    transport = ConcurrencyLimitTransport(desk, 1, listener=stop)
+    async with anyio.create_task_group() as tasks:
+        callers = Callers(transport, tasks)
+        await callers.come("holder")
+        tasks.start_soon(desk_is_free_after_all_wait, desk)
+        with pytest.raises(StoppedError):
+            await transport.handle_async_request(get())
+    assert desk.came == ["holder"]
+    assert at_rest(transport)
+
+
+async def desk_is_free_after_all_wait(desk: Desk) -> None:
+    """Answer the holder of the only permit, once somebody waits for it."""
+    await anyio.wait_all_tasks_blocked()
+    desk.tell("holder")
 
 
 async def test_without_a_queue_a_request_without_a_permit_is_refused() -> None:

@@ -13,7 +13,7 @@ from tests.support import Body, Clock, Events, Failing, Scripted, get, post
 from tests.virtual_time import VirtualTime, settle
 from walltrack import RetryTransport, TransportClosedError
 from walltrack.core.classification import Classification
-from walltrack.core.events import OriginThrottled, RejectReason, RequestRejected
+from walltrack.core.events import OriginThrottled, RejectReason, RequestAdmitted, RequestRejected
 from walltrack.core.exceptions import RateLimitError, WallTrackError
 from walltrack.core.extensions import DEADLINE, GATE
 from walltrack.core.naming import origin_of
@@ -103,6 +103,19 @@ async def test_without_a_rate_nothing_waits(clock: Clock) -> None:
     transport = layer(Scripted(200), clock, key=not_to_be_called)
     assert [await ask(transport) for _ in range(100)] == [200] * 100
     assert clock.sleeps == []
+
+
+async def test_a_request_that_waited_is_reported_when_it_is_sent(
+    clock: Clock, events: Events
+) -> None:
+    """With the seconds, also if a limit of the server made it wait; others are no news."""
+    transport = layer(Scripted(200, 200, told_to_wait(30), 200), clock, 2, listener=events)
+    assert [await ask(transport) for _ in range(4)] == [200, 200, 429, 200]
+    waits = [event for event in events if isinstance(event, RequestAdmitted)]
+    assert waits == [
+        RequestAdmitted("api.test", "GET", "/things", seconds, "rate_limit")
+        for seconds in (0.5, 0.5, 30.0)
+    ]
 
 
 async def test_asked_not_to_wait_it_rejects(clock: Clock, events: Events) -> None:

@@ -94,6 +94,7 @@ ENTRIES: list[tuple[Event, dict[str, Any]]] = [
             "method": "GET",
             "path": "/a",
             "waited": 2.5,
+            "queue": "waiting_room",
         },
     ),
     (
@@ -291,6 +292,13 @@ def test_rejections_by_a_circuit_do_not_flood_the_log(reason: RejectReason) -> N
     event = RequestRejected("api.test", "GET", "/a", reason)
     is_by_circuit = reason is RejectReason.CIRCUIT_OPEN
     assert level_of(event) == (logging.DEBUG if is_by_circuit else logging.WARNING)
+
+
+@pytest.mark.parametrize("queue", ["waiting_room", "rate_limit", "concurrency_limit"])
+def test_waits_for_a_limit_do_not_flood_the_log(queue: str) -> None:
+    """A limit is there to make requests wait; only those for an open circuit are news."""
+    event = RequestAdmitted("api.test", "GET", "/a", 2.5, queue)
+    assert level_of(event) == (logging.INFO if queue == "waiting_room" else logging.DEBUG)
 
 
 def test_an_opening_that_is_only_observed_is_no_error() -> None:

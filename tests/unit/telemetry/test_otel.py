@@ -2,6 +2,7 @@ import enum
 import importlib
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from unittest.mock import Mock
 
@@ -24,6 +25,7 @@ from walltrack import (
     RetryBudget,
     RetryPolicy,
     RetryTransport,
+    WaitingRoomTransport,
     resilient_transport,
 )
 from walltrack.fleet import SharedStateLost, SharedStateRecovered
@@ -273,6 +275,44 @@ async def test_queues_and_budgets_are_gauges(recorded: Recorded, clock: Clock) -
     assert recorded.points("walltrack.retry_budget.balance") == []
     await retrying.handle_async_request(get())
     assert recorded.by("walltrack.retry_budget.balance", "server.address") == {"api.test": 8}
+
+
+async def test_waits_in_queues_are_measured_and_are_on_the_span_of_the_caller(
+    recorded: Recorded, clock: Clock
+) -> None:
+    """Of the standard stack as well: for an open circuit, and for a limit of the server."""
+    slow_down = httpx.Response(429, headers={"retry-after": "30"})
+    stack = resilient_transport(
+        Scripted(503, 200, slow_down, 200),
+        retry=None,
+        breaker=partial(
+            CircuitBreakerTransport,
+            failure_threshold=1,
+            statuses={503},
+            cooldown=0.02,
+            listener=None,
+        ),
+        waiting_room=partial(WaitingRoomTransport, max_wait=5.0, listener=listening(recorded)),
+        rate_limit=partial(
+            RateLimitTransport, clock=clock, sleep=clock.sleep, listener=listening(recorded)
+        ),
+    )
+    with recorded.tracers.get_tracer("t").start_as_current_span("caller"):
+        for _ in range(4):
+            await stack.handle_async_request(get())
+
+    [span] = recorded.spans
+    waits = [event for event in span.events if event.name == "walltrack.request_admitted"]
+    assert [(event.attributes or {})["walltrack.queue"] for event in waits] == [
+        "waiting_room",
+        "rate_limit",
+    ]
+    assert (waits[1].attributes or {})["walltrack.waited"] == 30.0
+    here = {**PLACE, "http.request.method": "GET"}
+    assert recorded.points("walltrack.queue.duration") == [
+        ({**here, "walltrack.queue": "rate_limit"}, 1),
+        ({**here, "walltrack.queue": "waiting_room"}, 1),
+    ]
 
 
 async def test_hedges_are_counted(recorded: Recorded) -> None:
