@@ -29,8 +29,10 @@ from walltrack import (
     ConcurrencyLimitTransport,
     HedgingTransport,
     HTTPTransport,
+    RequestAdmitted,
     RetryBudget,
     RetryPolicy,
+    WaitingRoomTransport,
     WallTrackError,
     origin_of,
     resilient_transport,
@@ -82,10 +84,11 @@ class Told:
         self.listener = OpenTelemetryListener(self.recorded.meters, listener=self.events)
         self._tracer = self.recorded.tracers.get_tracer("callers")
 
-    def stack(self, inner: Any) -> Any:  # noqa: ANN401 - of either family
+    def stack(self, inner: Any, **options: Any) -> Any:  # noqa: ANN401 - of either family
         """The stack under test, with short waits and a circuit that opens and closes often."""
         return resilient_transport(
             inner,
+            **options,
             retry=RetryPolicy(backoff=Backoff(base=0.001, cap=0.001)),
             breaker=partial(
                 CircuitBreakerTransport,
@@ -276,6 +279,33 @@ async def test_outside_each_call_has_a_span_with_the_events(
     statuses = Counter(status_of(span) for span in calls)
     assert {kind: statuses[kind] for kind in ("200", "404", "503")} == {
         kind: told.seen[kind] for kind in ("200", "404", "503")
+    }
+
+
+async def test_in_the_standard_order_calls_wait_for_a_circuit_and_for_the_limits_of_the_server(
+    server: FaultServer,
+) -> None:
+    """Each wait is measured once, no open circuit rejects a call, and no attempt is missing."""
+    told, storm = Told(), Storm()
+    server.default = storm
+    server.will(answer(429, retry_after_ms="100"), *[answer(503)] * 3)
+    room = partial(WaitingRoomTransport, max_wait=5.0, listener=told.listener)
+    async with httpx.AsyncClient(transport=told.stack(pool(httpx), waiting_room=room)) as client:
+        await told.endure(client, server.url)
+
+    recorded = told.recorded
+    waits = recorded.by("walltrack.queue.duration", "walltrack.queue")
+    queues = Counter(event.queue for event in told.events if isinstance(event, RequestAdmitted))
+    assert waits == queues
+    assert set(queues) == {"concurrency_limit", "rate_limit", "waiting_room"}
+    rejected = recorded.by("walltrack.rejected", "walltrack.reason")
+    assert rejected == {"queue_full": told.seen["ConcurrencyLimitError"]}
+    retries = sum(recorded.by("walltrack.retries", "error.type").values())
+    assert CALLS + retries - sum(rejected.values()) == len(server.seen)
+    assert recorded.by("walltrack.throttled", "walltrack.reason") == {"retry-after-ms": 1}
+    assert recorded.by("walltrack.queue.waiting", "walltrack.queue") == {
+        "concurrency_limit": 0,
+        "rate_limit": 0,
     }
 
 
