@@ -1,13 +1,15 @@
 """The attributes of metrics and spans, by the semantic conventions of OpenTelemetry for HTTP."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import fields
+from functools import lru_cache
 from typing import Final
 
 import httpx
 
 from walltrack.core.events import Event
-from walltrack.core.naming import Server, server_at, shown_key
+from walltrack.core.extensions import SERVICE
+from walltrack.core.naming import Server, origin_of, server_at, shown_key
 from walltrack.core.observer import Measure, Reading
 
 Attributes = dict[str, str | int | float | bool]
@@ -36,6 +38,19 @@ def about(method: str | None, service: str, server: Server | None) -> Attributes
     if method is not None:
         attributes["http.request.method"] = method if method in _METHODS else _OTHER
     return attributes
+
+
+def of_call(request: httpx.Request) -> Attributes:
+    """Return the attributes of the call of `request`; calls share them, so do not change them."""
+    name = request.extensions.get(SERVICE)
+    return _of_call(request.method, name if isinstance(name, str) else None, origin_of(request))
+
+
+@lru_cache(maxsize=1024)
+def _of_call(method: str, service: str | None, origin: Hashable) -> Attributes:
+    if service is None:
+        service = shown_key(origin).partition("://")[2]
+    return about(method, str.__str__(service), server_at(origin))
 
 
 def outcome_of(outcome: httpx.Response | BaseException) -> Attributes:

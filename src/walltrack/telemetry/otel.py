@@ -24,10 +24,9 @@ from walltrack.core.events import (
     SharedStateRecovered,
 )
 from walltrack.core.named import shows_defaults_by_name
-from walltrack.core.naming import server_of, service_of
 from walltrack.core.observer import Ended, Readable
 from walltrack.core.version import __version__
-from walltrack.telemetry.attributes import Attributes, about, of_span, outcome_of
+from walltrack.telemetry.attributes import Attributes, about, of_call, of_span, outcome_of
 from walltrack.telemetry.emit import emit
 from walltrack.telemetry.log import log_event
 from walltrack.telemetry.resends import number_resends
@@ -150,7 +149,7 @@ class OpenTelemetryListener:
 
     def call_began(self, request: httpx.Request) -> Ended:
         """Measure a call, and give it a span if it has none and there is a tracer provider."""
-        attributes = about(request.method, service_of(request), server_of(request))
+        attributes = of_call(request)
         end_span = None
         if self._tracer is not None and not trace.get_current_span().is_recording():
             end_span = _begin_span(self._tracer, request.method, attributes)
@@ -158,8 +157,10 @@ class OpenTelemetryListener:
 
         def ended(outcome: httpx.Response | BaseException) -> None:
             try:
-                attributes.update(outcome_of(outcome))
-                self._duration.record(self._clock() - began, attributes)
+                failure = outcome_of(outcome)
+                self._duration.record(
+                    self._clock() - began, {**attributes, **failure} if failure else attributes
+                )
             finally:
                 if end_span is not None:
                     end_span(outcome)

@@ -8,9 +8,9 @@ from walltrack import (
     RetryScheduled,
     origin_of,
 )
-from walltrack.core.naming import Server
+from walltrack.core.naming import Server, server_of, service_of
 from walltrack.core.observer import Reading
-from walltrack.telemetry.attributes import about, combined, of_span, outcome_of
+from walltrack.telemetry.attributes import about, combined, of_call, of_span, outcome_of
 
 A = origin_of(httpx.Request("GET", "https://a.test"))
 B = origin_of(httpx.Request("GET", "http://b.test:8080"))
@@ -32,6 +32,24 @@ def test_attributes_are_those_of_the_conventions() -> None:
         "walltrack.service": "prices",
         "http.request.method": "_OTHER",
     }
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.test/x?y=1",
+        "http://me:hunter2@api.test:8080/",
+        "https://[::1]:444/",
+        "https://bücher.test/",
+        "gopher://api.test/",
+    ],
+)
+@pytest.mark.parametrize("service", [None, "prices", 7, ["a list"]])
+def test_a_call_has_the_attributes_of_its_events(url: str, service: object) -> None:
+    """The same service and server, however the caller named it."""
+    extensions = {} if service is None else {"walltrack.service": service}
+    request = httpx.Request("POST", url, extensions=extensions)
+    assert of_call(request) == about("POST", service_of(request), server_of(request))
 
 
 @pytest.mark.parametrize(
