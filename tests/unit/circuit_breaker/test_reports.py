@@ -5,12 +5,14 @@ import httpx
 import httpx2
 import pytest
 
-from tests.support import Clock, Events, Scripted, get
+from tests.support import Body, Clock, Events, Scripted, get
 from walltrack import (
     CircuitBreaker,
     CircuitBreakerOpenError,
     CircuitBreakerTransport,
+    CircuitClosed,
     CircuitModeChanged,
+    CircuitOpened,
     CircuitState,
     CountWindow,
     RejectReason,
@@ -69,6 +71,27 @@ async def test_a_rejection_that_an_outer_layer_answers_for_is_no_event(
         await transport.handle_async_request(get(extensions={WAITS_AT_GATE: True}))
 
     assert events == []
+
+
+async def test_a_circuit_that_closes_and_opens_at_once_says_from_where(
+    clock: Clock, events: Events
+) -> None:
+    """A probe whose time is over after good headers has passed; then its body breaks off."""
+    probe = httpx.Response(200, stream=Body(b"so", httpx.ReadError("broken")))
+    transport = layer(clock, events, 503, probe)
+    await transport.handle_async_request(get())
+    clock.advance(30)
+    response = await transport.handle_async_request(get())
+    clock.advance(30)
+    events.clear()
+
+    with pytest.raises(httpx.ReadError):
+        await response.aread()
+
+    assert events == [
+        CircuitClosed("api.test", previous="half_open"),
+        CircuitOpened("api.test", 1, 30.0, previous="closed"),
+    ]
 
 
 async def test_a_key_other_than_the_origin_is_shown(clock: Clock, events: Events) -> None:

@@ -508,6 +508,18 @@ async def test_a_request_that_waited_is_reported_when_it_is_sent(
     ]
 
 
+async def test_a_wait_that_a_standing_clock_does_not_measure_is_no_full_queue(clock: Clock) -> None:
+    """The error says that there was no permit in time, and not that the queue was full."""
+    async with office(clock=clock, queue_timeout=0.01) as (desk, callers):
+        await callers.come("holder", "late")
+        await until(lambda: "late" in callers.ended)
+        desk.tell("holder")
+    error = callers.ended["late"]
+    assert isinstance(error, ConcurrencyLimitError)
+    assert error.waited > 0.0
+    assert "full" not in str(error)
+
+
 async def test_a_listener_that_ends_the_program_after_a_wait_leaves_no_permit_taken() -> None:
     """The request is not sent, and gives its permit back."""
 

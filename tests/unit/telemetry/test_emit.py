@@ -1,11 +1,12 @@
 import logging
+import math
 
 import pytest
 import structlog
 
-from tests.support import Events
-from walltrack.core.events import CircuitClosed, Event
-from walltrack.telemetry.emit import emit
+from tests.support import Events, get
+from walltrack.core.events import CircuitClosed, Event, RejectReason, RequestRejected
+from walltrack.telemetry.emit import emit, emit_rejected
 from walltrack.telemetry.log import log_event
 
 EVENT = CircuitClosed("api.test")
@@ -20,6 +21,17 @@ def test_a_listener_hears_the_event(events: Events) -> None:
     emit(events, EVENT)
 
     assert events == [EVENT]
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(None, None), (1.5, 1.5), (math.inf, None)])
+def test_a_rejection_without_an_end_has_no_time(
+    events: Events, seconds: float | None, shown: float | None
+) -> None:
+    """A circuit that was forced open may stay open: JSON has no infinite number."""
+    emit_rejected(events, get(), RejectReason.CIRCUIT_OPEN_TOO_LONG, seconds)
+    assert events == [
+        RequestRejected("api.test", "GET", "/things", RejectReason.CIRCUIT_OPEN_TOO_LONG, shown)
+    ]
 
 
 def test_a_listener_that_raises_is_logged_and_the_call_goes_on(
