@@ -111,6 +111,9 @@ class ThreadRun(Run):
         self.hooks.armed = False
         if not self.report.hung:
             self._recover_in_thread()
+        for passage in reversed(self.books.passages):  # a thread may be late in making its call
+            if passage.call != RECOVERY:
+                self.outcomes[passage.call].began = passage.began
         self.client.close()
         anyio.run(self.books.world.tidy)
         return self.report
