@@ -328,6 +328,16 @@ async def test_a_connection_is_tried_again(home: Home) -> None:
 
 
 @each_family
+async def test_a_port_that_does_not_exist_is_an_error_of_the_clients_family(home: Home) -> None:
+    """Also on asyncio, where httpx raises a group of OverflowErrors."""
+    for host in ("127.0.0.1", "localhost"):
+        with pytest.raises(home.ConnectError, match="port 65536 does not exist"):
+            await fetch(home, f"http://{host}:65536/")
+    with pytest.raises(home.ConnectError, match=r"^(?!port)"):
+        await fetch(home, "http://127.0.0.1:65535/")
+
+
+@each_family
 async def test_the_environment_is_not_asked_if_it_is_not_trusted(
     server: FaultServer,
     home: Home,

@@ -84,6 +84,7 @@ class ThreadRun(Run):
     """
 
     def __init__(self, scenario: Scenario) -> None:
+        self.transports: list[SyncTransport] = []
         super().__init__(
             scenario,
             FastTime(),
@@ -93,8 +94,8 @@ class ThreadRun(Run):
 
     def _new_client(self) -> Any:  # noqa: ANN401 - of either family
         backend: Any = self.scenario.backend
-        self.transport = SyncTransport(self.built.top, backend=backend)
-        return self.home.Client(transport=self.transport, timeout=self.pace.timeout)
+        self.transports.append(SyncTransport(self.built.top, backend=backend))
+        return self.home.Client(transport=self.transports[-1], timeout=self.pace.timeout)
 
     def in_threads(self) -> Report:
         """Run calls and incidents, and find out whether everything recovers."""
@@ -114,14 +115,15 @@ class ThreadRun(Run):
         for passage in reversed(self.books.passages):  # a thread may be late in making its call
             if passage.call != RECOVERY:
                 self.outcomes[passage.call].began = passage.began
-        self.client.close()
+        for transport in self.transports:  # a late call opens one that was closed
+            transport.close()
         anyio.run(self.books.world.tidy)
         return self.report
 
     def _closing(self, at: float, does: str) -> None:
         time.sleep(at / SPEED)
         began = self.time.monotonic()
-        (self.client if does == "close client" else self.transport).close()
+        (self.client if does == "close client" else self.transports[0]).close()
         self.report.closings.append((began, self.time.monotonic()))
 
     def _caller_in_thread(self, outcome: Outcome) -> None:
