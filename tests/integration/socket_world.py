@@ -13,6 +13,7 @@ import anyio
 import httpx
 
 from tests.integration.fault_server import Exchange, FaultServer, head
+from tests.scenarios import credentials
 from tests.scenarios.attempts import (
     BODILESS,
     NEVER_SENT,
@@ -147,6 +148,7 @@ class SocketWorld(family.AsyncBaseTransport):
             self._reply_for(call, number),
             self._clock.monotonic(),
             request.headers.get("idempotency-key"),
+            request.headers.get(credentials.HEADER),
             self._passage(),
         )
         if not attempt.content:  # there is nothing that could break off

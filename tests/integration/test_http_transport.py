@@ -328,6 +328,16 @@ async def test_a_connection_is_tried_again(home: Home) -> None:
 
 
 @each_family
+async def test_a_port_that_does_not_exist_is_an_error_of_the_clients_family(home: Home) -> None:
+    """Also on asyncio, where httpx raises a group of OverflowErrors."""
+    for host in ("127.0.0.1", "localhost"):
+        with pytest.raises(home.ConnectError, match="port 65536 does not exist"):
+            await fetch(home, f"http://{host}:65536/")
+    with pytest.raises(home.ConnectError, match=r"^(?!port)"):
+        await fetch(home, "http://127.0.0.1:65535/")
+
+
+@each_family
 async def test_the_environment_is_not_asked_if_it_is_not_trusted(
     server: FaultServer,
     home: Home,
@@ -365,3 +375,26 @@ async def test_a_process_without_a_file_left_fails_to_connect(
             assert is_out_of_resources(caught.value)
             assert (await client.get(server.url)).status_code == 200
             await client._transport.aclose()  # noqa: SLF001 - its next call connects again
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"])
+@each_family
+async def test_it_runs_on_uvloop(
+    server: FaultServer, secure_server: FaultServer, home: Home
+) -> None:
+    """Over TLS and without; calls that are cancelled, and a closing, leave it usable."""
+    assert type(asyncio.get_running_loop()).__module__.startswith("uvloop")
+    transport = HTTPTransport(verify=trusting(), limits=home.Limits(max_connections=2))
+    async with home.AsyncClient(transport=transport, timeout=5) as client:
+        for url in (server.url, secure_server.url):
+            assert (await client.get(url)).text == "ok"
+        for _ in range(3):  # more than there are connections
+            server.will(falls_silent())
+            with anyio.move_on_after(0.02) as scope:
+                await client.get(server.url)
+            assert scope.cancelled_caught
+        server.script.clear()  # one that came too late
+        assert (await client.post(server.url, content=bytes(2**20))).text == "ok"
+        await transport.aclose()
+        assert (await client.get(secure_server.url)).text == "ok"
+    await until(lambda: not server.open_connections and not secure_server.open_connections)

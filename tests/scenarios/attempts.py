@@ -18,7 +18,7 @@ READ_TIMEOUT: Final = 5.0
 
 BODILESS: Final = (204, 302)
 NEVER_SENT: Final = ("refused", "no connection", "no place in the pool")
-NOT_ACTED: Final = (429, 503)
+NOT_ACTED: Final = (401, 429, 503)
 
 
 class Time(Protocol):
@@ -58,6 +58,7 @@ class Attempt:
     reply: Reply
     at: float
     key: str | None
+    nonce: str | None = None
     passage: Any = None  # the last layer's; see `layers.Passage`
     received: bytes = b""
     received_all: bool = False

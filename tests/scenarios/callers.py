@@ -99,6 +99,7 @@ class Deadline:
         return max(self.until - self.time.monotonic(), 0.0)
 
 
+Build = Callable[[ModuleType, str, str, str, int], httpx.Request]
 MakeWorld = Callable[[Callable[[int, int], Reply], Callable[[int], None]], World]
 
 
@@ -124,7 +125,7 @@ class Run:
         world = make_world(self._reply_for, self._step)
         self.books = Books(time, world, self.hooks)
         self.built = build(scenario, self.hooks, self.books)
-        self.client = self._new_client()
+        self.client: Any = self._new_client()
         self.outcomes = [Outcome(call, number) for number, call in enumerate(scenario.calls)]
         self.report = Report(scenario, self.books, self.hooks, self.built, self.outcomes, self.pace)
         self._cancels: dict[int, Callable[[], object]] = {}
@@ -230,10 +231,11 @@ class Run:
         finally:
             outcome.ended = self.time.monotonic()
 
-    async def _send(self, outcome: Outcome) -> None:
-        call, home = outcome.call, self.home
+    def request_of(self, outcome: Outcome, build: Build = uploads.build) -> httpx.Request:
+        """Return the request of a call."""
+        call = outcome.call
         url = f"{ORIGINS[call.origin]}/{outcome.number}"
-        request = uploads.build(home, call.method, url, call.upload, outcome.number)
+        request = build(self.home, call.method, url, call.upload, outcome.number)
         if call.whole_body is not None:
             request.extensions["walltrack.whole_body"] = call.whole_body
         if call.retry is not None:
@@ -242,6 +244,10 @@ class Run:
         if call.deadline is not None:
             until = self.time.monotonic() + call.deadline
             request.extensions["walltrack.deadline"] = Deadline(self.time, until)
+        return request
+
+    async def _send(self, outcome: Outcome) -> None:
+        call, request = outcome.call, self.request_of(outcome)
         if not call.streams:
             response = await self.client.send(request)
             outcome.status, outcome.tag = response.status_code, response.headers["x-attempt"]
@@ -301,7 +307,7 @@ class Run:
             return repr(error)
         return "" if response.status_code == 200 else str(response.status_code)
 
-    def _new_client(self) -> httpx.AsyncClient:
+    def _new_client(self) -> Any:  # noqa: ANN401 - of either family
         client: httpx.AsyncClient = self.home.AsyncClient(
             transport=self.built.top, timeout=self.pace.timeout
         )

@@ -4,9 +4,10 @@ Each function yields what is wrong, and nothing if all is well.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 from tests.scenarios import uploads
 from tests.scenarios.attempts import RECOVERY, Attempt
@@ -82,6 +83,10 @@ def _errors(report: Report, attempts: list[Attempt]) -> Iterator[BaseException]:
 def _may_be_raised(report: Report, error: BaseException) -> bool:
     if isinstance(error, HookError | HookInterrupt):
         return report.scenario.raises is not None
+    if type(error).__name__ == "StreamConsumed":
+        # A body that is to be sent after a challenge; or one that the flow read, as in httpx.
+        reads = any(_flow(layer) == "body" for layer in report.scenario.layers)
+        return reads or _may_be_challenged(report)
     parts = {layer.kind for layer in report.scenario.layers}
     for layer in report.scenario.layers:
         parts |= {name for name, value in layer.options.items() if value is not None}
@@ -113,6 +118,7 @@ def bodies_are_read_as_on_a_connection(report: Report) -> Found:
 
 def requests_arrive_whole(report: Report) -> Found:
     """What the server takes for the end of a body is its end; a one-shot body is sent once."""
+    flows = set(map(_flow, report.scenario.layers))  # "body" keeps it, so that it can be repeated
     for outcome in report.outcomes:
         call = outcome.call
         wanted = uploads.expected(call.upload, outcome.number)
@@ -122,7 +128,7 @@ def requests_arrive_whole(report: Report) -> Found:
                 size = len(attempt.received)
                 yield f"attempt {attempt.tag} sent {size} of {len(wanted)} bytes as the whole"
         begun = [attempt.tag for attempt in attempts if attempt.received]
-        if call.upload in ONE_SHOT and len(begun) > 1:
+        if call.upload in ONE_SHOT and len(begun) > 1 and "body" not in flows:
             yield f"attempts {begun} sent a one-shot body"
 
 
@@ -157,6 +163,7 @@ def _most_attempts(layer: Layer, call: Call) -> int:
     if layer.kind in ("retry", "stack"):
         policy = layer.options if call.retry in (None, True) else call.retry
         most += policy["max_retries"] if isinstance(policy, dict) else 0
+    most *= 2 if _flow(layer) == "challenge" else 1
     hedges = layer.kind == "hedge" or layer["hedge"] is not None
     return most * 2 if hedges and call.method in HEDGED else most
 
@@ -205,6 +212,32 @@ def a_call_has_one_key(report: Report) -> Found:
             yield f"call {outcome.number}, a {outcome.call.method}, was sent with a key"
 
 
+def credentials_are_of_one_attempt(report: Report) -> Found:
+    """No nonce is sent twice, unless a layer inside the credentials repeats what it gets.
+
+    Nothing of them goes to a second origin.
+    """
+    layers = report.scenario.layers
+    signing = [at for at, layer in enumerate(layers) if _flow(layer) is not None]
+    repeating = ("retry", "hedge", "stack")
+    if not signing or any(layer.kind in repeating for layer in layers[signing[-1] + 1 :]):
+        return
+    attempts = [a for a in report.books.world.attempts if a.nonce is not None]
+    nonces = Counter(attempt.nonce for attempt in attempts)
+    yield from (f"the nonce {nonce} was sent twice" for nonce, n in nonces.items() if n > 1)
+    hosts = {attempt.passage.host for attempt in attempts}
+    if len(signing) == 1 and len(hosts) > 1:
+        yield f"credentials were sent to {sorted(hosts)}"
+
+
+def _flow(layer: Layer) -> Any:  # noqa: ANN401 - of an option
+    return layer["flow"] or layer["auth"]
+
+
+def _may_be_challenged(report: Report) -> bool:
+    return any(_flow(layer) == "challenge" for layer in report.scenario.layers)
+
+
 def concurrency_is_limited(report: Report) -> Found:
     """No more is in flight beneath a limit than it allows, with a key for each host."""
     for level, layer in enumerate(report.scenario.layers):
@@ -223,8 +256,8 @@ def rates_are_kept(report: Report) -> Found:
         for host in HOSTS:
             passages = _passages(report, level + 1, host)
             # In a stack those who have had their turn may have to wait once more, for a permit or
-            # for a circuit.
-            queued = layer["concurrency_limit"] or layer["waiting_room"]
+            # for a circuit; or are sent once more after a challenge.
+            queued = layer["concurrency_limit"] or layer["waiting_room"] or layer["auth"]
             if (rate := layer["rate"] or layer["rate_limit"]) and not queued:
                 yield from _too_fast([p.began for p in passages], rate, layer["burst"] or 1)
             # What a response asks for is lost if a function of the caller's raises meanwhile.
@@ -272,7 +305,8 @@ def deadlines_are_kept(report: Report) -> Found:
     """No attempt begins after a deadline of the caller's own, but for what a discard may take."""
     for attempt in report.books.world.attempts:
         outcome = None if attempt.call == RECOVERY else report.outcomes[attempt.call]
-        if outcome is not None and outcome.call.deadline is not None:
+        answers = attempt.nonce is not None and _may_be_challenged(report)  # it is no retry
+        if outcome is not None and outcome.call.deadline is not None and not answers:
             until = (outcome.began or 0.0) + outcome.call.deadline
             if attempt.at > until + MAX_DRAIN_SECONDS * attempt.number + report.pace.slack:
                 yield f"attempt {attempt.tag} began at {attempt.at:g} s, after {until:g} s"
@@ -322,7 +356,8 @@ def cancellations_come_out(report: Report) -> Found:
     for outcome in report.outcomes:
         if outcome.cancelled_at is None or outcome.ended is None:
             continue
-        if not outcome.cancelled:
+        # What is no ordinary exception, as KeyboardInterrupt, is more urgent.
+        if not (outcome.cancelled or isinstance(outcome.error, HookInterrupt)):
             yield f"call {outcome.number} was cancelled, and went on to {outcome.error!r}"
         if outcome.ended > outcome.cancelled_at + report.pace.slack:
             late = outcome.ended - outcome.cancelled_at
@@ -400,6 +435,7 @@ INVARIANTS: Final[tuple[Callable[[Report], Found], ...]] = (
     budgets_are_kept,
     the_server_acts_once,
     a_call_has_one_key,
+    credentials_are_of_one_attempt,
     concurrency_is_limited,
     rates_are_kept,
     time_limits_hold,

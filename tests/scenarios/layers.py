@@ -11,9 +11,11 @@ from typing import Any, Final, Protocol
 import httpx
 
 from tests.scenarios.attempts import Attempt, Time
+from tests.scenarios.credentials import Nonces
 from tests.scenarios.plan import Layer, Options, Scenario
 from walltrack import (
     AdaptiveLimit,
+    AuthTransport,
     Backoff,
     CircuitBreaker,
     CircuitBreakerOpenError,
@@ -261,7 +263,8 @@ def build(scenario: Scenario, hooks: Hooks, books: Books) -> Built:
     for level, layer in reversed([*enumerate(scenario.layers)]):
         transport, breaker = MAKERS[layer.kind](layer, tap, hooks)
         if isinstance(breaker, CircuitBreaker):
-            tap.breaker = breaker
+            # A flow may read the body first, while the circuit that let it through opens.
+            tap.breaker = None if layer["auth"] else breaker
             built.breakers.append(partial(_same, breaker))
         elif breaker is not None:
             built.breakers.append(breaker)
@@ -397,6 +400,11 @@ def _timeout(layer: Layer, inner: Any, hooks: Hooks) -> Made:  # noqa: ANN401 - 
     return TimeoutTransport(inner, layer["seconds"], clock=hooks.clock, timer=timer), None
 
 
+def _auth(layer: Layer, inner: Any, hooks: Hooks) -> Made:  # noqa: ANN401 - of either family
+    del hooks
+    return AuthTransport(inner, Nonces(layer["flow"])), None
+
+
 def _broken(layer: Layer, inner: Any, hooks: Hooks) -> Made:  # noqa: ANN401 - of either family
     return layer["make"](inner, hooks), None
 
@@ -416,6 +424,7 @@ def _stack(layer: Layer, inner: Any, hooks: Hooks) -> Made:  # noqa: ANN401 - of
         body=layer["body"],
         classify=hooks.classify if layer["classify"] else None,
         attempt_timeout=layer["attempt_timeout"],
+        auth=None if layer["auth"] is None else Nonces(layer["auth"]),
         listener=hooks.listener,
         clock=hooks.clock,
         sleep=hooks.sleep,
@@ -433,6 +442,7 @@ MAKERS: Final = {
     "adaptive": _limit,
     "hedge": _hedge,
     "timeout": _timeout,
+    "auth": _auth,
     "stack": _stack,
     "broken": _broken,
 }

@@ -180,7 +180,7 @@ def _retry_of_call(rng: random.Random) -> Options | bool | None:
 def _reply(rng: random.Random) -> Reply:
     if rng.random() < 0.3:
         return Reply(fails=rng.choice([*FAILURES]), delay=rng.choice(DELAYS))
-    status = rng.choice([200, 200, 200, 201, 204, 302, 404, 429, 500, 500, 503, 503, 504])
+    status = rng.choice([200, 200, 200, 201, 204, 302, 401, 404, 429, 500, 500, 503, 503, 504])
     asks_to_wait = status in (429, 503) and rng.random() < 0.5
     return Reply(
         status=status,
@@ -288,6 +288,10 @@ def _timeout(rng: random.Random) -> Options:
     return {"seconds": rng.choice([0.1, 0.5, 2.0, 10.0])}
 
 
+def _auth(rng: random.Random) -> Options:
+    return {"flow": rng.choice(["sign", "body", "challenge", "challenge"])}
+
+
 def _stack(rng: random.Random) -> Options:
     def maybe(value: Any) -> Any:  # noqa: ANN401 - of any type
         return value if rng.random() < 0.5 else None
@@ -303,6 +307,7 @@ def _stack(rng: random.Random) -> Options:
         "body": rng.choice(["small", "whole", "stream"]),
         "classify": rng.random() < 0.3,
         "attempt_timeout": maybe(rng.choice([0.2, 2.0])),
+        "auth": maybe(rng.choice(["sign", "body", "challenge"])),
     }
 
 
@@ -315,5 +320,6 @@ LAYERS: Final = {
     "adaptive": _adaptive,
     "hedge": _hedge,
     "timeout": _timeout,
+    "auth": _auth,
     "stack": _stack,
 }

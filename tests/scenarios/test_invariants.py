@@ -157,6 +157,12 @@ CASES = [
     ),
     Case(invariants.a_call_has_one_key, broken.KeyForEachAttempt),
     Case(
+        invariants.credentials_are_of_one_attempt,
+        layers=(retry(), Layer("auth", {"flow": "sign"})),
+        calls=(Call(replies=(Reply(status=503),)),),
+        patch=disloyal("auth", flow="stale"),
+    ),
+    Case(
         invariants.concurrency_is_limited,
         layers=(LIMIT,),
         calls=MANY,

@@ -89,6 +89,34 @@ FOUND = {
         calls=(Call(cancel_at=1, natively=True),),
         raises=("clock", 1),
     ),
+    "a clock raises at the end of a body that is read ahead": Scenario(
+        4123,
+        layers=(
+            Layer("hedge", {"delay": 0.05}),
+            Layer("retry", {**POLICY, "body": "small", "max_response_bytes": 70_000}),
+            Layer(
+                "breaker",
+                {
+                    "failure_threshold": 5,
+                    "cooldown": 30.0,
+                    "window": "time",
+                    "probes": 3,
+                    "shared": True,
+                },
+            ),
+        ),
+        calls=(Call(replies=(Reply(delay=4.0),)),),
+        raises=("clock", 8),
+    ),
+    "a deadline raises as the retries inside it are cancelled": Scenario(
+        11555,
+        layers=(
+            Layer("stack", {**POLICY, "max_retries": 0, "deadline": 0.5, "body": "small"}),
+            Layer("retry", {**POLICY, "body": "whole", "max_response_bytes": 70_000}),
+        ),
+        calls=(Call(), Call(cancel_after=0.0, natively=True)),
+        raises=("clock", 8),
+    ),
     "a clock raises as a cancelled call is noted": Scenario(
         12565,
         layers=(Layer("hedge", {"delay": "p95"}),),

@@ -13,17 +13,18 @@ import httpcore2
 import httpx
 import httpx2
 
+from tests.scenarios import credentials
 from tests.scenarios.attempts import (
     NEVER_SENT,
     NOT_ACTED,
     READ_TIMEOUT,
     Attempt,
+    Time,
     TrackedBody,
     answer_headers,
 )
 from tests.scenarios.plan import BREAKS, FAILURES, Reply
 from walltrack.core import family
-from walltrack.testing import VirtualTime
 
 _CORES: Final[dict[ModuleType, ModuleType]] = {httpx: httpcore, httpx2: httpcore2}
 
@@ -41,7 +42,7 @@ class World(family.AsyncBaseTransport):
 
     def __init__(
         self,
-        time: VirtualTime,
+        time: Time,
         reply_for: Callable[[int, int], Reply],
         on_step: Callable[[int], None],
         passage: Callable[[], object],
@@ -66,6 +67,7 @@ class World(family.AsyncBaseTransport):
             self._reply_for(call, number),
             self.time.monotonic(),
             request.headers.get("idempotency-key"),
+            request.headers.get(credentials.HEADER),
             self._passage(),
         )
         self.attempts.append(attempt)

@@ -59,8 +59,8 @@ LONGEST_FILE = 250  # lines
 
 READ_THE_ENVIRONMENT = {"os", "dotenv", "pydantic_settings", "urllib.request"}
 ASKS_THE_SYSTEM = {
-    # Proxies are no settings of ours: httpx, too, would read them, without a transport.
-    "walltrack.http.environment_proxies": {"urllib.request.getproxies"},
+    # Proxies and authorities are no settings of ours: httpx, too, would read them.
+    "walltrack.http.environment_proxies": {"os.environ", "urllib.request.getproxies"},
     # An event loop does not come along into a forked process.
     "walltrack.sync.loop_thread": {"os.getpid"},
 }
@@ -203,7 +203,7 @@ def test_every_import_names_its_module_in_full() -> None:
 
 
 def test_the_environment_is_read_by_config_alone() -> None:
-    """Everything else takes what it is given, but for the proxies and the process."""
+    """Everything else takes what it is given, but for proxies, authorities and the process."""
     reading = {
         module: names
         for module in MODULES

@@ -1,5 +1,6 @@
-"""The proxies of the environment; no other module of this package reads the environment."""
+"""The proxies and authorities of the environment, which no other module of this package reads."""
 
+from os import environ
 from urllib.request import getproxies
 
 from walltrack.http.proxy_rules import ProxyRules
@@ -16,3 +17,8 @@ def rules_by_environment() -> ProxyRules:
             proxies.
     """
     return ProxyRules(getproxies())
+
+
+def certificate_file() -> str | None:
+    """Return the file of authorities that SSL_CERT_FILE names; None if it names none."""
+    return environ.get("SSL_CERT_FILE") or None

@@ -4,7 +4,7 @@ Awaits: httpcore2 connects through this class.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import httpcore2
@@ -13,6 +13,8 @@ import sniffio
 from walltrack.http.asyncio_backend import AsyncioBackend
 from walltrack.http.options import SocketOption
 from walltrack.http.stream import CLOSED, Stream, close
+
+_HIGHEST_PORT: Final = 65535
 
 
 class NetworkClosedError(Exception):
@@ -60,6 +62,8 @@ class Network(httpcore2.AsyncNetworkBackend):
         socket_options: Iterable[SocketOption] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
         """Connect to a host."""
+        if port > _HIGHEST_PORT:  # for which asyncio raises a group of OverflowErrors
+            raise httpcore2.ConnectError(f"port {port} does not exist: {_HIGHEST_PORT} is the last")
         del local_address, socket_options  # not used, because httpcore2 omits them for proxies
         return await self._connect(
             lambda: _backend().connect_tcp(

@@ -91,7 +91,7 @@ def checked(
         TypeError: An option has another type.
         ValueError: An option is out of range, or contradicts another one.
         ImportError: An option needs a package that is not installed.
-        OSError: A path does not lead to a certificate.
+        OSError: A path, also that of SSL_CERT_FILE, does not lead to a certificate.
     """
     for name, flag in (("http1", http1), ("http2", http2), ("trust_env", trust_env)):
         validation.instance(name, flag, bool)

@@ -65,7 +65,7 @@ class HTTPTransport(family.AsyncBaseTransport):
         ValueError: An option is out of range, or contradicts another one; or the environment names
             an invalid proxy.
         ImportError: An option needs a package that is not installed.
-        OSError: A path does not lead to a certificate.
+        OSError: A path, also that of SSL_CERT_FILE, does not lead to a certificate.
     """
 
     def __init__(

@@ -124,15 +124,16 @@ class WatchedBody(family.AsyncByteStream):
             read = list(self._kept)
             left -= _size(read)
         try:
-            while left >= 0:
-                chunk = await chunks.__anext__()  # `async for` would call `aiter` again
-                read.append(chunk)
-                left -= len(chunk)
-        except StopAsyncIteration:
-            self._whole, self._chunks = read, None
-            self._end(None)
-            return True
-        except BaseException as error:
+            try:
+                while left >= 0:
+                    chunk = await chunks.__anext__()  # `async for` would call `aiter` again
+                    read.append(chunk)
+                    left -= len(chunk)
+            except StopAsyncIteration:
+                self._whole, self._chunks = read, None
+                self._end(None)
+                return True
+        except BaseException as error:  # also one that `on_end` raises
             self._fail(error)
             # An error in closing must not replace a cancellation.
             with anyio.CancelScope(shield=True), contextlib.suppress(Exception):

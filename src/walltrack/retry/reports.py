@@ -1,6 +1,8 @@
 """The events of calls: scheduled retries, and how a call ended after its failures."""
 
+import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeGuard
 
 import httpx
@@ -121,7 +123,10 @@ class Reports:
     def _lost(
         self, request: httpx.Request, attempts: int, policy: RetryPolicy, error: BaseException
     ) -> StopReason:
-        reason = why_lost(error, time_left(request.extensions))
+        left = math.inf
+        with suppress(Exception):  # a clock or a deadline that raises must not replace `error`
+            left = time_left(request.extensions)
+        reason = why_lost(error, left)
         report = request.extensions.get(REPORT)
         if isinstance(error, Exception):
             add_note(error, attempts, reason)

@@ -1,6 +1,6 @@
 import pytest
 
-from walltrack.http.environment_proxies import rules_by_environment
+from walltrack.http.environment_proxies import certificate_file, rules_by_environment
 
 PROXY = "http://me:hunter2@proxy.test:3128"
 
@@ -32,3 +32,13 @@ def test_a_proxy_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ValueError, match="the environment's proxy for https://") as caught:
         rules_by_environment()
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_file_of_authorities_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty name is none."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/etc/ca.pem")
+    assert certificate_file() == "/etc/ca.pem"
+    monkeypatch.setenv("SSL_CERT_FILE", "")
+    assert certificate_file() is None
+    monkeypatch.delenv("SSL_CERT_FILE")
+    assert certificate_file() is None

@@ -52,6 +52,7 @@ def test_without_a_file_left_a_request_fails_to_connect(
     home: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The certificates are loaded at the first request, which was not sent; the next may work."""
+    monkeypatch.delenv("SSL_CERT_FILE")  # it would be loaded already
     made, request = pools(), home.Request("GET", "http://api.test")
 
     def exhausted(**_: object) -> None:
@@ -69,10 +70,12 @@ def test_without_a_file_left_a_request_fails_to_connect(
 def test_a_certificate_file_that_is_not_there_is_no_failure_to_connect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It would be retried; httpx raises the same when a client is made."""
+    """It would be retried; the options refuse one that is not there from the beginning."""
+    monkeypatch.delenv("SSL_CERT_FILE")
+    made = pools()
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
-    with pytest.raises(FileNotFoundError):
-        pools().pool_for(httpx, get())
+    with pytest.raises(FileNotFoundError, match="SSL_CERT_FILE"):
+        made.pool_for(httpx, get())
 
 
 def test_families_do_not_share_a_pool() -> None:

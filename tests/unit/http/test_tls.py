@@ -1,3 +1,4 @@
+import errno
 import ssl
 from pathlib import Path
 from types import ModuleType
@@ -126,19 +127,74 @@ def test_verify_of_another_type_is_refused(verify: Any) -> None:  # noqa: ANN401
         Contexts(verify=verify)
 
 
-def test_a_path_that_leads_to_nothing_is_refused_at_once() -> None:
-    """Not by the first request."""
-    with pytest.raises(FileNotFoundError):
+@pytest.fixture
+def empty(tmp_path: Path) -> str:
+    """A file without a certificate."""
+    path = tmp_path / "empty.pem"
+    path.touch()
+    return str(path)
+
+
+def test_a_path_that_leads_to_nothing_is_refused_at_once(
+    empty: str, authority: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by the first request; the text names the setting and the path, but no password."""
+    with pytest.raises(FileNotFoundError, match=r"verify='/nowhere/ca.pem' leads to no cert.*give"):
         Contexts(verify="/nowhere/ca.pem")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ssl.SSLError, match=f"verify='{empty}' leads to no certificate .*give"):
+        Contexts(verify=empty)
+    with pytest.raises(FileNotFoundError, match=r"cert='/nowhere/client.pem' leads to"):
         Contexts(cert="/nowhere/client.pem")
+    with pytest.raises(FileNotFoundError, match=r"'/nowhere/key.pem' leads to") as caught:
+        Contexts(cert=(str(authority), "/nowhere/key.pem", "hunter2"))
+    assert "hunter2" not in str(caught.value)
+    for path, kind in (("/nowhere/ca.pem", FileNotFoundError), (empty, ssl.SSLError)):
+        monkeypatch.setenv("SSL_CERT_FILE", path)
+        with pytest.raises(kind, match=f"SSL_CERT_FILE='{path}' .* leads to .*trust_env=False"):
+            Contexts()
+        Contexts(trust_env=False)
+        Contexts(verify=False)
+        Contexts(verify=str(authority))
+
+
+@BOTH
+def test_a_file_that_has_gone_meanwhile_is_named(
+    home: ModuleType, authority: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the first request that needs it, also for a proxy."""
+    monkeypatch.delenv("SSL_CERT_FILE")
+    contexts = Contexts()
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.with_name("gone.pem")))
+    for load in (contexts.of, contexts.for_proxies):
+        with pytest.raises(FileNotFoundError, match=r"SSL_CERT_FILE='.*gone.pem'"):
+            load(home)
+
+
+def test_without_a_file_left_certificates_are_loaded_later(
+    authority: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transport can be made meanwhile; the setting is not what is wrong."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+
+    def exhausted(**_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(httpx, "create_ssl_context", exhausted)
+        contexts = Contexts()
+        with pytest.raises(OSError, match=r"^.Errno 24. Too many open files$"):
+            contexts.of(httpx)
+    assert names(contexts.of(httpx)) == OURS
 
 
 def test_nothing_is_loaded_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Making a transport does not take the time that loading authorities takes."""
     made: list[str] = []
+    monkeypatch.delenv("SSL_CERT_FILE")
     for home in (httpx, httpx2):
         monkeypatch.setattr(home, "create_ssl_context", lambda **_: made.append("context"))
     Contexts()
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
     Contexts(verify=False)
+    Contexts(trust_env=False)
     assert made == []

@@ -159,6 +159,18 @@ async def test_the_end_is_reported_although_closing_fails() -> None:
 
 
 @pytest.mark.anyio
+async def test_a_listener_that_raises_at_the_end_leaves_no_connection() -> None:
+    """Where the body was read ahead, nobody has it yet who could close it."""
+
+    def refuse(_: BaseException | None) -> None:
+        raise ArithmeticError
+
+    body = Body(b"one")
+    with pytest.raises(ArithmeticError):
+        await WatchedBody(body, refuse).read_ahead(100)
+    assert body.closes == 1
+
+
 async def test_a_body_that_was_read_ahead_comes_out_in_the_same_chunks() -> None:
     """As often as it is asked for, and empty ones, too; closing it is its reader's business."""
     body = Body(b"one", b"", b"two")

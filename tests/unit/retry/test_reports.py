@@ -1,5 +1,6 @@
 """Every failed call leaves its reason in the log."""
 
+import asyncio
 import logging
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -316,6 +317,29 @@ async def test_a_call_that_is_cancelled_later_says_how_many_attempts_it_had(
     assert events.names == ["retry_scheduled", "retry_stopped"]
     assert getattr(events[-1], "attempt", 0) == (1 if end == "in the wait" else 2)
     assert getattr(events[-1], "stop_reason", 0) == StopReason.CANCELLED
+
+
+async def test_a_deadline_that_raises_replaces_no_cancellation(events: Events) -> None:
+    """A cancellation by asyncio itself comes only once."""
+
+    class Raising:
+        raises = False
+
+        def remaining(self) -> float:
+            if self.raises:
+                raise ArithmeticError
+            return 5.0
+
+    deadline, request = Raising(), get()
+    request.extensions["walltrack.deadline"] = deadline
+    call = asyncio.create_task(
+        RetryTransport(Scripted(silent), listener=events).handle_async_request(request)
+    )
+    await anyio.wait_all_tasks_blocked()
+    deadline.raises = call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert [getattr(event, "stop_reason", 0) for event in events] == [StopReason.CANCELLED]
 
 
 async def test_a_rejection_at_once_has_the_event_of_its_layer_alone(events: Events) -> None:
