@@ -233,7 +233,7 @@ def face(response: httpx.Response) -> dict[str, Any]:
     return {
         "status": (response.status_code, response.reason_phrase, response.http_version),
         "headers": response.headers.raw,
-        "extensions": set(response.extensions) - {"walltrack.attempts"},
+        "extensions": set(response.extensions) - {"walltrack.attempts", "walltrack.stop_reason"},
         "closed": (response.is_closed, response.is_stream_consumed),
         "downloaded": response.num_bytes_downloaded,
         "encoding": response.encoding,

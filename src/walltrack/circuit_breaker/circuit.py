@@ -217,7 +217,7 @@ class Circuit(Standing):
     def _close(self) -> tuple[CircuitState, ...]:
         was = self._state
         if was is not _CLOSED:
-            self.previous, self._state, self._since, self._probation = was, _CLOSED, None, None
+            self._previous, self._state, self._since, self._probation = was, _CLOSED, None, None
             self._cooldown.reset()
             self._shut(-math.inf)
         if not self._is_clean:
@@ -228,7 +228,7 @@ class Circuit(Standing):
     def _open(self, failures: int) -> tuple[CircuitState, ...]:
         now = self._clock()
         until = now + self._cooldown.begin()
-        self.previous, self._state, self._since = self._state, _OPEN, now
+        self._previous, self._state, self._since = self._state, _OPEN, now
         self._failures = failures
         self._probation = None
         if self._tally is not None:

@@ -73,7 +73,7 @@ class FollowingCircuit(Circuit):
         was, now = self._state, self._clock()
         self._cooldown.follow(seconds, openings)
         if was is not CircuitState.OPEN:
-            self.previous, self._state = was, CircuitState.OPEN
+            self._previous, self._state = was, CircuitState.OPEN
             self._since, self._probation = now, None
             self.disown_results_in_flight()
         self._shut(now + seconds)

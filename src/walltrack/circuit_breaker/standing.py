@@ -29,12 +29,12 @@ class Standing:
         "_generation",
         "_is_clean",
         "_mode",
+        "_previous",
         "_state",
         "_used_at",
         "cooldown_seconds",
         "ledger",
         "member",
-        "previous",
         "settings",
     )
 
@@ -44,7 +44,7 @@ class Standing:
         self._clock = clock
         self._mode = ledger.usual_mode
         self._state = _CLOSED
-        self.previous: CircuitState = _CLOSED  # the state before the last change by a request
+        self._previous = _CLOSED
         self._failures = 0  # in a row, or in the window when it opened; above 0 unless CLOSED
         self._failing_since = -math.inf  # until a success is seen; inf until the next failure
         self._used_at = -math.inf  # the last request since it is not clean
@@ -52,6 +52,11 @@ class Standing:
         self._is_clean = True
         self.member: object = None  # what other processes know of it
         self.settings: int = 0  # how many times its mode was set
+
+    @property
+    def previous(self) -> CircuitState:
+        """The state before the last change by a request."""
+        return self._previous
 
     @property
     def generation(self) -> int:
