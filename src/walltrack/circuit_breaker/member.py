@@ -17,6 +17,13 @@ _SET: Final[dict[CircuitMode, Callable[[CircuitBreaker], None]]] = {
     CircuitMode.OBSERVE_ONLY: CircuitBreaker.observe_only,
 }
 
+MEMORY: Final = 30.0
+"""Seconds for which the fleet remembers, at least: failures can be a timeout of httpx apart, and a
+call that began before a change can end as late, however short the cooldown is."""
+
+_LONGEST_LEASE: Final = 3600.0
+"""Seconds: a store that answers nonsense must not keep a probe's place for longer."""
+
 ASK_AGAIN: Final = 0.5
 """Seconds after which a process asks again whether the probe of another one has succeeded."""
 
@@ -99,7 +106,9 @@ class Member:
         self._generation = view.generation
         if view.granted:
             self._lease = view.generation
-            self._lease_until = asked_at + self.breaker.cooldown_seconds
+            seconds = min(view.seconds, _LONGEST_LEASE)
+            self._lease_until = asked_at + seconds
+            self.breaker.lease_probes(seconds)
             return ()
         if self._lease != view.generation:
             self._lease = 0
@@ -171,6 +180,7 @@ class Member:
             threshold=breaker.failure_threshold if breaker.counts_in_row else 0,
             cooldown=cooldown,
             patience=breaker.cooldown_seconds,
+            memory=max(breaker.cooldown_seconds, MEMORY),
         )
 
     def _has_lease(self) -> bool:
