@@ -172,6 +172,7 @@ def test_the_waiters_of_all_processes_go_soon_after_one_probe(
         server.default = up = Serving(0.1)
         wait_until(lambda: len(crew.workers("circuit_closed")) == plan.workers)
         wait_until(lambda: len(up.times("goes")) >= waiting)
+        wait_until(lambda: all(up.times("goes", worker) for worker in range(plan.workers)))
         commands, served = store.commands(), up.times("goes")
         opened, closed = (
             [line["at"] for line in crew.heard(f"circuit_{change}")]
@@ -185,6 +186,7 @@ def test_the_waiters_of_all_processes_go_soon_after_one_probe(
         assert sum(at < first for at in up.times("came", worker)) <= 1 + expired
     seconds = max(closed) - min(up.times("came"))
     assert commands <= plan.workers * (3 + 2 * seconds)
+    assert crew.heard("request_rejected") == []
 
 
 def test_another_process_probes_when_the_prober_is_killed(

@@ -76,16 +76,29 @@ class Member:
         self._told = Snapshot(_CLOSED, 0, breaker.generation)
         self._seen = self._told
 
+    def has_report(self, *, ask: bool) -> bool:
+        """Return whether there will be a next report, also while one is in flight."""
+        return self._next(self.breaker.snapshot(), ask=ask) is not None
+
     def next_report(self, *, ask: bool) -> CircuitReport | None:
         """Return what the fleet has to know next; None if it knows everything.
+
+        Call it only after the answer to the last one, or after `continue_alone`.
 
         Args:
             ask: Whether a request is to be sent now, which needs the lease if it is a probe.
         """
+        seen = self.breaker.snapshot()
+        report = self._next(seen, ask=ask)
+        if report is not None and report.act is CircuitAct.CLOSED:
+            seen = Snapshot(_CLOSED, 0, seen.generation)  # failures after it are reported next
+        self._seen = seen
+        return report
+
+    def _next(self, seen: Snapshot, *, ask: bool) -> CircuitReport | None:
         if self.breaker.mode is not CircuitMode.AUTOMATIC:
             return None
-        self._seen = self.breaker.snapshot()
-        report = self._news()
+        report = self._news(seen)
         if report is None and ask and self.breaker.wants_probe() and not self._has_lease():
             return self._report(CircuitAct.ASKED)
         if report is None and not ask and self._lease and self.breaker.is_probation_untouched:
@@ -142,14 +155,13 @@ class Member:
         """Return the report that the circuit was set manually."""
         return self._report(CircuitAct.RESET)
 
-    def _news(self) -> CircuitReport | None:
-        told, seen = self._told, self._seen
+    def _news(self, seen: Snapshot) -> CircuitReport | None:
+        told = self._told
         failed = seen.failures - told.failures
         if seen.state is _OPEN and (told.state, told.generation) != (_OPEN, seen.generation):
             left = self.breaker.shut_for()
             return self._report(CircuitAct.OPENED, max(failed, 0), left) if left else None
         if seen.state is _CLOSED and (told.state is not _CLOSED or failed < 0):
-            self._seen = Snapshot(_CLOSED, 0, seen.generation)
             return self._report(CircuitAct.CLOSED)
         if seen.state is _CLOSED and failed > 0:
             return self._report(CircuitAct.FAILED, failed, self.breaker.next_cooldown)
