@@ -195,13 +195,13 @@ def test_a_new_lease_renews_the_time_of_the_next_probe(member: Member, clock: Cl
     probing(member, clock)
     member.breaker.acquire()
     clock.advance(30.0)
-    member.follow(clock.now, view(HALF_OPEN, 8, 60.0, granted=True))
+    member.follow(clock.now, view(HALF_OPEN, 8, 90.0, granted=True))
     member.breaker.acquire()
-    assert member.breaker.shut_for() == 60.0
+    assert member.breaker.shut_for() == 90.0
     member.continue_alone()
-    clock.advance(60.0)
+    clock.advance(90.0)
     member.breaker.acquire()
-    assert member.breaker.shut_for() == 120.0
+    assert member.breaker.shut_for() == 180.0
 
 
 def test_an_opening_ends_what_a_lease_allowed(member: Member, clock: Clock) -> None:
@@ -211,6 +211,16 @@ def test_an_opening_ends_what_a_lease_allowed(member: Member, clock: Clock) -> N
     member.breaker.acquire().failure()
     member.continue_alone()
     clock.advance(30.0)
+    member.breaker.acquire()
+    assert member.breaker.shut_for() == 30.0
+
+
+def test_an_opening_of_the_fleet_ends_what_a_lease_allowed(member: Member, clock: Clock) -> None:
+    """As one of its own does."""
+    probing(member, clock)
+    member.follow(clock.now, view(HALF_OPEN, 8, 64.0, granted=True))
+    member.follow(clock.now, view(OPEN, 9, 12.0))
+    clock.advance(12.0)
     member.breaker.acquire()
     assert member.breaker.shut_for() == 30.0
 
