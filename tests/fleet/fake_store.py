@@ -28,6 +28,7 @@ class Circuit:
     generation: int = 0
     changed_at: float = 0.0
     until: float = 0.0
+    lasts: float = 0.0
     openings: int = 0
     failures: int = 0
     failed_at: float = 0.0
@@ -68,12 +69,12 @@ class FakeStore:
 
     def _act(self, circuit: Circuit, report: CircuitReport, now: float) -> bool:
         knows = circuit.generation in {0, report.generation}
-        late = not knows and now - circuit.changed_at < report.patience
+        late = not knows and now - circuit.changed_at < report.memory
         holds = circuit.state is HALF_OPEN and report.lease == circuit.generation
         over = circuit.state is not CLOSED and circuit.until <= now
         match report.act:
             case CircuitAct.FAILED if circuit.state is CLOSED and not late:
-                if now - circuit.failed_at > report.patience:
+                if now - circuit.failed_at > report.memory:
                     circuit.failures = 0
                 circuit.failures += report.failures
                 circuit.failed_at = now
@@ -91,7 +92,8 @@ class FakeStore:
             case CircuitAct.RESET:
                 self._close(circuit, now)
             case CircuitAct.ASKED if holds or over or (circuit.state is CLOSED and knows):
-                self._change(circuit, HALF_OPEN, now + report.patience, now)
+                longer = 2 * circuit.lasts if circuit.state is HALF_OPEN else 0.0
+                self._change(circuit, HALF_OPEN, now + max(report.patience, longer), now)
                 return True
         return False
 
@@ -107,6 +109,7 @@ class FakeStore:
         self, circuit: Circuit, state: SharedCircuitState, until: float, now: float
     ) -> None:
         circuit.state, circuit.until, circuit.changed_at = state, until, now
+        circuit.lasts = until - now
         circuit.generation += 1
 
     async def set_mode(self, name: str, mode: str, /) -> int | None:

@@ -21,6 +21,7 @@ from walltrack import (
     CircuitBreakerTransport,
     Event,
     RateLimitTransport,
+    resilient_transport,
 )
 from walltrack.fleet import RedisState
 
@@ -36,6 +37,7 @@ class Plan:
     interval: float = 0.05
     rate: float | None = None
     callers: int = 1
+    waits: bool = False  # the standard stack, in which callers wait for an open circuit
     seconds: float = 20.0
     timeout: float = 1.0  # of the store; processes can be slow where tests share a machine
 
@@ -75,6 +77,9 @@ async def work(plan: Plan, number: int) -> None:
             transport = RateLimitTransport(
                 transport, plan.rate, max_wait=2.0, shared=shared, listener=None
             )
+        if plan.waits:
+            plain = httpx.AsyncHTTPTransport(verify=False)
+            transport = resilient_transport(plain, retry=None, shared=shared, listener=listen)
         headers = {"x-worker": str(number)}
         async with httpx.AsyncClient(transport=transport, headers=headers, timeout=10.0) as http:
             tell(worker=number, event="ready", pid=os.getpid())

@@ -1,5 +1,6 @@
 """Real processes over real sockets, which share their state in a real server."""
 
+import asyncio
 import json
 import os
 import signal
@@ -131,6 +132,61 @@ def test_one_probe_of_a_fleet_ends_each_of_ten_outages(store: Server, server: Fa
             assert max(closed) - closed[0] < 1.0
         assert crew.heard("shared_state_lost") == []
     assert_all_keys_expire(store)
+
+
+class Serving:
+    """A behaviour that answers after `seconds`, and notes what happens, in its order."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.log: list[tuple[str, int, float]] = []  # "came" or "goes", the worker, and when
+
+    async def __call__(self, exchange: Exchange) -> None:
+        worker = int(exchange.seen.headers["x-worker"])
+        self.log.append(("came", worker, time.time()))
+        await asyncio.sleep(self.seconds)
+        self.log.append(("goes", worker, time.time()))
+        await answer()(exchange)
+
+    def times(self, what: str, worker: int | None = None) -> list[float]:
+        """When this happened, for one of the workers or all."""
+        return [at for kind, who, at in self.log if kind == what and worker in (who, None)]
+
+
+def test_the_waiters_of_all_processes_go_soon_after_one_probe(
+    store: Server, server: FaultServer
+) -> None:
+    """80 callers in 8 standard stacks wait for the circuit, and one of them probes.
+
+    Each process asks again after half a second at most, and no process waits longer than that for
+    the success of another one. It sends one request first, and the others as the service answers.
+    Meanwhile each sends the store two commands per second at most, and one at the beginning, at
+    the end, and for the look at manual settings.
+    """
+    plan = Plan(store.url, server.url, waits=True, callers=10)
+    waiting = plan.workers * plan.callers
+    with at_work(plan) as crew:
+        server.default = answer(503)
+        wait_until(lambda: len(crew.heard("request_waiting")) >= waiting)
+        store.commands()  # counts from here
+        server.default = up = Serving(0.1)
+        wait_until(lambda: len(crew.workers("circuit_closed")) == plan.workers)
+        wait_until(lambda: len(up.times("goes")) >= waiting)
+        wait_until(lambda: all(up.times("goes", worker) for worker in range(plan.workers)))
+        commands, served = store.commands(), up.times("goes")
+        opened, closed = (
+            [line["at"] for line in crew.heard(f"circuit_{change}")]
+            for change in ("opened", "closed")
+        )
+    expired = max(int(served[0] - opened[0]) - 1, 0)  # leases, on a machine that is very busy
+    assert 1 <= sum(at < served[0] for at in up.times("came")) <= 1 + expired
+    assert max(closed) - closed[0] < 1.0
+    for worker in range(plan.workers):
+        first = min(up.times("goes", worker))
+        assert sum(at < first for at in up.times("came", worker)) <= 1 + expired
+    seconds = max(closed) - min(up.times("came"))
+    assert commands <= plan.workers * (3 + 2 * seconds)
+    assert crew.heard("request_rejected") == []
 
 
 def test_another_process_probes_when_the_prober_is_killed(

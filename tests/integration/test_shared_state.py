@@ -47,10 +47,11 @@ class World:
         failures: int = 1,
         cooldown: float = LONG,
         patience: float = LONG,
+        memory: float = LONG,
     ) -> CircuitView:
         """Report to the same circuit as a process that knows of a generation."""
         known = knows.generation if isinstance(knows, CircuitView) else knows
-        report = CircuitReport(act, known, lease, failures, 3, cooldown, patience)
+        report = CircuitReport(act, known, lease, failures, 3, cooldown, patience, memory)
         view = await self.store.report("https://api.test", report)
         assert view is not None
         return view
@@ -142,15 +143,17 @@ async def test_a_success_ends_the_failures_in_a_row(world: World) -> None:
 
 
 async def test_failures_far_apart_are_not_in_a_row(world: World) -> None:
-    """A failure that nothing followed is forgotten after `patience`."""
+    """A failure that nothing followed is forgotten after `memory`, however short a lease is."""
     await world.report(FAILED, failures=2)
     await world.passes()
-    assert (await world.report(FAILED, patience=SHORT)).failures == 1
+    assert (await world.report(FAILED, patience=SHORT, failures=0)).failures == 2
+    await world.passes()
+    assert (await world.report(FAILED, memory=SHORT)).failures == 1
 
 
 async def test_no_number_of_failures_opens_without_a_threshold(world: World) -> None:
     """Where processes decide by windows, only their own opening counts."""
-    report = CircuitReport(FAILED, failures=100, cooldown=LONG, patience=LONG)
+    report = CircuitReport(FAILED, failures=100, cooldown=LONG, patience=LONG, memory=LONG)
     view = await world.store.report("https://api.test", report)
     assert view is not None
     assert view.state is CLOSED
@@ -216,11 +219,31 @@ async def test_a_lease_expires(world: World) -> None:
     assert (late.state, late.generation) == (HALF_OPEN, found.generation)
 
 
+async def test_a_lease_after_one_that_expired_is_twice_as_long(world: World) -> None:
+    """A service that needs more time to answer has it; the next outage begins with the first time.
+
+    So the probes of a fleet end in time, however slow the service is.
+    """
+    held = await world.probing(lease_for=SHORT)
+    assert SHORT / 2 < held.seconds <= SHORT
+    for times in (2, 4):
+        for _ in range(times // 2):
+            await world.passes()
+        held = await world.report(ASKED, held, lease=held.generation, patience=SHORT)
+        assert held.granted
+        assert SHORT * times / 2 < held.seconds <= SHORT * times
+    await world.report(OPENED, held, lease=held.generation, cooldown=SHORT)
+    await world.passes()
+    assert (await world.report(ASKED, patience=SHORT)).seconds <= SHORT
+
+
 async def test_a_lease_can_be_given_back(world: World) -> None:
     """After a probe without a verdict, the next process probes at once."""
     held = await world.probing()
     await world.report(RELEASED, held, lease=held.generation)
-    assert (await world.report(ASKED)).granted
+    asked = await world.report(ASKED, patience=SHORT)
+    assert asked.granted
+    assert asked.seconds <= SHORT
 
 
 async def test_the_success_of_the_probe_closes_the_circuit(world: World) -> None:
@@ -277,12 +300,13 @@ async def test_a_late_success_does_not_end_failures_in_a_row(world: World) -> No
 
 
 async def test_a_change_long_ago_makes_nothing_late(world: World) -> None:
-    """A process that was not concerned for longer than `patience` counts again."""
+    """A process that was not concerned for longer than `memory` counts again."""
     held = await world.probing()
     await world.report(SUCCEEDED, held, lease=held.generation)
     await world.passes()
-    assert (await world.report(FAILED, held, patience=SHORT)).failures == 1
-    assert (await world.report(OPENED, held, patience=SHORT)).state is OPEN
+    assert (await world.report(FAILED, held, patience=SHORT)).failures == 0
+    assert (await world.report(FAILED, held, memory=SHORT)).failures == 1
+    assert (await world.report(OPENED, held, memory=SHORT)).state is OPEN
 
 
 async def test_a_circuit_that_opened_unseen_gets_its_lease(world: World) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 import httpx
 
+from tests.fleet.fake_store import FakeStore
 from tests.scenarios.attempts import Attempt, Time
 from tests.scenarios.credentials import Nonces
 from tests.scenarios.plan import Layer, Options, Scenario
@@ -323,14 +324,20 @@ def _breaker(layer: Layer, inner: Any, hooks: Hooks) -> Made:  # noqa: ANN401 - 
         "clock": hooks.clock,
         "rng": hooks,
     }
+    store = FakeStore(hooks.time.monotonic) if layer["fleet"] else None
     if layer["shared"]:
-        breaker = CircuitBreaker(**options)
+        breaker = CircuitBreaker(**options, service="all")
         shared = CircuitBreakerTransport(
-            inner, breaker=breaker, classify=classify, listener=hooks.listener
+            inner, breaker=breaker, classify=classify, listener=hooks.listener, shared=store
         )
         return shared, breaker
     transport = CircuitBreakerTransport(
-        inner, key=hooks.key, classify=classify, listener=hooks.listener, **options
+        inner,
+        key=hooks.key,
+        classify=classify,
+        listener=hooks.listener,
+        shared=store,
+        **options,
     )
     return transport, transport.breaker_for
 

@@ -238,6 +238,7 @@ def _breaker(rng: random.Random) -> Options:
         "probes": rng.choice([1, 1, 3]),
         "shared": rng.random() < 0.5,
         "classify": rng.random() < 0.3,
+        "fleet": rng.random() < 0.15,
     }
 
 

@@ -39,7 +39,8 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
 
 _CAN_BE_LEFT_OUT = {
     *("budget", "window", "classify", "grows", "max_queue", "queue_timeout", "keyed"),
-    *("deadline", "hedge", "rate_limit", "concurrency_limit", "attempt_timeout", "breaker", "auth"),
+    *("deadline", "hedge", "rate_limit", "concurrency_limit", "attempt_timeout", "breaker"),
+    *("auth", "fleet"),
 }
 
 

@@ -31,7 +31,8 @@ class CircuitBreaker(FollowingCircuit):
     requests, however many callers there are. It closes when the required share of the probes has
     succeeded, and opens again when that is no longer possible. A probe without a verdict gives its
     place back. A probe that has not settled within the first cooldown loses its place to the next
-    caller. Probes that are in flight when the breaker closes become ordinary calls.
+    caller, which has twice the time. Probes that are in flight when the breaker closes become
+    ordinary calls.
 
     `with breaker.acquire(): ...` protects any kind of call. Not thread-safe: a breaker belongs to
     one event loop.

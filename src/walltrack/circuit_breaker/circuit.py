@@ -101,12 +101,11 @@ class Circuit(Standing):
     def admit(self) -> Admission | None:
         """Admit one request, or reject it by returning None."""
         # 1. Closed: admit.
-        # 2. Open, or half-open with all probes in flight: reject, or in observe-only mode admit
-        #    without counting.
+        # 2. Open, or half-open and full: reject, or in observe-only mode admit without counting.
         # 3. Half-open, and enough probes are good, including those whose time ended after good
         #    headers: close. The probes keep their tickets: if a body breaks off later, it is an
         #    ordinary failure.
-        # 4. The cooldown is over, or a place is free, or a probe's time is over: admit a probe.
+        # 4. The cooldown or a probe's time is over, or a place is free: admit a probe.
         if self._state is _CLOSED:
             if self._failures:
                 self._note_use()
@@ -118,14 +117,15 @@ class Circuit(Standing):
             return Admission(UNCOUNTED, None)
         probation, became = self._probation, None
         if probation is None:
-            probation = self._probation = Probation(self.probes, self._enough)
+            probation = Probation(self.probes, self._enough, self._cooldown.probe_seconds)
+            self._probation = probation
             became, self._state, self._since = _HALF_OPEN, _HALF_OPEN, now
         elif probation.is_passed(now):
             self._close()
             return Admission(self._ticket(), _CLOSED)
         self.ledger.epoch += 1
         ticket = self._ticket()
-        self._generation = probation.begin(ticket, now + self.cooldown_seconds)
+        self._generation = probation.begin(ticket, now)
         self._shut(probation.shut_until())
         return Admission(ticket, became)
 

@@ -37,7 +37,7 @@ class Cooldown:
         rng: Source of the jitter; not used without jitter.
     """
 
-    __slots__ = ("_growth", "_reopened", "_rng", "seconds")
+    __slots__ = ("_growth", "_reopened", "_rng", "probe_seconds", "seconds")
 
     def __init__(self, growth: Backoff, rng: Random) -> None:
         self._growth = growth
@@ -45,6 +45,8 @@ class Cooldown:
         self._reopened = 0
         self.seconds: float = growth.base
         """The last cooldown in seconds, including jitter; before the first one, the first delay."""
+        self.probe_seconds: float = growth.base
+        """The time of the first probe after it."""
 
     @property
     def longest(self) -> float:
@@ -57,7 +59,7 @@ class Cooldown:
 
     def begin(self) -> float:
         """Return the seconds that the breaker stays open, as it opens now."""
-        self.seconds = self.upcoming()
+        self.seconds, self.probe_seconds = self.upcoming(), self._growth.base
         self._reopened += 1
         return self.seconds
 
@@ -68,7 +70,7 @@ class Cooldown:
             seconds: How long it is from now on.
             openings: How many cooldowns there were since the circuit was last closed.
         """
-        self.seconds = seconds
+        self.seconds, self.probe_seconds = seconds, self._growth.base
         self._reopened = openings
 
     def reset(self) -> None:

@@ -141,7 +141,7 @@ class Fleet:
             member.stamp, member.settings = stamp, settings
 
     async def _talk(self, member: _Member, request: httpx.Request | None, *, ask: bool) -> None:
-        if member.next_report(ask=ask) is None:
+        if not member.has_report(ask=ask):
             return
         async with member.lock:
             for _ in range(_MOST_REPORTS):

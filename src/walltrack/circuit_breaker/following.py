@@ -59,6 +59,12 @@ class FollowingCircuit(Circuit):
             self._probation is not None and self._probation.is_passed(now)
         )
 
+    def lease_probes(self, seconds: float) -> None:
+        """Give the next probes the time of a lease, in which other processes send none."""
+        self._cooldown.probe_seconds = seconds
+        if self._probation is not None:
+            self._probation.renew(seconds)
+
     def open_for(self, seconds: float, openings: int, failures: int) -> tuple[CircuitState, ...]:
         """Be open for `seconds` from now, as the circuit of the fleet is.
 

@@ -17,6 +17,13 @@ _SET: Final[dict[CircuitMode, Callable[[CircuitBreaker], None]]] = {
     CircuitMode.OBSERVE_ONLY: CircuitBreaker.observe_only,
 }
 
+MEMORY: Final = 30.0
+"""Seconds for which the fleet remembers, at least: failures can be a timeout of httpx apart, and a
+call that began before a change can end as late, however short the cooldown is."""
+
+_LONGEST_LEASE: Final = 3600.0
+"""Seconds: a store that answers nonsense must not keep a probe's place for longer."""
+
 ASK_AGAIN: Final = 0.5
 """Seconds after which a process asks again whether the probe of another one has succeeded."""
 
@@ -69,16 +76,29 @@ class Member:
         self._told = Snapshot(_CLOSED, 0, breaker.generation)
         self._seen = self._told
 
+    def has_report(self, *, ask: bool) -> bool:
+        """Return whether there will be a next report, also while one is in flight."""
+        return self._next(self.breaker.snapshot(), ask=ask) is not None
+
     def next_report(self, *, ask: bool) -> CircuitReport | None:
         """Return what the fleet has to know next; None if it knows everything.
+
+        Call it only after the answer to the last one, or after `continue_alone`.
 
         Args:
             ask: Whether a request is to be sent now, which needs the lease if it is a probe.
         """
+        seen = self.breaker.snapshot()
+        report = self._next(seen, ask=ask)
+        if report is not None and report.act is CircuitAct.CLOSED:
+            seen = Snapshot(_CLOSED, 0, seen.generation)  # failures after it are reported next
+        self._seen = seen
+        return report
+
+    def _next(self, seen: Snapshot, *, ask: bool) -> CircuitReport | None:
         if self.breaker.mode is not CircuitMode.AUTOMATIC:
             return None
-        self._seen = self.breaker.snapshot()
-        report = self._news()
+        report = self._news(seen)
         if report is None and ask and self.breaker.wants_probe() and not self._has_lease():
             return self._report(CircuitAct.ASKED)
         if report is None and not ask and self._lease and self.breaker.is_probation_untouched:
@@ -99,7 +119,9 @@ class Member:
         self._generation = view.generation
         if view.granted:
             self._lease = view.generation
-            self._lease_until = asked_at + self.breaker.cooldown_seconds
+            seconds = min(view.seconds, _LONGEST_LEASE)
+            self._lease_until = asked_at + seconds
+            self.breaker.lease_probes(seconds)
             return ()
         if self._lease != view.generation:
             self._lease = 0
@@ -133,14 +155,13 @@ class Member:
         """Return the report that the circuit was set manually."""
         return self._report(CircuitAct.RESET)
 
-    def _news(self) -> CircuitReport | None:
-        told, seen = self._told, self._seen
+    def _news(self, seen: Snapshot) -> CircuitReport | None:
+        told = self._told
         failed = seen.failures - told.failures
         if seen.state is _OPEN and (told.state, told.generation) != (_OPEN, seen.generation):
             left = self.breaker.shut_for()
             return self._report(CircuitAct.OPENED, max(failed, 0), left) if left else None
         if seen.state is _CLOSED and (told.state is not _CLOSED or failed < 0):
-            self._seen = Snapshot(_CLOSED, 0, seen.generation)
             return self._report(CircuitAct.CLOSED)
         if seen.state is _CLOSED and failed > 0:
             return self._report(CircuitAct.FAILED, failed, self.breaker.next_cooldown)
@@ -171,6 +192,7 @@ class Member:
             threshold=breaker.failure_threshold if breaker.counts_in_row else 0,
             cooldown=cooldown,
             patience=breaker.cooldown_seconds,
+            memory=max(breaker.cooldown_seconds, MEMORY),
         )
 
     def _has_lease(self) -> bool:

@@ -18,17 +18,26 @@ class Probation:
     3. A probe without a verdict gives its place back.
     4. A probe that has not settled in its time loses its place to the next caller. But if good
        headers came (as with a long stream), it counts as good from then on, until its body fails.
+    5. After as many probes as there are places have lost theirs, the next ones have twice the time:
+       a service whose answers take longer than the first cooldown could never pass otherwise.
 
     Args:
         places: How many probes are admitted.
         enough: How many of them have to succeed.
+        seconds: The time of the first ones.
     """
 
-    __slots__ = ("_answered", "_bad", "_enough", "_good", "_in_flight", "_places")
+    __slots__ = (
+        *("_answered", "_bad", "_enough", "_good", "_in_flight", "_places", "_to_lose"),
+        "seconds",
+    )
 
-    def __init__(self, places: int, enough: int) -> None:
+    def __init__(self, places: int, enough: int, seconds: float) -> None:
+        self.seconds: float = seconds
+        """The time of the next probe."""
         self._places = places
         self._enough = enough
+        self._to_lose = places  # until the time doubles
         self._good = 0
         self._bad = 0
         self._in_flight: dict[int, float] = {}  # ticket: end of its time; both in rising order
@@ -42,20 +51,25 @@ class Probation:
         """Whether no probe is in flight, and none has had a verdict."""
         return not (self._in_flight or self._good or self._bad)
 
-    def begin(self, ticket: int, until: float) -> int:
+    def begin(self, ticket: int, now: float) -> int:
         """Give `ticket` a place; call it only once `shut_until` has passed.
 
         Args:
             ticket: The ticket of the probe.
-            until: The end of its time.
+            now: When its time begins.
 
         Returns:
             The ticket of the oldest probe in flight. Results with older tickets are ignored.
         """
         if self._is_full():
             self._replace()
-        self._in_flight[ticket] = until
+        self._in_flight[ticket] = now + self.seconds
         return next(iter(self._in_flight))
+
+    def renew(self, seconds: float) -> None:
+        """Give the next probes this time, also those that replace others."""
+        self.seconds = seconds
+        self._to_lose = self._places + 1
 
     def answered(self, ticket: int) -> None:
         """Note that good headers came for a probe."""
@@ -105,3 +119,7 @@ class Probation:
         while (oldest := next(iter(self._in_flight))) in self._answered:
             self.settle(oldest, good=True)
         self.give_back(oldest)
+        self._to_lose -= 1
+        if not self._to_lose:
+            self.seconds *= 2
+            self._to_lose = self._places

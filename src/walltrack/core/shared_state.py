@@ -49,8 +49,10 @@ class CircuitReport(NamedTuple):
         failures: How many calls failed since its last report.
         threshold: How many failures in a row open the circuit of the fleet; 0: no number does.
         cooldown: Seconds for which the circuit is to stay open if it opens now.
-        patience: Seconds for which a probe keeps its lease. A failure in a row is forgotten after
-            the same time, and a report that does not know of a change is late for as long.
+        patience: Seconds for which a probe keeps its lease. A lease that follows one that expired
+            is twice as long as that: the service may need more time to answer.
+        memory: Seconds after which a failure in a row is forgotten. A report that does not know of
+            a change is late for as long.
     """
 
     act: CircuitAct
@@ -60,6 +62,7 @@ class CircuitReport(NamedTuple):
     threshold: int = 0
     cooldown: float = 0.0
     patience: float = 0.0
+    memory: float = 0.0
 
 
 class CircuitView(NamedTuple):

@@ -134,6 +134,7 @@ class RedisState:
             report.threshold,
             _microseconds(report.cooldown),
             _microseconds(report.patience),
+            _microseconds(report.memory),
         )
         return await self._run(self._circuit, f"{{{name}}}:circuit", arguments, replies.circuit)
 

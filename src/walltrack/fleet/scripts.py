@@ -26,7 +26,7 @@ CIRCUIT: Final = (
     + """
 local act, known, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local failed, threshold = tonumber(ARGV[4]), tonumber(ARGV[5])
-local cooldown, patience = tonumber(ARGV[6]), tonumber(ARGV[7])
+local cooldown, patience, memory = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local HOUR = 3600 * 1000000
 
 local kept = redis.call('HMGET', KEYS[1],
@@ -39,7 +39,7 @@ local openings, failures, failed_at = number(kept[5]), number(kept[6]), number(k
 local granted = 0
 
 local knows = generation == 0 or known == generation
-local late = not knows and now - generation < patience
+local late = not knows and now - generation < memory
 local holds = state == 'half_open' and lease == generation
 local over = state ~= 'closed' and ends <= now
 
@@ -58,7 +58,7 @@ end
 
 if act == 'failed' then
   if state == 'closed' and not late then
-    if math.abs(now - failed_at) > patience then failures = 0 end
+    if math.abs(now - failed_at) > memory then failures = 0 end
     failures, failed_at = failures + failed, now
     if threshold > 0 and failures >= threshold then open() end
   end
@@ -77,6 +77,7 @@ elseif act == 'released' then
   if holds then change('half_open', 0) end
 elseif act == 'asked' then
   if holds or over or (state == 'closed' and knows) then
+    if state == 'half_open' then patience = math.max(patience, math.min(2 * lasts, HOUR)) end
     change('half_open', patience)
     granted = 1
   end

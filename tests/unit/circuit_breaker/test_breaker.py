@@ -355,8 +355,8 @@ def test_a_replaced_probe_says_nothing_any_more(
     assert breaker.settle(lapsed, verdict) == ()
 
     assert breaker.is_probe(current)
-    assert breaker.shut_for() == COOLDOWN
-    clock.advance(COOLDOWN)
+    assert breaker.shut_for() == 2 * COOLDOWN
+    clock.advance(2 * COOLDOWN)
     assert breaker.state is HALF_OPEN
 
 

@@ -51,6 +51,7 @@ class Model:
         self.row_since = -math.inf  # no success has been seen
         self.shut_until: float | None = None  # None: not shut
         self.good_headers = False
+        self.probe_time = COOLDOWN
         self.era = object()
 
     def shut_for(self, now: float) -> float:
@@ -70,8 +71,11 @@ class Model:
             return self.era, changes
         if self.state is OPEN:
             changes.append(HALF_OPEN)
+            self.probe_time = COOLDOWN
+        elif self.shut_until is not None:  # its probe did not settle in time
+            self.probe_time *= 2
         self.state = HALF_OPEN
-        self.shut_until = now + COOLDOWN
+        self.shut_until = now + self.probe_time
         self.era = object()
         return self.era, changes
 

@@ -220,7 +220,7 @@ def test_the_cooldown_can_be_spread(clock: Clock) -> None:
     assert breaker.shut_for() == breaker.current_cooldown == 8.0
 
 
-def test_a_probes_time_does_not_grow(clock: Clock) -> None:
+def test_a_probes_time_does_not_grow_with_the_cooldown(clock: Clock) -> None:
     """However long the cooldown has become, a probe loses its place after the first one's time."""
     breaker = CircuitBreaker(1, cooldown=Backoff(base=5.0, cap=60.0), clock=clock)
     for _ in range(3):
@@ -229,6 +229,38 @@ def test_a_probes_time_does_not_grow(clock: Clock) -> None:
     admit(breaker)
 
     assert breaker.shut_for() == 5.0
+
+
+@pytest.mark.parametrize("probes", [1, 3])
+def test_a_service_that_is_slower_than_the_cooldown_closes_it(clock: Clock, probes: int) -> None:
+    """Each answer takes five cooldowns, and a caller comes in each tenth of one."""
+    breaker = CircuitBreaker(1, cooldown=1.0, probes=probes, clock=clock)
+    record(breaker, "x")
+    clock.advance(1.0)
+    in_flight: list[tuple[float, int]] = []
+    began = clock.now
+    while breaker.state is not CLOSED:
+        assert clock.now < began + 40.0
+        while in_flight and in_flight[0][0] <= clock.now:
+            breaker.settle(in_flight.pop(0)[1], SUCCESS)
+        admission = breaker.admit()
+        if admission is not None:
+            in_flight.append((clock.now + 5.0, admission.ticket))
+        clock.advance(0.1)
+
+
+def test_a_failed_probe_makes_the_time_of_the_next_one_the_first_one_again(clock: Clock) -> None:
+    """Its service answers in time, if badly."""
+    breaker = CircuitBreaker(1, cooldown=1.0, clock=clock)
+    record(breaker, "x")
+    for _ in range(2):
+        clock.advance(1.0)
+        last = admit(breaker)
+    assert breaker.shut_for() == 2.0
+    breaker.settle(last, FAILURE)
+    clock.advance(1.0)
+    admit(breaker)
+    assert breaker.shut_for() == 1.0
 
 
 def test_a_reset_makes_the_cooldown_the_first_one_again(clock: Clock) -> None:

@@ -72,6 +72,19 @@ class SlowStore(FakeStore):
         return view
 
 
+class GatedStore(FakeStore):
+    """A store whose answers are on their way until the gate opens."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.gate = anyio.Event()
+
+    async def report(self, name: str, report: CircuitReport, /) -> CircuitView | None:
+        view = await super().report(name, report)
+        await self.gate.wait()
+        return view
+
+
 class HangingStore(FakeStore):
     """A store that answers no report while it hangs."""
 
@@ -687,6 +700,27 @@ async def test_failures_at_the_same_time_are_reported_once(join: Join, clock: Cl
         held.go.set()
     assert store.circuits[NAME].failures == 20
     assert store.commands <= 3  # with the look for manual settings
+
+
+@pytest.mark.parametrize(("threshold", "state"), [(4, OPEN), (100, CLOSED)])
+async def test_what_fails_while_an_answer_is_on_its_way_is_not_lost(
+    join: Join, clock: Clock, threshold: int, state: CircuitState
+) -> None:
+    """Calls that end meanwhile do not take it for known: it is reported, and opens the circuit."""
+    store, events, services = GatedStore(clock), Events(), [Held(503) for _ in range(4)]
+    process = join(Held(503), failure_threshold=threshold, shared=store, listener=events)
+    async with anyio.create_task_group() as callers:
+        for service in services:
+            process._inner = service  # noqa: SLF001
+            callers.start_soon(ask, process)
+            await anyio.wait_all_tasks_blocked()
+        for service in services:
+            service.go.set()
+            await anyio.wait_all_tasks_blocked()
+        store.gate.set()
+    assert state_of(process) is state
+    assert store.circuits[NAME].failures == 4
+    assert "circuit_closed" not in events.names
 
 
 async def test_an_evicted_breaker_leaves_the_fleet(join: Join, store: FakeStore) -> None:

@@ -214,9 +214,9 @@ class FleetMachine(RuleBasedStateMachine):
         assert len(leases) == len(set(leases))
 
     @invariant()
-    def no_circuit_is_shut_for_longer_than_a_cooldown(self) -> None:
+    def no_circuit_is_shut_for_longer_than_a_cooldown_or_its_probe(self) -> None:
         for process in self.processes:
-            assert process.breaker.shut_for() <= COOLDOWN
+            assert process.breaker.is_probing or process.breaker.shut_for() <= COOLDOWN
 
     @invariant()
     def no_change_of_state_is_left_unreported(self) -> None:
@@ -230,7 +230,9 @@ class FleetMachine(RuleBasedStateMachine):
         for which, process in enumerate(self.processes):
             self.lose(which)
             process.calls.clear()
-        self.clock.advance(2 * COOLDOWN)
+        lease = self.store.circuits[NAME].lasts
+        probe = max(process.breaker.shut_for() for process in self.processes)
+        self.clock.advance(max(lease, probe, COOLDOWN))
         for _ in range(2):
             for which, process in enumerate(self.processes):
                 self.begin(which)

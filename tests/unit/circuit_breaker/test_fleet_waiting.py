@@ -96,3 +96,46 @@ async def test_waiters_of_all_processes_go_soon_after_one_probe(time: VirtualTim
     assert len(served) == len(fleet) * CALLERS
     assert max(served) <= COOLDOWN + 6 * service.takes
     assert store.commands <= 20
+
+
+@pytest.mark.parametrize("processes", [1, 8])
+async def test_a_service_slower_than_the_cooldown_is_found_well(
+    time: VirtualTime, processes: int
+) -> None:
+    """By the standard stack, whose first cooldown is a second: answers take 1.5 s after an outage.
+
+    While probes had one second, each lost its place before its answer came, and no circuit closed.
+    """
+    service, store = Service(time), FakeStore(time.monotonic)
+    service.takes = 1.5
+    fleet = [
+        resilient_transport(
+            service,
+            retry=None,
+            clock=time.monotonic,
+            sleep=time.sleep,
+            timer=time.move_on_after,
+            listener=None,
+            shared=store,
+        )
+        for _ in range(processes)
+    ]
+    for process in fleet:
+        for _ in range(5):
+            with pytest.raises(httpx.TransportError):
+                await process.handle_async_request(get(URL, extensions={"timeout": {"pool": 0.0}}))
+    service.is_down = False
+    served: list[int] = []
+
+    async def call(process: httpx.AsyncBaseTransport) -> None:
+        response = await process.handle_async_request(
+            get(URL, extensions={"timeout": {"pool": None}})
+        )
+        served.append(response.status_code)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(40):
+            for process in fleet:
+                tasks.start_soon(call, process)
+            await time.sleep(0.5)
+    assert served == [200] * 40 * processes

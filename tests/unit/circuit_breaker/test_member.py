@@ -33,7 +33,7 @@ def probing(member: Member, clock: Clock) -> None:
     member.begin_again()
     clock.advance(1.0)
     assert member.next_report(ask=True) == CircuitReport(
-        CircuitAct.ASKED, threshold=3, patience=30.0
+        CircuitAct.ASKED, threshold=3, patience=30.0, memory=30.0
     )
     assert member.follow(clock.now, view(HALF_OPEN, 7, 30.0, granted=True)) == ()
 
@@ -48,7 +48,7 @@ def test_new_failures_are_reported(member: Member, clock: Clock) -> None:
     """Each once, with what the fleet needs in order to open."""
     member.breaker.record_failure()
     assert member.next_report(ask=False) == CircuitReport(
-        CircuitAct.FAILED, failures=1, threshold=3, cooldown=30.0, patience=30.0
+        CircuitAct.FAILED, failures=1, threshold=3, cooldown=30.0, patience=30.0, memory=30.0
     )
     member.follow(clock.now, view(CLOSED))
     assert member.next_report(ask=False) is None
@@ -92,7 +92,7 @@ def test_an_opening_is_reported_with_what_is_left_of_it(member: Member, clock: C
     clock.advance(10.0)
     report = member.next_report(ask=False)
     assert report == CircuitReport(
-        CircuitAct.OPENED, failures=3, threshold=3, cooldown=20.0, patience=30.0
+        CircuitAct.OPENED, failures=3, threshold=3, cooldown=20.0, patience=30.0, memory=30.0
     )
 
 
@@ -164,7 +164,7 @@ def test_it_waits_for_the_probe_of_another_process(
 
 
 def test_a_lease_is_asked_for_once(member: Member, clock: Clock) -> None:
-    """It is valid for the first cooldown from the time of the question."""
+    """It is valid for as long as the store says, from the time of the question."""
     probing(member, clock)
     clock.advance(29.0)
     assert member.next_report(ask=True) is None
@@ -172,6 +172,75 @@ def test_a_lease_is_asked_for_once(member: Member, clock: Clock) -> None:
     report = member.next_report(ask=True)
     assert report is not None
     assert (report.act, report.lease) == (CircuitAct.ASKED, 7)
+
+
+@pytest.mark.parametrize(("lease", "lasts"), [(2.0, 2.0), (64.0, 64.0), (1e9, 3600.0)])
+def test_a_probe_has_the_time_of_its_lease(
+    member: Member, clock: Clock, lease: float, lasts: float
+) -> None:
+    """Neither its own process nor another one replaces it sooner; an hour is the longest."""
+    probing(member, clock)
+    member.follow(clock.now, view(HALF_OPEN, 8, lease, granted=True))
+    member.breaker.acquire()
+    assert member.breaker.shut_for() == lasts
+    assert member.next_report(ask=True) is None
+    clock.advance(lasts)
+    report = member.next_report(ask=True)
+    assert report is not None
+    assert (report.act, report.lease) == (CircuitAct.ASKED, 8)
+
+
+def test_a_new_lease_renews_the_time_of_the_next_probe(member: Member, clock: Clock) -> None:
+    """The store doubles it, and the breaker does not double it again; alone it does."""
+    probing(member, clock)
+    member.breaker.acquire()
+    clock.advance(30.0)
+    member.follow(clock.now, view(HALF_OPEN, 8, 90.0, granted=True))
+    member.breaker.acquire()
+    assert member.breaker.shut_for() == 90.0
+    member.continue_alone()
+    clock.advance(90.0)
+    member.breaker.acquire()
+    assert member.breaker.shut_for() == 180.0
+
+
+def test_an_opening_ends_what_a_lease_allowed(member: Member, clock: Clock) -> None:
+    """The next probe has the first cooldown again, if there is no store."""
+    probing(member, clock)
+    member.follow(clock.now, view(HALF_OPEN, 8, 64.0, granted=True))
+    member.breaker.acquire().failure()
+    member.continue_alone()
+    clock.advance(30.0)
+    member.breaker.acquire()
+    assert member.breaker.shut_for() == 30.0
+
+
+def test_an_opening_of_the_fleet_ends_what_a_lease_allowed(member: Member, clock: Clock) -> None:
+    """As one of its own does."""
+    probing(member, clock)
+    member.follow(clock.now, view(HALF_OPEN, 8, 64.0, granted=True))
+    member.follow(clock.now, view(OPEN, 9, 12.0))
+    clock.advance(12.0)
+    member.breaker.acquire()
+    assert member.breaker.shut_for() == 30.0
+
+
+def test_a_short_cooldown_does_not_shorten_the_memory_of_the_fleet(clock: Clock) -> None:
+    """Failures that a timeout of httpx separates are in a row; the lease is short all the same."""
+    member = Member(CircuitBreaker(3, 1.0, clock=clock), "a", clock)
+    member.breaker.record_failure()
+    report = member.next_report(ask=False)
+    assert report is not None
+    assert (report.patience, report.memory) == (1.0, 30.0)
+
+
+def test_a_long_cooldown_lengthens_the_memory_of_the_fleet(clock: Clock) -> None:
+    """A change is remembered for as long as its circuit stays open."""
+    member = Member(CircuitBreaker(3, 120.0, clock=clock), "a", clock)
+    member.breaker.record_failure()
+    report = member.next_report(ask=False)
+    assert report is not None
+    assert (report.patience, report.memory) == (120.0, 120.0)
 
 
 def test_the_verdict_on_the_probe_is_reported_with_the_lease(member: Member, clock: Clock) -> None:

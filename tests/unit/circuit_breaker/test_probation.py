@@ -29,12 +29,12 @@ def test_the_needed_share_is_counted_without_rounding_errors(
 
 def test_places_are_free_until_all_are_taken() -> None:
     """A settled probe keeps its place; without a verdict it gives it back."""
-    probation = Probation(places=2, enough=2)
+    probation = Probation(places=2, enough=2, seconds=10.0)
     assert probation.shut_until() == -math.inf
 
-    probation.begin(1, until=10.0)
+    probation.begin(1, 0.0)
     assert probation.shut_until() == -math.inf
-    probation.begin(2, until=11.0)
+    probation.begin(2, 1.0)
     assert probation.shut_until() == 10.0
 
     probation.settle(1, good=True)
@@ -45,9 +45,9 @@ def test_places_are_free_until_all_are_taken() -> None:
 
 def test_it_is_passed_by_enough_good_ones() -> None:
     """As many as are needed pass it, whatever the others do."""
-    probation = Probation(places=3, enough=2)
+    probation = Probation(places=3, enough=2, seconds=10.0)
     for ticket in (1, 2, 3):
-        probation.begin(ticket, until=10.0)
+        probation.begin(ticket, 0.0)
 
     probation.settle(1, good=False)
     probation.settle(2, good=True)
@@ -59,9 +59,9 @@ def test_it_is_passed_by_enough_good_ones() -> None:
 
 def test_it_is_failed_as_soon_as_enough_cannot_be_reached() -> None:
     """Two bad ones of three leave only one that could be good."""
-    probation = Probation(places=3, enough=2)
-    probation.begin(1, until=10.0)
-    probation.begin(2, until=10.0)
+    probation = Probation(places=3, enough=2, seconds=10.0)
+    probation.begin(1, 0.0)
+    probation.begin(2, 0.0)
 
     probation.settle(1, good=False)
     assert not probation.is_failed()
@@ -71,9 +71,9 @@ def test_it_is_failed_as_soon_as_enough_cannot_be_reached() -> None:
 
 def test_good_headers_are_a_success_when_their_time_is_over() -> None:
     """Exactly at the end of a probe's time, and neither before it nor without headers."""
-    probation = Probation(places=2, enough=2)
-    probation.begin(1, until=10.0)
-    probation.begin(2, until=12.0)
+    probation = Probation(places=2, enough=2, seconds=10.0)
+    probation.begin(1, 0.0)
+    probation.begin(2, 2.0)
     probation.answered(1)
     assert probation.shut_until() == 12.0
     probation.answered(2)
@@ -85,12 +85,12 @@ def test_good_headers_are_a_success_when_their_time_is_over() -> None:
 
 def test_a_probe_without_an_answer_loses_its_place_to_the_next() -> None:
     """The oldest one goes; one that was answered before it is good for good."""
-    probation = Probation(places=3, enough=3)
+    probation = Probation(places=3, enough=3, seconds=1.0)
     for ticket in (1, 2, 3):
-        probation.begin(ticket, until=float(ticket))
+        probation.begin(ticket, float(ticket))
     probation.answered(1)
 
-    assert probation.begin(4, until=14.0) == 3
+    assert probation.begin(4, 13.0) == 3
 
     assert [ticket in probation for ticket in (1, 2, 3, 4)] == [False, False, True, True]
     probation.settle(3, good=True)
@@ -100,9 +100,27 @@ def test_a_probe_without_an_answer_loses_its_place_to_the_next() -> None:
 
 def test_the_oldest_probe_in_flight_is_returned() -> None:
     """What is older than it cannot count any more."""
-    probation = Probation(places=3, enough=1)
+    probation = Probation(places=3, enough=1, seconds=1.0)
 
-    assert probation.begin(5, until=1.0) == 5
-    assert probation.begin(6, until=2.0) == 5
+    assert probation.begin(5, 0.0) == 5
+    assert probation.begin(6, 1.0) == 5
     probation.give_back(5)
-    assert probation.begin(7, until=3.0) == 6
+    assert probation.begin(7, 2.0) == 6
+
+
+def test_the_time_doubles_each_time_that_all_places_were_lost() -> None:
+    """Answers that take longer than the first cooldown come in time in the end."""
+    probation = Probation(places=2, enough=2, seconds=1.0)
+    for ticket in (1, 2):
+        probation.begin(ticket, 0.0)
+
+    probation.begin(3, 10.0)
+    assert probation.seconds == 1.0
+    probation.begin(4, 20.0)
+    assert probation.seconds == 2.0
+    assert probation.shut_until() == 11.0
+    probation.give_back(3)
+    assert probation.shut_until() == -math.inf
+    probation.begin(5, 21.0)
+    assert probation.shut_until() == 22.0
+    assert probation.seconds == 2.0

@@ -189,6 +189,7 @@ class Model:
     era: object = field(default_factory=object)
     past: list[Past] = field(default_factory=list)
     places: list[Call] = field(default_factory=list)
+    lost: int = 0  # probes that lost their places since it is half-open
 
     # What can be seen
 
@@ -239,11 +240,11 @@ class Model:
         if self.state is CLOSED:
             return Call(self.era, now), changes
         if self.state is OPEN:
-            self.state, self.era, self.places = HALF_OPEN, object(), []
+            self.state, self.era, self.places, self.lost = HALF_OPEN, object(), [], 0
             changes.append(HALF_OPEN)
         if len(self.places) == self.probes:
             self._make_room(now)
-        call = Call(self.era, now, until=now + BASE)
+        call = Call(self.era, now, until=now + BASE * 2 ** (self.lost // self.probes))
         self.places.append(call)
         return call, changes
 
@@ -310,6 +311,7 @@ class Model:
             if call.verdict is None:  # it had its time, and good headers
                 call.verdict, call.era = True, None
         lost.era = None
+        self.lost += 1
         self.places.remove(lost)
 
     def _lapse(self, now: float) -> list[CircuitState]:

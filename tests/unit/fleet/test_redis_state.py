@@ -12,7 +12,7 @@ from walltrack.fleet import RedisState, SharedStateLost, SharedStateRecovered, s
 
 pytestmark = pytest.mark.anyio
 
-REPORT = CircuitReport(CircuitAct.FAILED, 1, 2, 3, 4, 5.0, 6.0)
+REPORT = CircuitReport(CircuitAct.FAILED, 1, 2, 3, 4, 5.0, 6.0, 7.0)
 ANSWER = [b"closed", 7, 0, 0, 1, 0]
 
 
@@ -71,7 +71,11 @@ async def test_each_operation_runs_its_script(clock: Clock) -> None:
     await shared.lease("a", Pace(0.5, 2), 3, 60.0)
     await shared.hold_back("a", 1.5)
     assert client.sent == [
-        (scripts.CIRCUIT, ["p:{a}:circuit"], ("failed", 1, 2, 3, 4, 5_000_000, 6_000_000)),
+        (
+            scripts.CIRCUIT,
+            ["p:{a}:circuit"],
+            ("failed", 1, 2, 3, 4, 5_000_000, 6_000_000, 7_000_000),
+        ),
         (scripts.SET_MODE, ["p:{settings}"], ("a", "disabled")),
         (scripts.MODES, ["p:{settings}"], ()),
         (scripts.LEASE, ["p:{a}:rate"], (500_000.0, 2, 3, 60_000_000)),
