@@ -78,7 +78,7 @@ def cluster(replicated: int) -> Iterator[list[Server]]:
 
 async def failed(shared: RedisState) -> CircuitView | None:
     """Report one failure."""
-    report = CircuitReport(CircuitAct.FAILED, 0, 0, 1, 10, 30.0, 30.0)
+    report = CircuitReport(CircuitAct.FAILED, 0, 0, 1, 10, 30.0, 30.0, 30.0)
     return await shared.report(NAME, report)
 
 

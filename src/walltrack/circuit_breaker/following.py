@@ -93,7 +93,8 @@ class FollowingCircuit(Circuit):
         The state stays the same: open or half-open.
         """
         if self._probation is not None:
-            self._probation = Probation(self.probes, self._enough)
+            of_probes = self._cooldown.probe_seconds
+            self._probation = Probation(self.probes, self._enough, of_probes)
         self._shut(self._clock() + seconds)
 
     def close(self) -> tuple[CircuitState, ...]:
