@@ -95,28 +95,27 @@ def resilient_transport(
     clients; this is what other values cost in % of all calls (10 clients, 3 seeds, the standard
     scenarios of `walltrack.simulation`):
 
-    - Cooldown of 1 to 3 s with jitter: 30 s cost 23 in a blackout of 10 s, 22 in a brownout of
+    - Cooldown of 1 to 3 s with jitter: 30 s cost 24 in a blackout of 10 s, 23 in a brownout of
       10 s, and 52 if the service is down for 5 of every 10 s. 1 to 30 s cost 8 in a blackout of
-      60 s, since probes come late; a constant 1 s costs up to 2 there.
-    - 5 failures in a row, for half a second, without 429: 3 or 10 change at most 1.5. If half of
-      all responses are 500, a client that sends 20 requests per second has 5 in a row by chance:
-      without the half second that costs 7, and at 200 per second 26. (Not with `shared`, whose
-      circuits count the failures of all processes.) 429s that count cost 3 under a quota by one
-      client: they are responses of a healthy service, which the rate limit respects.
-    - Waiting for an open circuit for 10 s: none costs 5 in a blackout of 10 s, and 30 in the
-      service that is down for 5 of every 10 s; 5 s cost 2 and 8; 30 s gain nothing.
-    - Budget: a deposit of 0.1 costs 5 if half of all responses are 500. A `refused_cost` of 1
-      costs 9 where the service is down for 5 of every 10 s. By 50 clients, a `timeout_cost` of 1
-      costs 18 in a brownout of 10 s, a capacity of 20 costs 17, and with `RetryBudget()` the
-      service never recovers from it: 11 instead of 74 % of all calls succeed. So a client with few
-      successes repeats a call once after a timeout, not three times.
-    - Backoff with full jitter: none costs 6 by one client if half of all responses are 500. The
-      rate limit changes no result by more than 1: it saves requests.
-    - No `attempt_timeout`: 3 s cost 3 in a brownout, and httpx's own timeouts remain.
+      60 s, since probes come late; a constant 1 s costs up to 1 there, and more requests.
+    - 5 failures in a row, for half a second, without 429: 3 or 10 change at most 3, also by 50
+      clients. If half of all responses are 500, a client that sends 20 requests per second has 5 in
+      a row by chance: without the half second that costs 9, and at 200 per second 26. (Not with
+      `shared`, whose circuits count the failures of all processes.) A 429 is a response of a
+      healthy service, which the rate limit respects.
+    - Waiting for an open circuit for 10 s: none costs 6 in a blackout of 10 s, and 29 in the
+      service that is down for 5 of every 10 s; 5 s cost 3 and 8; 30 s gain nothing.
+    - Budget: a deposit of 0.1 costs 6 if half of all responses are 500. A `refused_cost` of 1
+      costs 10 where the service is down for 5 of every 10 s. By 50 clients, in a brownout of 10 s,
+      a `timeout_cost` of 1 costs 8, a capacity of 20 costs 6, and `RetryBudget()` costs 10. So a
+      client with few successes repeats a call once after a timeout, not three times.
+    - Backoff with full jitter and the rate limit change no result by more than 1: they spread
+      retries, and save requests.
+    - No `attempt_timeout`: 3 s cost 4 in a brownout, and httpx's own timeouts remain.
 
     Where the service is down for 5 of every 10 s, retries without a circuit breaker succeed more
     often, 95 instead of 90 %: they keep sending to a service that is down. After a brownout, the
-    same retries keep it down: 11 instead of 89 %.
+    same retries keep it down: 11 instead of 90 %.
 
     None leaves a layer out. Instead of a value, each option accepts a layer class, or a
     `functools.partial` of one, for settings that have no value here:
