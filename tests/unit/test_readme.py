@@ -195,10 +195,11 @@ def cells(policy: object, budget: object, breaker: dict[str, Any]) -> list[str]:
     assert isinstance(policy, RetryPolicy)
     capacity = f"{budget.balance:g}" if isinstance(budget, RetryBudget) else "none"
     cooldowns = {f"{breaker[name]:g}": None for name in ("cooldown", "longest_cooldown")}
+    lasting = f", for {seconds:g} s" if (seconds := breaker["failing_seconds"]) else ""
     return [
         *retry_cells(policy),
         capacity,
-        str(breaker["failure_threshold"]),
+        f"{breaker['failure_threshold']}{lasting}",
         " to ".join(cooldowns),
     ]
 

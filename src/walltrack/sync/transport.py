@@ -4,7 +4,7 @@ import threading
 import weakref
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import httpx
 
@@ -116,6 +116,12 @@ class SyncTransport(family.BaseTransport):
             finally:
                 if not self._visits:
                     self._stop(close=visit is None)
+
+    async def __aenter__(self) -> NoReturn:
+        """Refuse an asynchronous client."""
+        raise TypeError(
+            "a SyncTransport is for httpx.Client; give an httpx.AsyncClient the transport inside it"
+        )
 
     def close(self) -> None:
         """End the calls that are in flight, close the inner transport, and end the thread.

@@ -362,3 +362,13 @@ def test_an_event_loop_that_broke_down_is_replaced() -> None:
         transport._loop.stop()  # type: ignore[union-attr]  # noqa: SLF001 - as if it broke down
         assert made.get(URL).status_code == 200
         assert len(loop_threads()) == 1
+
+
+@pytest.mark.anyio
+async def test_an_asynchronous_client_is_told_what_to_take_instead() -> None:
+    """The mistake the other way round has an error of its own, too."""
+    with SyncTransport(Scripted(200)) as transport:
+        client = httpx.AsyncClient(transport=transport)
+        with pytest.raises(TypeError, match=r"^a SyncTransport is for httpx\.Client"):
+            async with client:
+                pass
