@@ -333,6 +333,7 @@ async def test_closing_over_and_over_leaks_nothing(*, home: Home, secure: bool) 
     """Every few milliseconds under thirty callers, whose calls succeed or say why they did not."""
     with running(SERVER_TLS if secure else None) as server:
         server.default = late(0.002, answer(200, b"x" * 20_000))
+        gc.collect()  # what earlier tests left would be collected below
         before = descriptors()
         transport = HTTPTransport(verify=CLIENT_TLS, limits=home.Limits(max_connections=10))
         callers = Callers(client_over(home, transport), server.url)
@@ -400,6 +401,7 @@ def comes_true(condition: Callable[[], bool]) -> bool:
 def test_a_client_may_live_through_many_event_loops(home: Home) -> None:
     """As with `asyncio.run` for every job; the connections of a loop that is over are dropped."""
     with running() as server:
+        gc.collect()  # what earlier tests left would be collected below
         before = descriptors()
         client = home.AsyncClient(transport=HTTPTransport(), timeout=5)
 
