@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 import httpx
 
@@ -32,10 +32,11 @@ from walltrack.waiting_room.transport import WaitingRoomTransport
 
 COOLDOWN: Final = Backoff(base=1.0, cap=3.0, jitter="equal")
 FAILING_SECONDS: Final = 0.5
-LONGEST_WAIT: Final = 10.0
 
 Limit: TypeAlias = int | Literal["adaptive"] | AdaptiveLimit
 Transport: TypeAlias = httpx.AsyncBaseTransport
+
+_T = TypeVar("_T")
 
 
 class Layer(Protocol):
@@ -59,62 +60,40 @@ class StandardLayers:
     timer: Timer
     shared: SharedState | None
     breaker_key: Callable[[httpx.Request], Hashable]
-    waits_by_default: bool
 
     def attempt_timeout(self, inner: Transport, limits: float | AttemptTimeout) -> Transport:
         """Limit the time of each attempt."""
         if not isinstance(limits, AttemptTimeout):
             validation.positive("attempt_timeout", limits)
             limits = AttemptTimeout(total=limits)
-        return TimeoutTransport(
+        return self._put(
+            TimeoutTransport,
             inner,
-            limits.total,
+            seconds=limits.total,
             headers=limits.headers,
             idle=limits.idle,
             name="attempt timeout",
-            clock=self.clock,
-            timer=self.timer,
         )
 
     def breakers(self, inner: Transport) -> Transport:
         """Give each origin the circuit breaker of the standard stack."""
-        return CircuitBreakerTransport(
+        return self._put(
+            CircuitBreakerTransport,
             inner,
             cooldown=COOLDOWN,
             failing_seconds=FAILING_SECONDS if self.shared is None else 0.0,
             statuses=UNHEALTHY_STATUSES.minus(429),
-            classify=self.classifier,
-            listener=self.listener,
-            clock=self.clock,
-            shared=self.shared,
         )
 
     def breaker(self, inner: Transport, breaker: CircuitBreaker) -> Transport:
         """Use one circuit breaker for all requests."""
         validation.instance("breaker", breaker, CircuitBreaker)
-        return CircuitBreakerTransport(
-            inner,
-            breaker=breaker,
-            classify=self.classifier,
-            listener=self.listener,
-            shared=self.shared,
-        )
-
-    def brief_waits(self, inner: Transport) -> Transport:
-        """Let calls wait briefly for an open circuit, if its cooldown is brief."""
-        return self.waiting_room(inner, LONGEST_WAIT) if self.waits_by_default else inner
+        return self._put(CircuitBreakerTransport, inner, breaker=breaker)
 
     def waiting_room(self, inner: Transport, max_wait: float) -> Transport:
         """Let calls wait for an open circuit."""
         validation.positive("waiting_room", max_wait)
-        return WaitingRoomTransport(
-            inner,
-            max_wait=max_wait,
-            key=self.breaker_key,
-            clock=self.clock,
-            timer=self.timer,
-            listener=self.listener,
-        )
+        return self._put(WaitingRoomTransport, inner, max_wait=max_wait)
 
     def concurrency_limit(self, inner: Transport, limit: Limit) -> Transport:
         """Limit the requests in flight to each origin."""
@@ -122,38 +101,12 @@ class StandardLayers:
             validation.choice("concurrency_limit", limit, ("adaptive",))
         elif not isinstance(limit, AdaptiveLimit):
             validation.integer("concurrency_limit", limit, minimum=1)
-        return ConcurrencyLimitTransport(
-            inner,
-            limit,
-            key=origin_of,
-            classify=self.classifier,
-            clock=self.clock,
-            timer=self.timer,
-            listener=self.listener,
-        )
-
-    def announced_limits(self, inner: Transport) -> Transport:
-        """Respect the limits that a server announces, and no other."""
-        return RateLimitTransport(
-            inner,
-            classify=self.classifier,
-            listener=self.listener,
-            clock=self.clock,
-            sleep=self.sleep,
-        )
+        return self._put(ConcurrencyLimitTransport, inner, limit=limit, key=origin_of)
 
     def rate_limit(self, inner: Transport, rate: float) -> Transport:
         """Pace the requests to each origin."""
         validation.positive("rate_limit", rate)
-        return RateLimitTransport(
-            inner,
-            rate,
-            classify=self.classifier,
-            listener=self.listener,
-            clock=self.clock,
-            sleep=self.sleep,
-            shared=self.shared,
-        )
+        return self._put(RateLimitTransport, inner, rate=rate)
 
     def hedge(self, inner: Transport, delay: float | Literal["p95"]) -> Transport:
         """Send a second attempt when the first one is slow."""
@@ -161,40 +114,25 @@ class StandardLayers:
             validation.choice("hedge", delay, ("p95",))
         else:
             validation.number("hedge", delay)
-        return HedgingTransport(
-            inner,
-            delay,
-            classify=self.classifier,
-            listener=self.listener,
-            clock=self.clock,
-            sleep=self.sleep,
-        )
+        return self._put(HedgingTransport, inner, delay=delay)
 
     def retry(self, inner: Transport, policy: RetryPolicy) -> Transport:
         """Retry failed attempts."""
         validation.instance("retry", policy, RetryPolicy)
-        return RetryTransport(
-            inner,
-            policy=policy,
-            budget=self.budget,
-            body=self.body,
-            classify=self.classifier,
-            listener=self.listener,
-            clock=self.clock,
-            sleep=self.sleep,
-        )
+        return self._put(RetryTransport, inner, policy=policy)
 
     def deadline(self, inner: Transport, seconds: float) -> Transport:
         """Limit the time of a whole call."""
         validation.positive("deadline", seconds)
-        return TimeoutTransport(
-            inner,
-            seconds,
-            name="deadline",
-            whole_call=True,
-            clock=self.clock,
-            timer=self.timer,
-        )
+        return self._put(TimeoutTransport, inner, seconds=seconds, name="deadline", whole_call=True)
+
+    def _put(
+        self,
+        made: Callable[..., Transport],
+        inner: Transport,
+        **options: Any,  # noqa: ANN401 - those of the layer
+    ) -> Transport:
+        return self.wired(partial(made, **options))(inner)
 
     def wired(self, layer: Callable[..., Transport]) -> Callable[..., Transport]:
         """Give a layer of this library what its stack was given and it does not name itself."""
@@ -230,5 +168,21 @@ _LAYERS: Final = (
 )
 
 
-def same_for_all(_: httpx.Request) -> None:
+def _same_for_all(_: httpx.Request) -> None:
     """Return the key of all requests, for a circuit that they share."""
+
+
+def room_at(breaker: object, waiting_room: _T) -> _T | None:
+    """Return the option of the waiting room; None if it would wait for nothing, or too long."""
+    is_brief = breaker is CircuitBreakerTransport or isinstance(breaker, CircuitBreaker)
+    by_default = waiting_room is WaitingRoomTransport
+    return None if breaker is None or (by_default and not is_brief) else waiting_room
+
+
+def key_of(breaker: object) -> Callable[[httpx.Request], Hashable]:
+    """Return the key by which an option chooses circuits, as far as it is known."""
+    named = breaker.keywords if isinstance(breaker, partial) else {}
+    if isinstance(breaker, CircuitBreaker) or "breaker" in named:
+        return _same_for_all
+    key: Callable[[httpx.Request], Hashable] = named.get("key", origin_of)
+    return key

@@ -1,12 +1,10 @@
 """The standard order of all layers, in one call."""
 
 import time
-from collections.abc import Awaitable, Callable, Hashable, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, Unpack, cast
 
 import anyio
-import httpx
 
 from walltrack.auth.credentials import AuthTypes
 from walltrack.auth.transport import AuthTransport
@@ -18,14 +16,13 @@ from walltrack.core.budget import RetryBudget
 from walltrack.core.classification import Classify
 from walltrack.core.events import Listener
 from walltrack.core.named import shows_defaults_by_name
-from walltrack.core.naming import origin_of
 from walltrack.core.shared_state import SharedState
 from walltrack.core.statuses import UNHEALTHY_STATUSES
 from walltrack.http.body import ReadAhead
 from walltrack.http.options import HTTPOptions
 from walltrack.http.sending import inner_transport
 from walltrack.http.wrapper import WrappingTransport
-from walltrack.layers import Layer, Limit, StandardLayers, Transport, same_for_all
+from walltrack.layers import Layer, Limit, StandardLayers, Transport, key_of, room_at
 from walltrack.rate_limit.transport import RateLimitTransport
 from walltrack.retry.policy import RetryPolicy
 from walltrack.retry.sole import SoleRetrier
@@ -193,18 +190,15 @@ def resilient_transport(
         sleep,
         timer,
         shared,
-        breaker_key=_key_of(breaker),
-        waits_by_default=isinstance(breaker, CircuitBreaker) or breaker is CircuitBreakerTransport,
+        breaker_key=key_of(breaker),
     )
-    standard_forms: dict[object, Layer] = {
-        CircuitBreakerTransport: standard.breakers,
-        RateLimitTransport: standard.announced_limits,
-        WaitingRoomTransport: standard.brief_waits,
-    }
+    waiting_room = room_at(breaker, waiting_room)
+    if breaker is CircuitBreakerTransport:
+        breaker = standard.breakers
     layers: tuple[tuple[str, Any, Callable[..., Transport]], ...] = (
         ("attempt_timeout", attempt_timeout, standard.attempt_timeout),
         ("breaker", breaker, standard.breaker),
-        ("waiting_room", None if breaker is None else waiting_room, standard.waiting_room),
+        ("waiting_room", waiting_room, standard.waiting_room),
         ("concurrency_limit", concurrency_limit, standard.concurrency_limit),
         ("rate_limit", rate_limit, standard.rate_limit),
         ("hedge", hedge, standard.hedge),
@@ -217,9 +211,8 @@ def resilient_transport(
         stack = AuthTransport(stack, auth)
     if deadline_header is not None:
         stack = DeadlineHeader(stack, deadline_header, clock)
-    for name, option, put_around in layers:
-        if option is not None:
-            layer = standard_forms.get(option, option) if isinstance(option, type) else option
+    for name, layer, put_around in layers:
+        if layer is not None:
             if callable(layer):
                 stack = standard.wired(layer)(stack)
             else:
@@ -237,12 +230,3 @@ def _made(put_around: Callable[..., Transport], inner: Transport, value: object,
     except TypeError as error:
         error.add_note(f"{name} can also be None, a layer class, or a functools.partial of one")
         raise
-
-
-def _key_of(breaker: object) -> Callable[[httpx.Request], Hashable]:
-    """Return the key by which an option chooses circuits, as far as it is known."""
-    named = breaker.keywords if isinstance(breaker, partial) else {}
-    if isinstance(breaker, CircuitBreaker) or "breaker" in named:
-        return same_for_all
-    key: Callable[[httpx.Request], Hashable] = named.get("key", origin_of)
-    return key
