@@ -4,6 +4,7 @@ Awaits: httpcore2 reads and writes through this class.
 """
 
 import asyncio
+import math
 import select
 import ssl
 from typing import Any, Final, cast
@@ -37,6 +38,9 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
         self._reader: asyncio.Future[None] | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._poll: select.poll | None = None
         self._drained: asyncio.Event | None = None
         self._paused = False
         self._ended = False
@@ -73,13 +77,12 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
             WriteTimeout: The system did not take the next piece in time.
             WriteError: The connection is broken, or closed on this side.
         """
-        if not buffer:  # as often for a request without a body
-            return
         await anyio.lowlevel.checkpoint_if_cancelled()
         await self._draining(timeout)
         for start in range(0, len(buffer), _PIECE_BYTES):
             self._own_transport.write(buffer[start : start + _PIECE_BYTES])
-            await self._draining(timeout)
+            if self._drained is not None or self._lost:
+                await self._draining(timeout)
 
     async def aclose(self) -> None:
         """Close the connection at once."""
@@ -125,7 +128,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
         """Return information about the connection."""
         transport = self._own_transport
         if info == "is_readable":
-            return bool(self._received) or self._ended or _has_data(transport)
+            return bool(self._received) or self._ended or self._has_data(transport)
         return transport.get_extra_info(_NAMES.get(info, info))
 
     # For asyncio
@@ -155,6 +158,8 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
         if not self._lost:
             self._ended = self._lost = True
             self._error = exc
+            if self._timer is not None:
+                self._timer.cancel()
             self._wake_reader()
             self.resume_writing()
 
@@ -170,6 +175,19 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
 
     # Steps of those above
 
+    def _has_data(self, transport: asyncio.Transport) -> bool:
+        """Return whether the socket has data, or the end of it, that asyncio has not yet seen."""
+        poll = self._poll
+        if poll is None:
+            socket = transport.get_extra_info("socket")  # TLS has none from a reset on
+            if socket is None or socket.fileno() < 0:
+                return True
+            poll = select.poll()
+            poll.register(socket, select.POLLIN)
+            if not self._secure:  # which learns that the socket was closed before it is
+                self._poll = poll
+        return bool(poll.poll(0))
+
     @property
     def _own_transport(self) -> asyncio.Transport:
         assert self._transport is not None  # noqa: S101 - for the type checker: it is connected
@@ -180,15 +198,32 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
             raise anyio.BusyResourceError("reading from")
         loop = asyncio.get_running_loop()
         reader = self._reader = loop.create_future()
-        timer = None if timeout is None else loop.call_later(timeout, _expire, reader)
+        self._deadline = math.inf if timeout is None else loop.time() + timeout
+        if self._timer is None or self._deadline < self._timer.when():
+            self._set_timer(loop)
         try:
             await reader
         except TimeoutError as error:
             raise httpcore2.ReadTimeout(error) from error
         finally:
             self._reader = None
-            if timer is not None:
-                timer.cancel()
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Set the timer of the reader. It stays set for later readers, whose deadlines are later."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if self._deadline < math.inf:
+            self._timer = loop.call_at(self._deadline, self._expire, loop)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if self._reader is None or self._reader.done():
+            return
+        if loop.time() < self._deadline:
+            self._set_timer(loop)
+        else:
+            self._reader.set_exception(TimeoutError())
 
     async def _draining(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as above
         if self._drained is not None:
@@ -206,18 +241,3 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
     def _wake_reader(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
-
-
-def _expire(reader: "asyncio.Future[None]") -> None:
-    if not reader.done():
-        reader.set_exception(TimeoutError())
-
-
-def _has_data(transport: asyncio.Transport) -> bool:
-    """Return whether the socket has data, or the end of it, that asyncio has not yet seen."""
-    socket = transport.get_extra_info("socket")  # TLS has none from a reset on
-    if socket is None or socket.fileno() < 0:
-        return True
-    poll = select.poll()
-    poll.register(socket, select.POLLIN)
-    return bool(poll.poll(0))

@@ -91,7 +91,8 @@ class Stream(httpcore2.AsyncNetworkStream):
             raise httpcore2.WriteError(CLOSED)
         self._writes += 1
         if not self._shared:
-            await self._stream.write(buffer, timeout)
+            if buffer:  # as often not for a request without a body
+                await self._stream.write(buffer, timeout)
         elif self._writes == _OPENING:
             # If this write is cancelled, httpcore2 closes the connection; after it, it would not.
             await self._stream.write(buffer, timeout)

@@ -55,6 +55,11 @@ class WatchedBody(family.AsyncByteStream):
         return f"<{type(self).__name__} {'in memory' if self.in_memory else state}>"
 
     @property
+    def kept(self) -> list[bytes] | None:
+        """The rest of the body if it is in memory, else None."""
+        return self._whole
+
+    @property
     def in_memory(self) -> bool:
         """Whether the stream was read to its end, so that the rest of the body is in memory."""
         return self._whole is not None

@@ -5,6 +5,7 @@ Awaits: the task does.
 
 from collections.abc import Awaitable, Callable
 from queue import SimpleQueue
+from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 import anyio
@@ -39,6 +40,37 @@ class Loop(Protocol):
         """Note that `call` has ended."""
         ...
 
+    def rest(self, call: "Call") -> None:
+        """Note that `call` has nothing to do until its thread wants something."""
+        ...
+
+    def resume(self, call: "Call") -> None:
+        """Note that `call` has something to do."""
+        ...
+
+
+class Scope(Protocol):
+    """What cancels a task, such as `anyio.CancelScope`."""
+
+    @property
+    def cancelled_caught(self) -> bool:
+        """Whether it has ended by being cancelled."""
+        ...
+
+    def cancel(self) -> None:
+        """Cancel what is done within it."""
+        ...
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> bool | None: ...
+
 
 class Outcome(NamedTuple):
     """The last that a thread gets from a call: what its task returned or raised."""
@@ -60,12 +92,16 @@ class Call:
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
         self._mail: SimpleQueue[Any] = SimpleQueue()
-        self._scope: anyio.CancelScope | None = None
+        self._scope: Scope | None = None
         self._cancelled = False
         self.begun: bool = False
         """Whether the task was made."""
         self.over: bool = False
         """Whether the task has ended, or will never begin."""
+        self.interrupted: bool = False
+        """Whether the task has ended by an exception that ends programs, at whatever step."""
+        self.notify: Callable[[], object] | None = None
+        """Called after something was put into the queue, if the thread does not wait for that."""
 
     # In the event loop
 
@@ -73,37 +109,45 @@ class Call:
         """Do what the thread waits for."""
         raise NotImplementedError
 
-    async def serve(self) -> None:
-        """Run the task."""
+    async def serve(self, scope: Scope) -> None:
+        """Run the task.
+
+        Args:
+            scope: Cancels it.
+        """
         value, error = None, None
+        self._scope = scope
+        if self._cancelled:
+            scope.cancel()
         try:
-            with anyio.CancelScope() as self._scope:
-                if self._cancelled:
-                    self._scope.cancel()
+            with scope:
                 value = await self.act()
-            if self._scope.cancelled_caught and self.loop.closing:
+            if scope.cancelled_caught and self.loop.closing:
                 error = self.closed_error()
         except BaseException as raised:  # noqa: BLE001 - it is raised in the thread
             error = raised
-        self.loop.forget(self)
+            self.interrupted = not isinstance(raised, Exception)
         self.end(value, error)
+        self.loop.forget(self)
         del error  # a frame in its own traceback would hold it
 
     def post(self, item: object) -> None:
         """Hand something to the thread before the end."""
         self._mail.put(item)
+        if self.notify is not None:
+            self.notify()
 
     async def errand(self, function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - what `function` returns
         """Return what `function` returns in the thread, or raise what it raises."""
         errand = _Errand(function, args)
-        self._mail.put(errand)
+        self.post(errand)
         await errand.done.wait()
         return errand.result()
 
     def end(self, value: object = None, error: BaseException | None = None) -> None:
         """Hand the outcome to the thread."""
         self.over = True
-        self._mail.put(Outcome(value, error))
+        self.post(Outcome(value, error))
 
     def closed_error(self) -> BaseException:
         """Return what the thread gets when the transport is closed meanwhile."""

@@ -127,8 +127,8 @@ class Exchange(Call):
             response.stream = Whole(())
             return response
         body = watched(response)
-        if body.in_memory:
-            response.stream = Whole([chunk async for chunk in body])
+        if (kept := body.kept) is not None:
+            response.stream = Whole(kept)
             await body.aclose()
             return response
         if response.status_code == SWITCHING or request.method == "CONNECT":

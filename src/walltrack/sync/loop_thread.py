@@ -3,20 +3,19 @@
 Awaits: its main task does.
 """
 
-import asyncio
 import atexit
 import contextlib
 import contextvars
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
-from importlib import import_module
+from collections.abc import Awaitable, Callable
 from os import getpid
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import anyio
-import sniffio
 
+from walltrack.sync.asyncio_loop import AsyncioLoop
 from walltrack.sync.call import Call
+from walltrack.sync.trio_loop import TrioLoop
 
 Backend = Literal["asyncio", "trio"]
 
@@ -45,11 +44,15 @@ class LoopThread:
     """
 
     def __init__(self, backend: Backend, close: Callable[[], Awaitable[None]]) -> None:
-        self._backend = backend
+        self._events: AsyncioLoop | TrioLoop = (
+            TrioLoop() if backend == "trio" else AsyncioLoop(self)
+        )
         self._close = close
         self._pid = getpid()
         self._calls: set[Call] = set()  # for whose end threads wait
         self._served: set[Call] = set()  # whose tasks run
+        self._in_flight: set[Call] = set()  # whose tasks have something to do
+        self._shared = False  # whether several were in flight at once
         self._error: BaseException | None = None
         self._closes = True
         self.closing: bool = False
@@ -94,7 +97,7 @@ class LoopThread:
         Raises:
             RuntimeError: It is that one.
         """
-        if threading.get_ident() == self._thread.ident:
+        if threading.get_ident() == self._events.thread:
             raise RuntimeError(
                 "SyncTransport was used in the thread of its own event loop, which would wait for "
                 "itself: a listener, `classify`, or a mock beneath it must not use it"
@@ -105,13 +108,13 @@ class LoopThread:
         self._calls.add(call)
         if self.closing:
             self._refuse(call)
-        else:
+        elif not self._events.serve_here(self._begin, call):
             self.soon(contextvars.copy_context().run, self._begin, call)
 
     def soon(self, function: Callable[..., object], *args: object) -> None:
         """Call a function in the event loop; do nothing if that is over."""
         with contextlib.suppress(RuntimeError):  # `_run` has ended all calls, or is about to
-            self._soon(function, *args)
+            self._events.soon(function, *args)
 
     def stop(self, *, close: bool = True, wait: bool = True) -> None:
         """End all calls, the event loop and the thread.
@@ -133,18 +136,42 @@ class LoopThread:
             if self._error is not None:
                 raise self._error
 
+    def abandon(self) -> None:
+        """End the event loop, which may have lost a step of a call; the next call gets another."""
+        self.stop(wait=False)
+        self.over = True
+
     def _stop_at_exit(self) -> None:
         self.stop(wait=False)
         self._thread.join(_EXIT_SECONDS)
 
-    # In the event loop
+    # In the thread that runs the event loop
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is in flight."""
+        return not (self._in_flight or self.closing)
 
     def forget(self, call: Call) -> None:
         """Note that the task of `call` has ended."""
         self._calls.discard(call)
         self._served.discard(call)
+        self.rest(call)
         if self.closing and not self._served:
             self._idle.set()
+
+    def rest(self, call: Call) -> None:
+        """Note that `call` has nothing to do until its thread wants something."""
+        self._in_flight.discard(call)
+        if not self._in_flight:
+            if not self._shared:
+                self._events.rest()
+            self._shared = False
+
+    def resume(self, call: Call) -> None:
+        """Note that `call` has something to do."""
+        self._shared = bool(self._in_flight)
+        self._in_flight.add(call)
 
     def _begin(self, call: Call) -> None:
         if self.closing:
@@ -152,29 +179,14 @@ class LoopThread:
         elif not call.over:
             call.begun = True
             self._served.add(call)
-            self._spawn(call.serve)
+            self.resume(call)
+            self._events.spawn(call)
 
     def _refuse(self, call: Call) -> None:
         self._calls.discard(call)
         call.end(error=call.closed_error())
 
     async def _main(self) -> None:
-        if self._backend == "asyncio":
-            # A call runs in a copy of the caller's context, which may name another library.
-            sniffio.thread_local.name = self._backend
-            loop = asyncio.get_running_loop()
-            self._soon: Callable[..., object] = loop.call_soon_threadsafe
-            # From Python 3.12 on, a task begins at once, and not in the loop's next step.
-            make_task = getattr(asyncio, "eager_task_factory", _task_of)
-            self._spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], object] = (
-                lambda serve: make_task(loop, serve())
-            )
-        else:
-            trio = import_module(self._backend).lowlevel
-            self._soon = trio.current_trio_token().run_sync_soon
-            self._spawn = lambda serve: trio.spawn_system_task(
-                serve, context=contextvars.copy_context()
-            )
         self._stopping, self._idle = anyio.Event(), anyio.Event()
         self._ready.set()
         if not self.closing:
@@ -189,7 +201,8 @@ class LoopThread:
             await self._until_idle()
         for call in tuple(self._served):
             call.cancel_here()
-        await self._until_idle()
+        with anyio.move_on_after(_CLOSING_SECONDS):
+            await self._until_idle()
 
     async def _until_idle(self) -> None:
         if self._served:
@@ -197,7 +210,7 @@ class LoopThread:
 
     def _run(self) -> None:
         try:
-            anyio.run(self._main, backend=self._backend)
+            self._events.run(self._main)
         except BaseException as error:  # noqa: BLE001 - as above
             self._error = error
         finally:
@@ -206,9 +219,3 @@ class LoopThread:
                 self._refuse(self._calls.pop())
             self._ready.set()
             atexit.unregister(self._stop_at_exit)
-
-
-def _task_of(
-    loop: asyncio.AbstractEventLoop, steps: Coroutine[Any, Any, None]
-) -> asyncio.Task[None]:
-    return loop.create_task(steps)

@@ -35,6 +35,7 @@ class Visit(Call):
         self._gone = anyio.Event()
         try:
             await self._inner.__aenter__()
+            self.loop.rest(self)
             self.post(None)
             await self._leaving.wait()
             await self._inner.__aexit__(*self._why)  # type: ignore[arg-type]  # as `leave` has them
@@ -43,7 +44,7 @@ class Visit(Call):
 
     async def end_here(self) -> None:
         """Have the transport left, and wait until it is."""
-        self._leaving.set()
+        self._leave()
         await self._gone.wait()
 
     def leave(
@@ -54,9 +55,13 @@ class Visit(Call):
     ) -> None:
         """Leave the transport, and wait until that is done."""
         self._why = (exc_type, exc_value, traceback)
-        self.loop.soon(self._leaving.set)
+        self.loop.soon(self._leave)
         with contextlib.suppress(TransportClosedError):  # the event loop ended before
             self.value_of(self.take())
+
+    def _leave(self) -> None:
+        self.loop.resume(self)
+        self._leaving.set()
 
 
 async def close_all(inner: httpx.AsyncBaseTransport, visits: Sequence[Visit]) -> None:

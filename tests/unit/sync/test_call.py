@@ -160,7 +160,7 @@ def test_a_task_that_is_cancelled_before_its_first_step_does_nothing(loop: LoopT
         job = Job(loop, step)
         job.begun = True
         job.cancel_here()
-        await job.serve()
+        await job.serve(anyio.CancelScope())
         return steps
 
     assert Job(loop, cancelled).result() == []

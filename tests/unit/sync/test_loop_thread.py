@@ -231,7 +231,8 @@ def test_a_call_that_never_arrives_is_ended_with_the_event_loop(
     """It came too late for the event loop, and too early to be refused."""
     call = Job(loop, library)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_soon", lambda *_: None)
+        patch.setattr(loop, "soon", lambda *_: None)
+        patch.setattr(loop._events, "serve_here", lambda *_: False)  # noqa: SLF001 - it crosses
         waiting = start(call.result)
         wait_until(lambda: call in loop._calls)  # noqa: SLF001 - it is on its way
     loop.stop()
