@@ -209,7 +209,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
             self._reader = None
 
     def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Set the timer of the reader. It stays set for later readers, whose deadlines are later."""
+        """Set the timer of this reader; it stays for the next, whose deadline is later."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None

@@ -11,7 +11,7 @@ Awaits: its last task, which ends the others.
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final, Protocol, Self
 
 import sniffio
@@ -136,9 +136,8 @@ class AsyncioLoop:
         """
         self._posts.append((function, args))
         self._loop.call_soon_threadsafe(self._perform_post)
-        if self._turn.acquire(blocking=False):
-            self._handed_over.release()
-        elif self.thread not in (None, self._own_thread):
+        self._have_posts_performed()
+        if self.thread not in (None, self._own_thread):
             self._loop.call_soon_threadsafe(self._loop.stop)
 
     def serve_here(self, begin: Callable[[Call], None], call: Call) -> bool:
@@ -175,9 +174,17 @@ class AsyncioLoop:
     def _give_back(self) -> None:
         if self._is_free:
             self._turn.release()
-            if not (self._posts and self._turn.acquire(blocking=False)):
+            self._have_posts_performed()
+        else:
+            self._handed_over.release()
+
+    def _have_posts_performed(self) -> None:
+        """Pass the turn to the loop's own thread if the event loop stands still."""
+        while self._posts and self._turn.acquire(blocking=False):
+            if self._posts:
+                self._handed_over.release()
                 return
-        self._handed_over.release()
+            self._turn.release()
 
     def _interrupt(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -209,7 +216,8 @@ class AsyncioLoop:
     def _noted(
         self,
         loop: asyncio.AbstractEventLoop,
-        steps: Coroutine[Any, Any, Any],
+        steps: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
+        /,
         **options: Any,  # noqa: ANN401 - as asyncio has them
     ) -> asyncio.Task[Any]:
         """Make a task, which someone has to run."""

@@ -22,6 +22,9 @@ Backend = Literal["asyncio", "trio"]
 _CLOSING_SECONDS: Final = 5.0
 """How long closing the inner transport may take before it is cancelled."""
 
+_CANCELLING_SECONDS: Final = 1.0
+"""How long calls may take to end once they are cancelled."""
+
 _EXIT_SECONDS: Final = 10.0
 """How long the end of the program waits for the thread; then it dies with the program."""
 
@@ -201,7 +204,7 @@ class LoopThread:
             await self._until_idle()
         for call in tuple(self._served):
             call.cancel_here()
-        with anyio.move_on_after(_CLOSING_SECONDS):
+        with anyio.move_on_after(_CANCELLING_SECONDS):
             await self._until_idle()
 
     async def _until_idle(self) -> None:

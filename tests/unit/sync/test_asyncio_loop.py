@@ -1,0 +1,473 @@
+# ruff: noqa: SLF001 - the races are within
+import asyncio
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from tests.unit.sync.conftest import SOON, Start, nothing, wait_until
+from walltrack import TransportClosedError
+from walltrack.sync import asyncio_loop
+from walltrack.sync.asyncio_loop import AsyncioLoop, TaskScope
+from walltrack.sync.call import Call, Job
+from walltrack.sync.loop_thread import LoopThread
+
+OWN = "walltrack event loop"
+
+
+async def thread() -> str:
+    """The name of the thread that runs the event loop."""
+    await anyio.lowlevel.checkpoint()
+    return threading.current_thread().name
+
+
+def here() -> str:
+    """The name of this thread."""
+    return threading.current_thread().name
+
+
+def stands_still(loop: LoopThread) -> bool:
+    """Whether no thread runs the event loop."""
+    events = loop._events
+    assert isinstance(events, AsyncioLoop)
+    return not events._turn.locked()
+
+
+@pytest.fixture
+def loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopThread]:
+    """An event loop that stands still, and stays so until it is used."""
+    monkeypatch.setattr(asyncio_loop, "_IDLE_SECONDS", SOON)
+    made = LoopThread("asyncio", nothing)
+    assert Job(made, thread).result() == OWN
+    wait_until(lambda: stands_still(made))
+    yield made
+    made.stop()
+
+
+def test_a_lone_caller_runs_the_event_loop(loop: LoopThread) -> None:
+    """Each of its calls does; between them the event loop stands still."""
+    assert [Job(loop, thread).result() for _ in range(3)] == [here()] * 3
+    assert stands_still(loop)
+
+
+def test_threads_take_turns(loop: LoopThread, start: Start) -> None:
+    """Any thread may be the lone caller."""
+    names = [start(lambda: (Job(loop, thread).result(), here())).result(SOON) for _ in range(5)]
+    assert all(ran == called for ran, called in names)
+
+
+class Meeting:
+    """A call that waits until another one has come."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.threads: list[str] = []
+
+    async def wait(self) -> None:
+        """Wait for the other call."""
+        self.event = anyio.Event()
+        self.threads.append(here())
+        self.begun.set()
+        await self.event.wait()
+        self.threads.append(here())
+
+    async def come(self) -> None:
+        """Be the other call."""
+        self.threads.append(here())
+        self.event.set()
+
+
+def test_a_second_caller_sends_the_event_loop_to_its_own_thread(
+    loop: LoopThread, start: Start
+) -> None:
+    """The first one waits there for its answer, and both get it."""
+    meeting = Meeting()
+    first = start(Job(loop, meeting.wait).result)
+    assert meeting.begun.wait(SOON)
+    Job(loop, meeting.come).result()
+    first.result(SOON)
+    assert meeting.threads[0] != OWN
+    assert meeting.threads[1:] == [OWN, OWN]
+
+
+def test_the_event_loop_stays_there_until_a_caller_is_alone(loop: LoopThread, start: Start) -> None:
+    """Handing it to and fro between callers that overlap would cost both of them."""
+    meeting = Meeting()
+    first = start(Job(loop, meeting.wait).result)
+    assert meeting.begun.wait(SOON)
+    Job(loop, meeting.come).result()
+    first.result(SOON)
+    assert not stands_still(loop)
+    assert Job(loop, thread).result() == OWN
+    wait_until(lambda: stands_still(loop))
+    assert Job(loop, thread).result() == here()
+
+
+def test_what_a_call_leaves_running_goes_on_in_the_own_thread(loop: LoopThread) -> None:
+    """As the rest of a hedged request does; the event loop stands still again afterwards."""
+    ended: Future[str] = Future()
+
+    async def begin() -> None:
+        self = asyncio.current_task()
+        assert self is not None
+        rest = asyncio.get_running_loop().create_task(go_on())
+        rest.add_done_callback(lambda task: ended.set_result(task.result()))
+
+    async def go_on() -> str:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return here()
+
+    Job(loop, begin).result()
+    assert ended.result(SOON) == OWN
+    assert Job(loop, thread).result() == OWN
+    wait_until(lambda: stands_still(loop))
+
+
+def test_what_a_call_posts_before_its_end_is_had_at_once(loop: LoopThread) -> None:
+    """The rest of the call goes on in the loop's own thread."""
+
+    class Posting(Call):
+        async def act(self) -> str:
+            self.post(here())
+            await anyio.sleep(0.001)
+            return here()
+
+    call = Posting(loop)
+    assert call.result() == here()
+    assert call.value_of(call.take()) == OWN
+
+
+def test_an_errand_is_done_outside_of_the_event_loop(loop: LoopThread) -> None:
+    """So that it may make calls itself, as a generator of a body may."""
+
+    class Asking(Call):
+        async def act(self) -> Any:  # noqa: ANN401 - what the errand returns
+            return await self.errand(Job(loop, thread).result)
+
+    assert Asking(loop).result() == OWN
+
+
+def test_a_call_within_the_event_loop_is_refused(loop: LoopThread) -> None:
+    """It would wait for itself."""
+
+    async def call() -> None:
+        Job(loop, thread).result()
+
+    with pytest.raises(RuntimeError, match="own event loop"):
+        Job(loop, call).result()
+    assert Job(loop, thread).result() == here()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_coroutine_does_not_run_another_event_loop(loop: LoopThread, backend: str) -> None:
+    """Its thread runs one already."""
+
+    async def call() -> object:
+        return Job(loop, thread).result()
+
+    assert anyio.run(call, backend=backend) == OWN
+
+
+def test_another_kind_of_event_loop_stays_in_its_own_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As that of uvloop, which nobody promises to run in several threads."""
+
+    class Other(asyncio.SelectorEventLoop):
+        pass
+
+    monkeypatch.setattr(asyncio, "SelectorEventLoop", type("Usual", (), {}))
+    monkeypatch.setattr(asyncio, "new_event_loop", Other)
+    loop = LoopThread("asyncio", nothing)
+    try:
+        assert [Job(loop, thread).result() for _ in range(3)] == [OWN] * 3
+        assert not stands_still(loop)
+    finally:
+        loop.stop()
+
+
+def test_an_idle_event_loop_is_run_by_its_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that timers and ends of connections are served although no call follows."""
+    monkeypatch.setattr(asyncio_loop, "_IDLE_SECONDS", 0.005)
+    loop = LoopThread("asyncio", nothing)
+    served: Future[str] = Future()
+
+    async def set_timer() -> str:
+        asyncio.get_running_loop().call_later(0.001, lambda: served.set_result(here()))
+        return here()
+
+    def was_lent() -> bool:
+        name: str = Job(loop, thread).result()
+        return name == here()
+
+    wait_until(was_lent)
+    Job(loop, set_timer).result()
+    assert served.result(SOON) == OWN
+    loop.stop()
+
+
+def test_what_other_threads_want_is_done_while_it_stands_still(loop: LoopThread) -> None:
+    """Its own thread does it."""
+    done: Future[str] = Future()
+    loop.soon(lambda: done.set_result(here()))
+    assert done.result(SOON) == OWN
+
+
+class Raced:
+    """A lock before whose acquiring or releasing another thread does something."""
+
+    def __init__(self, lock: Any, method: str, act: Callable[[], object]) -> None:  # noqa: ANN401 - a lock
+        self._lock = lock
+        self._act: Callable[[], object] | None = act
+        setattr(self, method, partial(self._raced, getattr(lock, method)))
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as the lock has it
+        return getattr(self._lock, name)
+
+    def _raced(self, method: Callable[..., object], *args: object, **options: object) -> object:
+        act, self._act = self._act, None
+        if act is not None:
+            act()
+        return method(*args, **options)
+
+
+def test_a_turn_that_another_thread_takes_first_is_left_to_it(
+    loop: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both saw the event loop stand still."""
+    events: Any = loop._events
+    done: Future[str] = Future()
+
+    def take() -> None:
+        events.soon(lambda: done.set_result(here()))
+
+    monkeypatch.setattr(events, "_turn", Raced(events._turn, "acquire", take))
+    assert Job(loop, thread).result() == OWN
+    assert done.result(SOON) == OWN
+
+
+@pytest.mark.parametrize("lent", [True, False])
+def test_what_is_posted_while_the_event_loop_is_left_is_done(
+    loop: LoopThread, monkeypatch: pytest.MonkeyPatch, *, lent: bool
+) -> None:
+    """The other thread saw that it was running; the one that leaves it looks once more."""
+    events: Any = loop._events
+    done: Future[str] = Future()
+
+    def post() -> None:
+        events._posts.append((lambda: done.set_result(here()), ()))
+        events._loop.call_soon_threadsafe(events._perform_post)
+
+    raced = Raced(events._turn, "release", post)
+    if not lent:
+        begun = threading.Event()
+        loop.soon(begun.set)
+        assert begun.wait(SOON)
+    monkeypatch.setattr(events, "_turn", raced)
+    assert Job(loop, thread).result() == (here() if lent else OWN)
+    assert done.result(SOON) == OWN
+
+
+def test_it_can_be_stopped_while_a_caller_runs_it(loop: LoopThread, start: Start) -> None:
+    """The caller gets a TransportClosedError, and its task has cleaned up."""
+    ended = []
+    begun = threading.Event()
+
+    async def wait() -> None:
+        try:
+            begun.set()
+            await anyio.sleep_forever()
+        finally:
+            ended.append(here())
+
+    waiting = start(Job(loop, wait).result)
+    assert begun.wait(SOON)
+    loop.stop()
+    with pytest.raises(TransportClosedError):
+        waiting.result(SOON)
+    assert ended == [OWN]
+
+
+def interrupted(loop: LoopThread, interrupt: Callable[[], object]) -> list[str]:
+    """What a task sees of an interrupt that comes while it is run in this thread."""
+    seen = []
+
+    async def wait() -> None:
+        seen.append(here())
+        try:
+            interrupt()
+            await anyio.sleep_forever()
+        except BaseException as error:
+            seen.append(type(error).__name__)
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        Job(loop, wait).result()
+    return seen
+
+
+def test_an_interrupt_ends_the_call_and_harms_no_step(loop: LoopThread) -> None:
+    """The task is cancelled in the loop's own thread; the event loop serves on."""
+    seen = interrupted(loop, lambda: signal.raise_signal(signal.SIGINT))
+    assert seen == [here(), "CancelledError"]
+    assert not loop.closing
+    wait_until(lambda: stands_still(loop))
+    assert Job(loop, thread).result() == here()
+
+
+def test_an_interrupt_from_outside_wakes_the_event_loop(loop: LoopThread) -> None:
+    """While it waits for the network, as nearly always."""
+    main = threading.main_thread().ident
+    assert main is not None
+    timer = threading.Timer(0.01, signal.pthread_kill, (main, signal.SIGINT))
+    assert interrupted(loop, timer.start) == [here(), "CancelledError"]
+    timer.join()
+
+
+def test_a_second_interrupt_is_raised_at_once(loop: LoopThread) -> None:
+    """The event loop may have lost a step by it, and is given up."""
+
+    def twice() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    assert interrupted(loop, twice) == [here(), "KeyboardInterrupt"]
+    assert loop.over
+    with pytest.raises(TransportClosedError):
+        Job(loop, thread).result()
+
+
+def test_an_exception_between_two_steps_gives_the_event_loop_up(
+    loop: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that loses a step by it ends all the same."""
+
+    class Broken(BaseException):
+        pass
+
+    async def lose_a_step() -> None:
+        reader = asyncio.get_running_loop().create_future()
+        reader.set_result(None)
+        monkeypatch.setattr(asyncio.Handle, "_run", broken)
+        await asyncio.wait([reader])
+        await asyncio.sleep(0)
+
+    run = asyncio.Handle._run
+
+    def broken(_: asyncio.Handle) -> None:
+        monkeypatch.setattr(asyncio.Handle, "_run", run)
+        raise Broken
+
+    with pytest.raises(Broken):
+        Job(loop, lose_a_step).result()
+    assert loop.over
+
+
+def test_a_task_that_has_lost_its_next_step_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The event loop ends without it, and the caller is not held."""
+    monkeypatch.setattr("walltrack.sync.loop_thread._CANCELLING_SECONDS", 0.01)
+    monkeypatch.setattr(asyncio_loop, "_UNWINDING_SECONDS", 0.01)
+    loop = LoopThread("asyncio", nothing)
+
+    async def wait() -> None:
+        while True:
+            try:
+                await anyio.sleep_forever()
+            except asyncio.CancelledError:
+                continue
+
+    call = Job(loop, wait)
+    ended: list[BaseException] = []
+
+    def waiting() -> None:
+        try:
+            call.result()
+        except TransportClosedError as error:
+            ended.append(error)
+
+    caller = threading.Thread(target=waiting)
+    caller.start()
+    wait_until(lambda: call.begun)
+    loop.stop()
+    caller.join(SOON)
+    assert ended
+    caplog.clear()
+
+
+def test_the_generators_of_an_event_loop_are_closed_with_it() -> None:
+    """One that is not read to its end would be closed in no event loop."""
+    closed = []
+
+    async def chunks() -> Any:  # noqa: ANN401 - an asynchronous generator
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+            closed.append(here())
+
+    async def read_one() -> Any:  # noqa: ANN401 - as above
+        reading = chunks()
+        await anext(reading)
+        return reading
+
+    loop = LoopThread("asyncio", nothing)
+    reading = Job(loop, read_one).result()
+    loop.stop()
+    assert closed == [OWN]
+    del reading
+
+
+def test_a_scope_that_was_cancelled_early_cancels_its_task() -> None:
+    """A task that begins at once is bound to its scope only after its first steps."""
+
+    async def call() -> tuple[bool, bool]:
+        scope = TaskScope()
+        scope.cancel()
+        task = asyncio.current_task()
+        assert task is not None
+        scope.bind(task)
+        with scope:
+            await asyncio.sleep(0)
+        return scope.cancel_called, scope.cancelled_caught
+
+    assert asyncio.run(call()) == (True, True)
+
+
+def test_a_scope_lets_what_it_has_not_caused_pass() -> None:
+    """A cancellation by anyone else, too."""
+
+    async def call() -> None:
+        scope = TaskScope()
+        with scope:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(call())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks do not begin at once")
+def test_a_task_begins_at_once(loop: LoopThread) -> None:
+    """From Python 3.12 on."""
+    begun: list[str] = []
+
+    class Noting(Call):
+        async def act(self) -> None:
+            begun.append("call")
+
+    async def call() -> None:
+        other = Noting(loop)
+        loop._events.spawn(other)
+        begun.append("after")
+
+    Job(loop, call).result()
+    assert begun == ["call", "after"]
