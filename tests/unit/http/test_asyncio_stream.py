@@ -138,6 +138,40 @@ async def test_what_comes_just_in_time_is_read() -> None:
         assert await stream.read(100, 0.002) == b"just in time"
 
 
+@pytest.mark.parametrize("limit", [5.0, None])
+async def test_the_limit_of_an_earlier_read_does_not_end_a_later_one(limit: float | None) -> None:
+    """Its timer stays set, because most reads end in time."""
+    async with connected() as (stream, _):
+        loop = asyncio.get_running_loop()
+        loop.call_soon(stream.data_received, b"1")
+        assert await stream.read(1, 0.002) == b"1"
+        loop.call_later(0.006, stream.data_received, b"2")
+        assert await stream.read(1, limit) == b"2"
+
+
+@pytest.mark.parametrize("earlier", [0.001, 5.0])
+async def test_a_later_read_has_its_own_limit(earlier: float) -> None:
+    """Whether that of an earlier one ends before or after it."""
+    async with connected() as (stream, _):
+        loop = asyncio.get_running_loop()
+        loop.call_soon(stream.data_received, b"1")
+        assert await stream.read(1, earlier) == b"1"
+        began = loop.time()
+        with pytest.raises(httpcore2.ReadTimeout):
+            await stream.read(1, 0.004)
+        assert 0.004 <= loop.time() - began < 1.0
+
+
+async def test_a_limit_that_ends_while_nothing_is_read_changes_nothing() -> None:
+    """The connection is idle by then."""
+    async with connected() as (stream, peer):
+        asyncio.get_running_loop().call_soon(stream.data_received, b"1")
+        assert await stream.read(1, 0.001) == b"1"
+        await anyio.sleep(0.003)
+        await peer.send(b"2")
+        assert await stream.read(1, 5.0) == b"2"
+
+
 async def test_one_task_reads_at_a_time() -> None:
     """Another would take its data."""
     async with connected() as (stream, peer), anyio.create_task_group() as tasks:

@@ -276,6 +276,22 @@ def test_what_is_posted_while_the_event_loop_is_left_is_done(
     assert done.result(SOON) == OWN
 
 
+def test_what_another_thread_has_done_meanwhile_wakes_no_one(
+    loop: LoopThread, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller that runs the event loop performs what others have posted."""
+    events: Any = loop._events
+    done: Future[str] = Future()
+
+    def call() -> None:
+        start(Job(loop, thread).result).result(SOON)
+
+    monkeypatch.setattr(events, "_turn", Raced(events._turn, "acquire", call))
+    loop.soon(lambda: done.set_result(here()))
+    assert done.result(SOON) != OWN
+    assert stands_still(loop)
+
+
 def test_it_can_be_stopped_while_a_caller_runs_it(loop: LoopThread, start: Start) -> None:
     """The caller gets a TransportClosedError, and its task has cleaned up."""
     ended = []
