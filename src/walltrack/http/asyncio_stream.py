@@ -138,6 +138,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         # At 0, TLS would have writers wait with nothing to write.
         self._transport.set_write_buffer_limits(high=int(self._secure), low=0)
+        self._transport.max_size = 65536  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         """Keep what has come; read no further if that is much."""

@@ -2,8 +2,8 @@
 
 To cross from the calling thread to another one and back takes longer than all layers together. So
 a caller that is alone runs the event loop itself until its call has an answer. As soon as there is
-anything else to do, the loop's own thread runs it: Leader/Followers with one follower (Schmidt et
-al., PLoP 2000).
+anything else to do, the loop's own thread runs it. This is the pattern Leader/Followers (Schmidt,
+O'Ryan, Kircher, Pyarali: PLoP 2000), with one follower.
 
 Awaits: its last task, which ends the others.
 """
@@ -12,12 +12,15 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Final, Protocol, Self
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Protocol
 
 import sniffio
 
+from walltrack.sync import interrupts
 from walltrack.sync.call import Call
-from walltrack.sync.interrupts import without_interrupts
+from walltrack.sync.task_scope import TaskScope
+from walltrack.sync.turn import Turn
 
 _NAME: Final = "asyncio"
 
@@ -44,9 +47,7 @@ class User(Protocol):
 
 
 class AsyncioLoop:
-    """Run an asyncio event loop, here or in the thread of a lone caller.
-
-    Whoever holds `_turn` runs the event loop. If no one does, it stands still.
+    """Run an asyncio event loop in its own thread, or in that of a lone caller.
 
     Args:
         user: The user of the event loop.
@@ -54,24 +55,26 @@ class AsyncioLoop:
 
     def __init__(self, user: User) -> None:
         self._user = user
-        self._turn = threading.Lock()
-        self._turn.acquire()
-        self._handed_over = threading.Lock()  # released by whoever passes the turn to `run`
-        self._handed_over.acquire()
-        self.thread: int | None = None
         self._turns_elsewhere = 0
         self._posts: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._wakes: SimpleQueue[None] = SimpleQueue()
+
+    @property
+    def thread(self) -> int | None:
+        """The identifier of the thread that runs the event loop."""
+        return self._turn.thread
 
     # In its own thread
 
     def run(self, main: Callable[[], Steps]) -> None:
         """Run a task, and all others until it has ended."""
-        self._own_thread = self.thread = threading.get_ident()
+        self._own_thread = threading.get_ident()
+        self._turn = Turn(self._own_thread)
         # A call runs in a copy of the caller's context, which may name another library.
         sniffio.thread_local.name = _NAME
         loop = self._loop = asyncio.new_event_loop()
-        # Another kind of loop may not bear to be moved between threads.
+        # Other event loops, such as that of uvloop, do not promise to run in several threads.
         self._stays = not isinstance(loop, asyncio.SelectorEventLoop)
         # From Python 3.12 on, a task begins at once, and not in the loop's next step.
         self._make_task: Callable[[asyncio.AbstractEventLoop, Steps], asyncio.Task[None]] = getattr(
@@ -92,29 +95,25 @@ class AsyncioLoop:
         try:
             self._loop.run_forever()
             while not last.done():
-                self._pause()
+                if not (self._has_work or self._stays):
+                    self._turn.leave()
+                    self._until_needed()
                 self._loop.run_forever()
         finally:
             last.remove_done_callback(self._stop)
         last.result()
 
-    def _pause(self) -> None:
-        """Let others run the event loop, until there is something to do for this thread."""
-        if not self._is_free:
-            return
-        self.thread = None
-        self._turn.release()
-        if not (self._posts and self._turn.acquire(blocking=False)):
-            self._until_handed_over()
-        self.thread = self._own_thread
-
-    def _until_handed_over(self) -> None:
+    def _until_needed(self) -> None:
+        """Wait until this thread has the turn again."""
         while True:
+            if self._has_work and self._turn.take(self._own_thread):
+                return
             before = self._turns_elsewhere
-            if self._handed_over.acquire(timeout=_IDLE_SECONDS):
-                return
-            if self._turns_elsewhere == before and self._turn.acquire(blocking=False):
-                return
+            try:
+                self._wakes.get(timeout=_IDLE_SECONDS)
+            except Empty:
+                if self._turns_elsewhere == before and self._turn.take(self._own_thread):
+                    return
 
     async def _end_tasks(self) -> None:
         loop = self._loop
@@ -129,15 +128,17 @@ class AsyncioLoop:
     # In other threads
 
     def soon(self, function: Callable[..., object], *args: object) -> None:
-        """Call a function in the event loop.
+        """Call a function in the event loop, which its own thread runs from then on.
 
         Raises:
             RuntimeError: The event loop has ended.
         """
         self._posts.append((function, args))
         self._loop.call_soon_threadsafe(self._perform_post)
-        self._have_posts_performed()
-        if self.thread not in (None, self._own_thread):
+        thread = self._turn.thread
+        if thread is None:
+            self._wakes.put(None)
+        elif thread != self._own_thread:
             self._loop.call_soon_threadsafe(self._loop.stop)
 
     def serve_here(self, begin: Callable[[Call], None], call: Call) -> bool:
@@ -147,54 +148,41 @@ class AsyncioLoop:
             Whether `call` was begun. If it has nothing for this thread then, its task continues
             in the loop's own thread.
         """
-        if self._turn.locked() or _runs_an_event_loop():
+        if self._turn.thread is not None or self._has_work:
             return False
-        with without_interrupts(self._interrupt) as is_safe:
-            if not (is_safe and self._turn.acquire(blocking=False)):
+        if _runs_an_event_loop() or interrupts.are_expected():
+            return False
+        here = threading.get_ident()
+        try:
+            if not self._turn.take(here):
                 return False
-            try:
-                self.thread = threading.get_ident()
-                sniffio.thread_local.name = _NAME
-                call.notify = self._loop.stop
-                begin(call)
-                self._loop.run_forever()
-            except BaseException:
-                call.interrupted = True
-                raise
-            finally:
-                if call.interrupted:
-                    self._user.abandon()
-                call.notify = None
-                sniffio.thread_local.name = None
-                self.thread = None
-                self._turns_elsewhere += 1
-                self._give_back()
+            sniffio.thread_local.name = _NAME
+            call.notify = self._loop.stop
+            begin(call)
+            self._loop.run_forever()
+        except BaseException as error:
+            call.interrupted = not interrupts.came_while_waiting(error)
+            raise
+        finally:
+            if self._turn.thread == here:
+                self._leave(call)
         return True
 
-    def _give_back(self) -> None:
-        if self._is_free:
-            self._turn.release()
-            self._have_posts_performed()
-        else:
-            self._handed_over.release()
-
-    def _have_posts_performed(self) -> None:
-        """Pass the turn to the loop's own thread if the event loop stands still."""
-        while self._posts and self._turn.acquire(blocking=False):
-            if self._posts:
-                self._handed_over.release()
-                return
-            self._turn.release()
-
-    def _interrupt(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+    def _leave(self, call: Call) -> None:
+        if call.interrupted:
+            self._user.abandon()
+        call.notify = None
+        sniffio.thread_local.name = None
+        self._turns_elsewhere += 1
+        self._turn.leave()
+        if self._has_work:
+            self._wakes.put(None)
 
     @property
-    def _is_free(self) -> bool:
-        """Whether the event loop may stand still."""
-        return not (self._tasks or self._posts or self._stays) and self._user.is_idle
+    def _has_work(self) -> bool:
+        return bool(self._tasks or self._posts) or not self._user.is_idle
 
-    # In the event loop
+    # In the thread that runs the event loop
 
     def spawn(self, call: Call) -> None:
         """Make a task that serves `call`."""
@@ -220,47 +208,11 @@ class AsyncioLoop:
         /,
         **options: Any,  # noqa: ANN401 - as asyncio has them
     ) -> asyncio.Task[Any]:
-        """Make a task, which someone has to run."""
+        """Make a task, which some thread has to run."""
         task = asyncio.Task(steps, loop=loop, **options)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-class TaskScope:
-    """Cancel what a task does within it.
-
-    It is what `anyio.CancelScope` is, for a twentieth of the time: without nesting, and with one
-    cancellation for each call of `cancel`.
-    """
-
-    __slots__ = ("_task", "cancel_called", "cancelled_caught")
-
-    def __init__(self) -> None:
-        self._task: asyncio.Task[Any] | None = None
-        self.cancel_called = False
-        self.cancelled_caught = False
-
-    def cancel(self) -> None:
-        """Cancel what the task does."""
-        self.cancel_called = True
-        if self._task is not None:
-            self._task.cancel()
-
-    def bind(self, task: "asyncio.Task[None]") -> None:
-        """Set the task."""
-        self._task = task
-        if self.cancel_called:
-            task.cancel()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: object
-    ) -> bool:
-        self.cancelled_caught = self.cancel_called and isinstance(error, asyncio.CancelledError)
-        return self.cancelled_caught
 
 
 def _task_of(loop: asyncio.AbstractEventLoop, steps: Steps) -> asyncio.Task[None]:

@@ -14,10 +14,11 @@ import pytest
 
 from tests.unit.sync.conftest import SOON, Start, nothing, wait_until
 from walltrack import TransportClosedError
-from walltrack.sync import asyncio_loop
-from walltrack.sync.asyncio_loop import AsyncioLoop, TaskScope
+from walltrack.sync import asyncio_loop, interrupts
+from walltrack.sync.asyncio_loop import AsyncioLoop
 from walltrack.sync.call import Call, Job
 from walltrack.sync.loop_thread import LoopThread
+from walltrack.sync.turn import Turn
 
 OWN = "walltrack event loop"
 
@@ -37,7 +38,7 @@ def stands_still(loop: LoopThread) -> bool:
     """Whether no thread runs the event loop."""
     events = loop._events
     assert isinstance(events, AsyncioLoop)
-    return not events._turn.locked()
+    return events.thread is None
 
 
 @pytest.fixture
@@ -221,42 +222,47 @@ def test_what_other_threads_want_is_done_while_it_stands_still(loop: LoopThread)
     assert done.result(SOON) == OWN
 
 
-class Raced:
-    """A lock before whose acquiring or releasing another thread does something."""
+class Raced(Turn):
+    """A turn before whose taking or leaving another thread does something, once."""
 
-    def __init__(self, lock: Any, method: str, act: Callable[[], object]) -> None:  # noqa: ANN401 - a lock
-        self._lock = lock
+    def __init__(self, turn: Turn, method: str, act: Callable[[], object]) -> None:
+        self._taken = turn._taken
         self._act: Callable[[], object] | None = act
-        setattr(self, method, partial(self._raced, getattr(lock, method)))
+        setattr(self, method, partial(self._raced, getattr(turn, method)))
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - as the lock has it
-        return getattr(self._lock, name)
-
-    def _raced(self, method: Callable[..., object], *args: object, **options: object) -> object:
+    def _raced(self, method: Callable[..., object], *args: object) -> object:
         act, self._act = self._act, None
         if act is not None:
             act()
-        return method(*args, **options)
+        return method(*args)
+
+
+def race(loop: LoopThread, method: str, act: Callable[[], object]) -> None:
+    """Have something done at the worst moment."""
+    events: Any = loop._events
+    events._turn = Raced(events._turn, method, act)
 
 
 def test_a_turn_that_another_thread_takes_first_is_left_to_it(
-    loop: LoopThread, monkeypatch: pytest.MonkeyPatch
+    loop: LoopThread, start: Start
 ) -> None:
     """Both saw the event loop stand still."""
-    events: Any = loop._events
-    done: Future[str] = Future()
+    meeting = Meeting()
+    others: list[Future[None]] = []
 
     def take() -> None:
-        events.soon(lambda: done.set_result(here()))
+        others.append(start(Job(loop, meeting.wait).result))
+        assert meeting.begun.wait(SOON)
 
-    monkeypatch.setattr(events, "_turn", Raced(events._turn, "acquire", take))
-    assert Job(loop, thread).result() == OWN
-    assert done.result(SOON) == OWN
+    race(loop, "take", take)
+    Job(loop, meeting.come).result()
+    others[0].result(SOON)
+    assert meeting.threads[1:] == [OWN, OWN]
 
 
 @pytest.mark.parametrize("lent", [True, False])
 def test_what_is_posted_while_the_event_loop_is_left_is_done(
-    loop: LoopThread, monkeypatch: pytest.MonkeyPatch, *, lent: bool
+    loop: LoopThread, *, lent: bool
 ) -> None:
     """The other thread saw that it was running; the one that leaves it looks once more."""
     events: Any = loop._events
@@ -266,30 +272,13 @@ def test_what_is_posted_while_the_event_loop_is_left_is_done(
         events._posts.append((lambda: done.set_result(here()), ()))
         events._loop.call_soon_threadsafe(events._perform_post)
 
-    raced = Raced(events._turn, "release", post)
     if not lent:
         begun = threading.Event()
         loop.soon(begun.set)
         assert begun.wait(SOON)
-    monkeypatch.setattr(events, "_turn", raced)
+    race(loop, "leave", post)
     assert Job(loop, thread).result() == (here() if lent else OWN)
     assert done.result(SOON) == OWN
-
-
-def test_what_another_thread_has_done_meanwhile_wakes_no_one(
-    loop: LoopThread, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A caller that runs the event loop performs what others have posted."""
-    events: Any = loop._events
-    done: Future[str] = Future()
-
-    def call() -> None:
-        start(Job(loop, thread).result).result(SOON)
-
-    monkeypatch.setattr(events, "_turn", Raced(events._turn, "acquire", call))
-    loop.soon(lambda: done.set_result(here()))
-    assert done.result(SOON) != OWN
-    assert stands_still(loop)
 
 
 def test_it_can_be_stopped_while_a_caller_runs_it(loop: LoopThread, start: Start) -> None:
@@ -330,35 +319,52 @@ def interrupted(loop: LoopThread, interrupt: Callable[[], object]) -> list[str]:
     return seen
 
 
-def test_an_interrupt_ends_the_call_and_harms_no_step(loop: LoopThread) -> None:
-    """The task is cancelled in the loop's own thread; the event loop serves on."""
-    seen = interrupted(loop, lambda: signal.raise_signal(signal.SIGINT))
-    assert seen == [here(), "CancelledError"]
-    assert not loop.closing
-    wait_until(lambda: stands_still(loop))
-    assert Job(loop, thread).result() == here()
-
-
-def test_an_interrupt_from_outside_wakes_the_event_loop(loop: LoopThread) -> None:
-    """While it waits for the network, as nearly always."""
+def test_an_interrupt_cancels_the_call(loop: LoopThread) -> None:
+    """While the event loop waits for the network, as it does nearly always, no step is lost."""
     main = threading.main_thread().ident
     assert main is not None
     timer = threading.Timer(0.01, signal.pthread_kill, (main, signal.SIGINT))
     assert interrupted(loop, timer.start) == [here(), "CancelledError"]
     timer.join()
+    assert not loop.closing
+    wait_until(lambda: stands_still(loop))
+    assert Job(loop, thread).result() == here()
 
 
-def test_a_second_interrupt_is_raised_at_once(loop: LoopThread) -> None:
-    """The event loop may have lost a step by it, and is given up."""
-
-    def twice() -> None:
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-
-    assert interrupted(loop, twice) == [here(), "KeyboardInterrupt"]
+def test_an_interrupt_within_a_step_gives_the_event_loop_up(loop: LoopThread) -> None:
+    """What it has interrupted, such as a pool of connections, may be incomplete for good."""
+    seen = interrupted(loop, lambda: signal.raise_signal(signal.SIGINT))
+    assert seen == [here(), "KeyboardInterrupt"]
     assert loop.over
     with pytest.raises(TransportClosedError):
         Job(loop, thread).result()
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_an_interrupt_while_the_turn_is_taken_leaves_it(
+    loop: LoopThread, monkeypatch: pytest.MonkeyPatch, *, taken: bool
+) -> None:
+    """Nothing was begun, and the call ends as if it had never been made."""
+
+    class Interrupted(Turn):
+        def take(self, thread: int) -> bool:
+            if taken:
+                super().take(thread)
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop._events._turn, "__class__", Interrupted)  # type: ignore[union-attr]
+    with pytest.raises(KeyboardInterrupt):
+        Job(loop, thread).result()
+    assert loop.over == taken
+
+
+def test_a_thread_whose_signal_handlers_raise_does_not_run_the_event_loop(
+    loop: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asyncio would ignore what they raise, and the time limit that they are for."""
+    monkeypatch.setattr(interrupts, "are_expected", lambda: True)
+    assert Job(loop, thread).result() == OWN
 
 
 def test_an_exception_between_two_steps_gives_the_event_loop_up(
@@ -441,34 +447,6 @@ def test_the_generators_of_an_event_loop_are_closed_with_it() -> None:
     loop.stop()
     assert closed == [OWN]
     del reading
-
-
-def test_a_scope_that_was_cancelled_early_cancels_its_task() -> None:
-    """A task that begins at once is bound to its scope only after its first steps."""
-
-    async def call() -> tuple[bool, bool]:
-        scope = TaskScope()
-        scope.cancel()
-        task = asyncio.current_task()
-        assert task is not None
-        scope.bind(task)
-        with scope:
-            await asyncio.sleep(0)
-        return scope.cancel_called, scope.cancelled_caught
-
-    assert asyncio.run(call()) == (True, True)
-
-
-def test_a_scope_lets_what_it_has_not_caused_pass() -> None:
-    """A cancellation by anyone else, too."""
-
-    async def call() -> None:
-        scope = TaskScope()
-        with scope:
-            raise asyncio.CancelledError
-
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(call())
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks do not begin at once")
