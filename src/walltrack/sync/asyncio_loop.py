@@ -154,19 +154,22 @@ class AsyncioLoop:
             return False
         here = threading.get_ident()
         try:
-            if not self._turn.take(here):
-                return False
-            sniffio.thread_local.name = _NAME
-            call.notify = self._loop.stop
-            begin(call)
-            self._loop.run_forever()
+            taken = self._turn.take(here)
+            if taken:
+                self._run_until_answered(begin, call)
         except BaseException as error:
             call.interrupted = not interrupts.came_while_waiting(error)
             raise
         finally:
             if self._turn.thread == here:
                 self._leave(call)
-        return True
+        return taken
+
+    def _run_until_answered(self, begin: Callable[[Call], None], call: Call) -> None:
+        sniffio.thread_local.name = _NAME
+        call.notify = self._loop.stop
+        begin(call)
+        self._loop.run_forever()
 
     def _leave(self, call: Call) -> None:
         if call.interrupted:

@@ -85,17 +85,30 @@ class Meeting:
         self.event.set()
 
 
-def test_a_second_caller_sends_the_event_loop_to_its_own_thread(
-    loop: LoopThread, start: Start
-) -> None:
-    """The first one waits there for its answer, and both get it."""
+def test_a_second_caller_is_served_at_once(loop: LoopThread, start: Start) -> None:
+    """It does not run the event loop, which the first one does."""
     meeting = Meeting()
     first = start(Job(loop, meeting.wait).result)
     assert meeting.begun.wait(SOON)
     Job(loop, meeting.come).result()
     first.result(SOON)
-    assert meeting.threads[0] != OWN
-    assert meeting.threads[1:] == [OWN, OWN]
+    assert meeting.threads[0] not in {OWN, here()}
+    assert here() not in meeting.threads
+
+
+def test_what_another_thread_wants_sends_the_event_loop_home(
+    loop: LoopThread, start: Start
+) -> None:
+    """The call that was alone gets its answer from there."""
+    meeting = Meeting()
+    events: Any = loop._events
+    call = start(Job(loop, meeting.wait).result)
+    assert meeting.begun.wait(SOON)
+    loop.soon(lambda: None)
+    wait_until(lambda: events.thread == events._own_thread)
+    loop.soon(meeting.event.set)
+    call.result(SOON)
+    assert meeting.threads[1] == OWN
 
 
 def test_the_event_loop_stays_there_until_a_caller_is_alone(loop: LoopThread, start: Start) -> None:
@@ -257,7 +270,7 @@ def test_a_turn_that_another_thread_takes_first_is_left_to_it(
     race(loop, "take", take)
     Job(loop, meeting.come).result()
     others[0].result(SOON)
-    assert meeting.threads[1:] == [OWN, OWN]
+    assert here() not in meeting.threads
 
 
 @pytest.mark.parametrize("lent", [True, False])
