@@ -16,6 +16,9 @@ import httpcore2
 _AHEAD_BYTES: Final = 128 * 1024
 """How much is read from the socket before it is asked for."""
 
+_RECEIVED_BYTES: Final = 64 * 1024
+"""How much is received at once. asyncio's 256 KiB may be reserved anew each time, in 15 µs."""
+
 _PIECE_BYTES: Final = 64 * 1024
 """How much is written at once. TLS has writers wait only when an earlier piece is still there."""
 
@@ -138,7 +141,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         # At 0, TLS would have writers wait with nothing to write.
         self._transport.set_write_buffer_limits(high=int(self._secure), low=0)
-        self._transport.max_size = 65536  # type: ignore[attr-defined]
+        self._transport.max_size = _RECEIVED_BYTES  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         """Keep what has come; read no further if that is much."""

@@ -56,6 +56,7 @@ class AsyncioLoop:
     def __init__(self, user: User) -> None:
         self._user = user
         self._turns_elsewhere = 0
+        self._rests = False
         self._posts: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._wakes: SimpleQueue[None] = SimpleQueue()
@@ -95,9 +96,10 @@ class AsyncioLoop:
         try:
             self._loop.run_forever()
             while not last.done():
-                if not (self._has_work or self._stays):
+                if self._rests and not self._has_work:
                     self._turn.leave()
                     self._until_needed()
+                    self._rests = False
                 self._loop.run_forever()
         finally:
             last.remove_done_callback(self._stop)
@@ -195,6 +197,7 @@ class AsyncioLoop:
     def rest(self) -> None:
         """Note that no call is in flight."""
         if not self._stays:
+            self._rests = True
             self._loop.stop()
 
     def _stop(self, _: object) -> None:

@@ -18,8 +18,9 @@ from walltrack.core.extensions import TRACE
 from walltrack.core.mismatch import refuse_mismatch
 from walltrack.http.body import SWITCHING
 from walltrack.http.watched_body import WatchedBody, watched
-from walltrack.sync.call import Call, Loop
+from walltrack.sync.call import Call
 from walltrack.sync.download import Download, Whole
+from walltrack.sync.interfaces import Loop
 from walltrack.sync.network_stream import NetworkStream
 from walltrack.sync.upload import Upload, is_read_in_loop
 

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own.
+"""The thread of an event loop.
 
 Awaits: its main task does.
 """
@@ -139,6 +139,10 @@ class LoopThread:
             if self._error is not None:
                 raise self._error
 
+    def join(self) -> None:
+        """Wait for the end of an event loop that is over, or nearly so."""
+        self._thread.join(_EXIT_SECONDS)
+
     def abandon(self) -> None:
         """End the event loop, which may have lost a step of a call; the next call gets another."""
         self.stop(wait=False)
@@ -146,7 +150,7 @@ class LoopThread:
 
     def _stop_at_exit(self) -> None:
         self.stop(wait=False)
-        self._thread.join(_EXIT_SECONDS)
+        self.join()
 
     # In the thread that runs the event loop
 

@@ -5,7 +5,8 @@ import ssl
 from typing import Any
 
 from walltrack.core.exceptions import TransportClosedError
-from walltrack.sync.call import Job, Loop
+from walltrack.sync.call import Job
+from walltrack.sync.interfaces import Loop
 
 
 class NetworkStream:

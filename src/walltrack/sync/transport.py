@@ -22,13 +22,17 @@ class SyncTransport(family.BaseTransport):
 
         client = httpx.Client(transport=SyncTransport(resilient_transport()))
 
-    One event loop, in a thread of its own, owns the transport. All threads that use the client
-    share one circuit breaker, one budget and one limit. The thread starts at the first call and
-    ends at the closing, or with the program.
+    One event loop owns the transport. All threads that use the client share one circuit breaker,
+    one budget and one limit. The event loop has a thread of its own, which starts at the first call
+    and ends at the closing, or with the program.
 
+    - On asyncio, a caller that is alone runs the event loop itself, which saves the way to another
+      thread and back. The main thread does not while SIGALRM, SIGUSR1 or SIGUSR2 has a handler:
+      those of time limits raise an exception, which asyncio could ignore.
     - Request bodies of generators and files are read in the calling thread. They are sent once.
     - Response bodies stream: up to 64 KiB are read ahead.
-    - Exceptions come out unchanged. KeyboardInterrupt cancels the call.
+    - Exceptions come out unchanged. KeyboardInterrupt cancels the call. If it does not come during
+      a wait but in the middle of a step, its connections are closed, and the next call opens more.
     - Calls run in a copy of the caller's context: `contextvars` are seen by the layers.
     - After `close()` it can be used again. A call that was in flight at the closing raises
       TransportClosedError.
@@ -136,6 +140,8 @@ class SyncTransport(family.BaseTransport):
     def _opened(self) -> LoopThread:
         loop = self._loop
         if loop is None or loop.over:
+            if loop is not None:
+                loop.join()  # it may still have what the layers keep
             family.notice()  # the client is open, so its family is imported
             self._visits.clear()
             loop = LoopThread(self._backend, partial(close_all, self._inner, self._visits))

@@ -11,7 +11,8 @@ import anyio
 import httpx
 
 from walltrack.core.exceptions import TransportClosedError
-from walltrack.sync.call import Call, Loop
+from walltrack.sync.call import Call
+from walltrack.sync.interfaces import Loop
 
 
 class Visit(Call):

@@ -1,7 +1,9 @@
+# ruff: noqa: SLF001 - which event loop serves the calls is not to be seen from outside
 import asyncio
 import contextlib
 import errno
 import gc
+import signal
 import threading
 from collections.abc import Iterator
 from types import ModuleType
@@ -16,6 +18,7 @@ from tests.support import URL, Clock, Endless, Scripted
 from tests.unit.sync.conftest import SOON, Start, loop_threads, wait_until
 from walltrack import (
     CircuitBreakerTransport,
+    ConcurrencyLimitTransport,
     Event,
     HTTPTransport,
     RetryTransport,
@@ -47,6 +50,27 @@ def test_a_client_sends_through_the_layers(backend: Backend, clock: Clock) -> No
     assert (response.status_code, response.extensions["walltrack.attempts"]) == (200, 3)
     assert clock.sleeps == [1.0, 2.0]
     assert inner.closed == 1
+
+
+def test_the_call_after_an_interrupt_within_a_step_gets_a_new_event_loop() -> None:
+    """It waits until the old one has ended, which may still have a place of a layer."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "DELETE":
+            signal.raise_signal(signal.SIGINT)
+        return httpx.Response(200)
+
+    limited = ConcurrencyLimitTransport(httpx.MockTransport(answer), 1, listener=None)
+    with client(limited) as made:
+        made.get(URL)
+        transport: Any = made._transport
+        interrupted = transport._loop
+        wait_until(lambda: interrupted._events.thread is None)
+        with pytest.raises(KeyboardInterrupt):
+            made.delete(URL)
+        assert made.get(URL).status_code == 200
+        assert transport._loop is not interrupted
+        assert len(loop_threads()) == 1
 
 
 def test_no_thread_is_started_before_the_first_call() -> None:
@@ -341,7 +365,7 @@ def test_a_client_that_another_process_opened(monkeypatch: pytest.MonkeyPatch) -
     made = httpx.Client(transport=transport)
     with made:
         made.get(URL)
-        parents = transport._loop  # noqa: SLF001 - a fork would leave it running elsewhere
+        parents = transport._loop
         assert parents is not None
         with monkeypatch.context() as patch:
             patch.setattr(loop_thread, "getpid", lambda: -1)
@@ -359,7 +383,7 @@ def test_an_event_loop_that_broke_down_is_replaced() -> None:
     transport = SyncTransport(Scripted(200))
     with httpx.Client(transport=transport) as made:
         made.get(URL)
-        transport._loop.stop()  # type: ignore[union-attr]  # noqa: SLF001 - as if it broke down
+        transport._loop.stop()  # type: ignore[union-attr]
         assert made.get(URL).status_code == 200
         assert len(loop_threads()) == 1
 
