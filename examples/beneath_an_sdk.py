@@ -17,7 +17,7 @@ retry of the SDK is a new call for the layers beneath. So turn the SDK's retries
 Where you cannot, because others use the same client, `resilient_transport(sole_retrier=True)` marks
 final responses with `x-should-retry: false`, which the SDKs that Stainless generates (openai,
 anthropic, groq) obey. They still repeat what ended with an exception: a reset, a timeout, and an
-open circuit, for which they wait in vain.
+open circuit.
 
 Some SDKs set timeouts of their own for each request, in place of those of the client:
 `attempt_timeout=` holds for all of them. And where a second POST acts a second time, as a tool call

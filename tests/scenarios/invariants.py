@@ -213,14 +213,14 @@ def a_call_has_one_key(report: Report) -> Found:
 
 
 def credentials_are_of_one_attempt(report: Report) -> Found:
-    """No nonce is sent twice, unless a layer inside the credentials repeats what it gets.
+    """No nonce is sent twice, unless a layer inside the outermost credentials repeats requests.
 
     Nothing of them goes to a second origin.
     """
     layers = report.scenario.layers
     signing = [at for at, layer in enumerate(layers) if _flow(layer) is not None]
     repeating = ("retry", "hedge", "stack")
-    if not signing or any(layer.kind in repeating for layer in layers[signing[-1] + 1 :]):
+    if not signing or any(layer.kind in repeating for layer in layers[signing[0] + 1 :]):
         return
     attempts = [a for a in report.books.world.attempts if a.nonce is not None]
     nonces = Counter(attempt.nonce for attempt in attempts)
