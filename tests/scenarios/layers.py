@@ -321,6 +321,7 @@ def _breaker(layer: Layer, inner: Any, hooks: Hooks) -> Made:  # noqa: ANN401 - 
         "cooldown": Backoff(base=base, cap=60.0, jitter="full") if layer["grows"] else base,
         "window": WINDOWS[layer["window"]],
         "probes": layer["probes"],
+        "failing_seconds": layer["failing_seconds"] or 0.0,
         "clock": hooks.clock,
         "rng": hooks,
     }
@@ -431,6 +432,7 @@ def _stack(layer: Layer, inner: Any, hooks: Hooks) -> Made:  # noqa: ANN401 - of
         body=layer["body"],
         classify=hooks.classify if layer["classify"] else None,
         attempt_timeout=layer["attempt_timeout"],
+        deadline_header=layer["deadline_header"],
         auth=None if layer["auth"] is None else Nonces(layer["auth"]),
         listener=hooks.listener,
         clock=hooks.clock,

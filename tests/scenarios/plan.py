@@ -239,6 +239,7 @@ def _breaker(rng: random.Random) -> Options:
         "shared": rng.random() < 0.5,
         "classify": rng.random() < 0.3,
         "fleet": rng.random() < 0.15,
+        "failing_seconds": rng.choice([0.0, 0.0, 0.5]),
     }
 
 
@@ -304,11 +305,18 @@ def _stack(rng: random.Random) -> Options:
         "rate_limit": maybe(rng.choice([0.5, 20.0])),
         "concurrency_limit": maybe(rng.choice([1, 2])),
         "waiting_room": maybe(rng.choice([2.0, 10.0])),
-        "breaker": maybe({"failure_threshold": rng.choice([1, 3]), "cooldown": 5.0}),
+        "breaker": maybe(
+            {
+                "failure_threshold": rng.choice([1, 3]),
+                "cooldown": 5.0,
+                "failing_seconds": rng.choice([0.0, 0.5]),
+            }
+        ),
         "body": rng.choice(["small", "whole", "stream"]),
         "classify": rng.random() < 0.3,
         "attempt_timeout": maybe(rng.choice([0.2, 2.0])),
         "auth": maybe(rng.choice(["sign", "body", "challenge"])),
+        "deadline_header": maybe("x-deadline"),
     }
 
 
