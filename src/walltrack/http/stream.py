@@ -91,7 +91,7 @@ class Stream(httpcore2.AsyncNetworkStream):
             raise httpcore2.WriteError(CLOSED)
         self._writes += 1
         if not self._shared:
-            if buffer:  # as often not for a request without a body
+            if buffer:  # for a request without a body it often is empty
                 await self._stream.write(buffer, timeout)
         elif self._writes == _OPENING:
             # If this write is cancelled, httpcore2 closes the connection; after it, it would not.
