@@ -17,7 +17,7 @@ _AHEAD_BYTES: Final = 128 * 1024
 """How much is read from the socket before it is asked for."""
 
 _RECEIVED_BYTES: Final = 64 * 1024
-"""How much is received at once. asyncio's 256 KiB may be reserved anew each time, in 15 µs."""
+"""How much is received at once. Allocating the 256 KiB of asyncio can take 15 µs each time."""
 
 _PIECE_BYTES: Final = 64 * 1024
 """How much is written at once. TLS has writers wait only when an earlier piece is still there."""
