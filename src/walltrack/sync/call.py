@@ -154,8 +154,8 @@ class Call:
     def give_up(self) -> None:
         """Have the task cancelled, and wait until it has ended."""
         self.cancel()
-        while not isinstance(self._mail.get(), Outcome):
-            pass
+        while not self.over:  # the outcome itself may have been lost by an interrupt
+            self._mail.get()
 
 
 class Job(Call):

@@ -196,6 +196,13 @@ def test_giving_up_passes_over_what_was_posted(loop: LoopThread) -> None:
     assert call.over
 
 
+def test_giving_up_does_not_wait_for_an_outcome_that_is_lost(loop: LoopThread) -> None:
+    """An interrupt may come when the thread has just taken it from the queue."""
+    call = Job(loop, anyio.lowlevel.checkpoint)
+    assert call.result() is None
+    call.give_up()
+
+
 def test_a_call_leaves_nothing_behind(loop: LoopThread) -> None:
     """It is gone at once, without the help of the garbage collector."""
     with without_gc():
