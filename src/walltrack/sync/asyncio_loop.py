@@ -87,20 +87,20 @@ class AsyncioLoop:
         finally:
             self._stays = True
             try:
-                loop.run_until_complete(self._end_tasks())
+                self._run_until_done(asyncio.Task(self._end_tasks(), loop=loop))
             finally:
                 loop.close()
 
     def _run_until_done(self, last: "asyncio.Task[None]") -> None:
         last.add_done_callback(self._stop)
         try:
-            self._loop.run_forever()
-            while not last.done():
+            while not last.done():  # another thread may have stopped the event loop
                 if self._rests and not self._has_work:
                     self._turn.leave()
                     self._until_needed()
                     self._rests = False
-                self._loop.run_forever()
+                else:
+                    self._loop.run_forever()
         finally:
             last.remove_done_callback(self._stop)
         last.result()
@@ -136,7 +136,7 @@ class AsyncioLoop:
             RuntimeError: The event loop has ended.
         """
         self._posts.append((function, args))
-        self._loop.call_soon_threadsafe(self._perform_post)
+        self._loop.call_soon_threadsafe(self._perform_posts)
         thread = self._turn.thread
         if thread is None:
             self._wakes.put(None)
@@ -163,8 +163,11 @@ class AsyncioLoop:
             call.interrupted = not interrupts.came_while_waiting(error)
             raise
         finally:
-            if self._turn.thread == here:
+            try:
                 self._leave(call)
+            except BaseException:  # one more interrupt, which must not keep the turn here
+                self._leave(call)
+                raise
         return taken
 
     def _run_until_answered(self, begin: Callable[[Call], None], call: Call) -> None:
@@ -174,6 +177,10 @@ class AsyncioLoop:
         self._loop.run_forever()
 
     def _leave(self, call: Call) -> None:
+        if self._turn.thread != threading.get_ident():
+            return
+        if self._loop.is_running():  # from Python 3.13 on, an interrupt can keep it from this
+            self._loop._run_forever_cleanup()  # type: ignore[attr-defined]  # noqa: SLF001
         if call.interrupted:
             self._user.abandon()
         call.notify = None
@@ -203,9 +210,10 @@ class AsyncioLoop:
     def _stop(self, _: object) -> None:
         self._loop.stop()
 
-    def _perform_post(self) -> None:
-        function, args = self._posts.popleft()
-        function(*args)
+    def _perform_posts(self) -> None:
+        while self._posts:  # also one whose `soon` was interrupted
+            function, args = self._posts.popleft()
+            function(*args)
 
     def _noted(
         self,

@@ -283,7 +283,7 @@ def test_what_is_posted_while_the_event_loop_is_left_is_done(
 
     def post() -> None:
         events._posts.append((lambda: done.set_result(here()), ()))
-        events._loop.call_soon_threadsafe(events._perform_post)
+        events._loop.call_soon_threadsafe(events._perform_posts)
 
     if not lent:
         begun = threading.Event()
@@ -370,6 +370,76 @@ def test_an_interrupt_while_the_turn_is_taken_leaves_it(
     with pytest.raises(KeyboardInterrupt):
         Job(loop, thread).result()
     assert loop.over == taken
+
+
+def test_an_interrupt_while_the_turn_is_left_does_not_keep_it(loop: LoopThread) -> None:
+    """The event loop would stand still, and no thread could run or close it."""
+    events: Any = loop._events
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    race(loop, "leave", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Job(loop, thread).result()
+    assert events.thread != threading.get_ident()
+    assert Job(loop, thread).result() in {OWN, here()}
+
+
+def test_an_event_loop_whose_end_was_interrupted_can_be_run_again(
+    loop: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt before Python 3.13 has noted the end leaves it running in this thread."""
+    events: Any = loop._events
+    cleaned: list[str] = []
+
+    def clean() -> None:
+        monkeypatch.undo()
+        cleaned.append(here())
+
+    async def act() -> None:
+        monkeypatch.setattr(events._loop, "is_running", lambda: True)
+        monkeypatch.setattr(events._loop, "_run_forever_cleanup", clean, raising=False)
+
+    Job(loop, act).result()
+    assert cleaned == [here()]
+
+
+def test_a_post_whose_sending_was_interrupted_goes_with_the_next(loop: LoopThread) -> None:
+    """Else each later one would be performed a post too late, and the last one never."""
+    events: Any = loop._events
+    done: list[int] = []
+    last = threading.Event()
+    events._posts.append((done.append, (1,)))
+    loop.soon(done.append, 2)
+    loop.soon(last.set)
+    assert last.wait(SOON)
+    assert done == [1, 2]
+
+
+def test_the_event_loop_ends_although_it_is_stopped_meanwhile() -> None:
+    """Another thread may have wanted it back just before."""
+    ended: list[str] = []
+    stops: list[object] = []
+
+    async def unwind() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            stops.append(asyncio.get_running_loop().stop())
+            await asyncio.sleep(0.001)
+            ended.append(here())
+
+    async def leave_a_task() -> Any:  # noqa: ANN401 - a task
+        task = asyncio.get_running_loop().create_task(unwind())
+        await asyncio.sleep(0)
+        return task
+
+    loop = LoopThread("asyncio", nothing)
+    task = Job(loop, leave_a_task).result()
+    loop.stop()
+    assert ended == [OWN]
+    del task
 
 
 def test_a_thread_whose_signal_handlers_raise_does_not_run_the_event_loop(
