@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 import sniffio
 
-from walltrack.sync import interrupts
+from walltrack.sync import interrupts, lending
 from walltrack.sync.call import Call
 from walltrack.sync.task_scope import TaskScope
 from walltrack.sync.turn import Turn
@@ -29,6 +29,9 @@ _IDLE_SECONDS: Final = 0.1
 
 _UNWINDING_SECONDS: Final = 1.0
 """How long tasks may take to end when the event loop does."""
+
+_NO_THREAD: Final = 0
+"""Runs an event loop that has ended: its thread's identifier may become that of another thread."""
 
 Steps = Coroutine[Any, Any, None]
 
@@ -90,6 +93,7 @@ class AsyncioLoop:
                 self._run_until_done(asyncio.Task(self._end_tasks(), loop=loop))
             finally:
                 loop.close()
+                self._turn = Turn(_NO_THREAD)
 
     def _run_until_done(self, last: "asyncio.Task[None]") -> None:
         last.add_done_callback(self._stop)
@@ -152,7 +156,7 @@ class AsyncioLoop:
         """
         if self._turn.thread is not None or self._has_work:
             return False
-        if _runs_an_event_loop() or interrupts.are_expected():
+        if lending.refused_here():
             return False
         here = threading.get_ident()
         try:
@@ -231,13 +235,3 @@ class AsyncioLoop:
 
 def _task_of(loop: asyncio.AbstractEventLoop, steps: Steps) -> asyncio.Task[None]:
     return asyncio.Task(steps, loop=loop)
-
-
-def _runs_an_event_loop() -> bool:
-    if sniffio.thread_local.name is not None:
-        return True
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

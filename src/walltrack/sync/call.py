@@ -3,6 +3,7 @@
 Awaits: the task does.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -67,7 +68,7 @@ class Call:
                 error = self.closed_error()
         except BaseException as raised:  # noqa: BLE001 - it is raised in the thread
             error = raised
-            self.interrupted = not isinstance(raised, Exception)
+            self.interrupted = not isinstance(raised, (Exception, asyncio.CancelledError))
         self.end(value, error)
         self.loop.forget(self)
         del error  # a frame in its own traceback would hold it

@@ -4,7 +4,6 @@ Awaits: its main task does.
 """
 
 import atexit
-import contextlib
 import contextvars
 import threading
 from collections.abc import Awaitable, Callable
@@ -116,8 +115,12 @@ class LoopThread:
 
     def soon(self, function: Callable[..., object], *args: object) -> None:
         """Call a function in the event loop; do nothing if that is over."""
-        with contextlib.suppress(RuntimeError):  # `_run` has ended all calls, or is about to
+        try:
             self._events.soon(function, *args)
+        except RecursionError:  # a RuntimeError, too
+            raise
+        except RuntimeError:  # `_run` has ended all calls, or is about to
+            pass
 
     def stop(self, *, close: bool = True, wait: bool = True) -> None:
         """End all calls, the event loop and the thread.

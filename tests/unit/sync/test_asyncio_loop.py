@@ -372,6 +372,23 @@ def test_an_interrupt_while_the_turn_is_taken_leaves_it(
     assert loop.over == taken
 
 
+def test_a_call_that_ends_as_if_cancelled_keeps_the_event_loop(loop: LoopThread) -> None:
+    """It may have waited for a task that was cancelled, which interrupts no step."""
+
+    async def wait() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        Job(loop, wait).result()
+    assert not loop.closing
+
+
+def test_an_event_loop_that_has_ended_is_run_by_no_thread(loop: LoopThread) -> None:
+    """A later thread may have the identifier of the one that ran it, and could not close it."""
+    loop.stop()
+    assert loop._events.thread == 0
+
+
 def test_an_interrupt_while_the_turn_is_left_does_not_keep_it(loop: LoopThread) -> None:
     """The event loop would stand still, and no thread could run or close it."""
     events: Any = loop._events

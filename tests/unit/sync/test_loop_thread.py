@@ -306,3 +306,17 @@ def test_the_end_of_the_program_stops_it(monkeypatch: pytest.MonkeyPatch) -> Non
     stop()
     assert loop.over
     wait_until(lambda: not at_exit)
+
+
+def test_a_stack_overflow_is_raised_and_the_call_not_waited_for(
+    loop: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks as if the event loop had ended, which ends its calls itself."""
+
+    def overflow(*_: object) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(loop._events, "soon", overflow)  # noqa: SLF001 - it depends on the stack
+    with pytest.raises(RecursionError):
+        loop.soon(lambda: None)
+    monkeypatch.undo()
