@@ -9,7 +9,14 @@ import pytest
 
 from walltrack.sync import interrupts
 
-RAISING = [signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2]
+RAISING = [
+    signal.SIGALRM,
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+]
 
 
 def handler(_: int, __: FrameType | None) -> None:
@@ -31,7 +38,7 @@ def test_without_handlers_no_exception_is_expected() -> None:
 
 
 @pytest.mark.parametrize("number", RAISING)
-def test_the_handler_of_a_time_limit_is_expected_to_raise(number: signal.Signals) -> None:
+def test_the_handler_of_a_program_is_expected_to_raise(number: signal.Signals) -> None:
     """A signal that is ignored is not."""
     signal.signal(number, signal.SIG_IGN)
     assert not interrupts.are_expected()
