@@ -183,8 +183,6 @@ class AsyncioLoop:
     def _leave(self, call: Call) -> None:
         if self._turn.thread != threading.get_ident():
             return
-        if self._loop.is_running():  # from Python 3.13 on, an interrupt can keep it from this
-            self._loop._run_forever_cleanup()  # type: ignore[attr-defined]  # noqa: SLF001
         if call.interrupted:
             self._user.abandon()
         call.notify = None

@@ -13,11 +13,11 @@ from typing import Final
 
 _HANDLED: Final = tuple(
     getattr(signal, name).value
-    for name in ("SIGALRM", "SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+    for name in ("SIGALRM", "SIGHUP", "SIGTERM", "SIGUSR1", "SIGUSR2")
     if hasattr(signal, name)
 )
 """The signals of time limits and of the end of a program, whose handlers may raise any exception.
-asyncio ignores most of them, or loses a step by them."""
+asyncio ignores most exceptions, but not KeyboardInterrupt: so SIGINT is none of these."""
 
 _WAITING: Final = selectors.DefaultSelector.select.__code__
 
@@ -26,14 +26,9 @@ def are_expected() -> bool:
     """Return whether a signal handler is likely to raise an exception in this thread."""
     if threading.get_ident() != threading.main_thread().ident:
         return False
-    return any(map(_may_raise, map(signal.getsignal, _HANDLED)))
+    return any(callable(signal.getsignal(number)) for number in _HANDLED)
 
 
 def came_while_waiting(error: BaseException) -> bool:
     """Return whether `error` was raised while the event loop waited, where it loses no step."""
     return any(frame.f_code is _WAITING for frame, _ in walk_tb(error.__traceback__))
-
-
-def _may_raise(handler: object) -> bool:
-    # KeyboardInterrupt is not ignored, as Python's own handler raises it.
-    return callable(handler) and handler is not signal.default_int_handler

@@ -28,7 +28,7 @@ class SyncTransport(family.BaseTransport):
 
     - On asyncio, a caller that is alone runs the event loop itself, which saves the way to another
       thread and back. The main thread does not while the program has a handler of its own for
-      SIGALRM, SIGHUP, SIGINT, SIGTERM, SIGUSR1 or SIGUSR2: asyncio could ignore what it raises. The
+      SIGALRM, SIGHUP, SIGTERM, SIGUSR1 or SIGUSR2: asyncio could ignore what it raises. The
       event loops of uvloop and of Windows stay in their thread.
     - Request bodies of generators and files are read in the calling thread. They are sent once.
     - Response bodies stream: up to 64 KiB are read ahead.

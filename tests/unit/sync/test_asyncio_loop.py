@@ -403,25 +403,6 @@ def test_an_interrupt_while_the_turn_is_left_does_not_keep_it(loop: LoopThread) 
     assert Job(loop, thread).result() in {OWN, here()}
 
 
-def test_an_event_loop_whose_end_was_interrupted_can_be_run_again(
-    loop: LoopThread, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An interrupt before Python 3.13 has noted the end leaves it running in this thread."""
-    events: Any = loop._events
-    cleaned: list[str] = []
-
-    def clean() -> None:
-        monkeypatch.undo()
-        cleaned.append(here())
-
-    async def act() -> None:
-        monkeypatch.setattr(events._loop, "is_running", lambda: True)
-        monkeypatch.setattr(events._loop, "_run_forever_cleanup", clean, raising=False)
-
-    Job(loop, act).result()
-    assert cleaned == [here()]
-
-
 def test_a_post_whose_sending_was_interrupted_goes_with_the_next(loop: LoopThread) -> None:
     """Else each later one would be performed a post too late, and the last one never."""
     events: Any = loop._events

@@ -12,7 +12,6 @@ from walltrack.sync import interrupts
 RAISING = [
     signal.SIGALRM,
     signal.SIGHUP,
-    signal.SIGINT,
     signal.SIGTERM,
     signal.SIGUSR1,
     signal.SIGUSR2,
