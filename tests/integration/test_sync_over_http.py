@@ -391,6 +391,18 @@ print("the end")
     assert run(server, script, lambda _: wait_until(lambda: len(server.seen) == 3)) == "the end\n"
 
 
+def test_a_trace_is_called_while_a_body_is_read(server: FaultServer) -> None:
+    """Also where the body streams, after the response was returned."""
+    server.default = answer(200, b"x" * 300_000)
+    traced: list[str] = []
+    with httpx.Client(transport=SyncTransport(HTTPTransport())) as client:
+        extensions = {"trace": lambda name, _: traced.append(name)}
+        response = client.get(server.url, extensions=extensions)
+    assert len(response.content) == 300_000
+    assert "http11.receive_response_body.complete" in traced
+    assert response.request.extensions["trace"] is extensions["trace"]
+
+
 def test_an_interrupt_cancels_the_call(server: FaultServer) -> None:
     """At once, and its connection is closed; the client serves on."""
     server.will(falls_silent(content_length="8"))

@@ -16,8 +16,9 @@ import httpcore2
 _AHEAD_BYTES: Final = 128 * 1024
 """How much is read from the socket before it is asked for."""
 
-_RECEIVED_BYTES: Final = 64 * 1024
-"""How much is received at once. Allocating the 256 KiB of asyncio can take 15 µs each time."""
+_RECEIVED_BYTES: Final = 120 * 1024
+"""How much is received at once. Allocating the 256 KiB of asyncio can take 15 µs each time: from
+128 KiB on, the C library may ask the system for them."""
 
 _PIECE_BYTES: Final = 64 * 1024
 """How much is written at once. TLS has writers wait only when an earlier piece is still there."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine, Generator
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
 
+import anyio
 import sniffio
 
 from walltrack.sync import interrupts, lending
@@ -184,6 +185,7 @@ class AsyncioLoop:
         if self._turn.thread != threading.get_ident():
             return
         if call.interrupted:
+            asyncio._set_running_loop(None)  # noqa: SLF001 - asyncio exports it; it may have been kept from this
             self._user.abandon()
         call.notify = None
         sniffio.thread_local.name = None
@@ -200,8 +202,11 @@ class AsyncioLoop:
 
     def spawn(self, call: Call) -> None:
         """Make a task that serves `call`."""
-        scope = TaskScope()
-        scope.bind(self._make_task(self._loop, call.serve(scope)))
+        if call.notify is None:
+            self._make_task(self._loop, call.serve(anyio.CancelScope()))
+        else:
+            scope = TaskScope()
+            scope.bind(self._make_task(self._loop, call.serve(scope)))
 
     def rest(self) -> None:
         """Note that no call is in flight."""

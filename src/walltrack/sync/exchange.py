@@ -70,22 +70,15 @@ class Exchange(Call):
         """Send the request, and return its response."""
         request = self._request
         stream: Any = request.stream
-        trace = request.extensions.get(TRACE)
-        in_loop = is_read_in_loop(stream)
-        if in_loop and trace is None:
+        if is_read_in_loop(stream):
             response: httpx.Response = self.result()
             return response
         # Not a copy: a deadline, which its redirects share, is kept in it.
         try:
-            if not in_loop:
-                request.stream = Upload(self, stream)
-            if trace is not None and not inspect.iscoroutinefunction(trace):
-                request.extensions[TRACE] = self._traced(trace)
+            request.stream = Upload(self, stream)
             response = self.result()
         finally:
             request.stream = stream
-            if trace is not None:
-                request.extensions[TRACE] = trace
         return response
 
     def make_room(self) -> None:
@@ -99,6 +92,17 @@ class Exchange(Call):
 
     async def act(self) -> httpx.Response | None:
         """Send the request, and hand over its response."""
+        extensions = self._request.extensions
+        trace = extensions.get(TRACE)
+        if trace is None or inspect.iscoroutinefunction(trace):
+            return await self._served()
+        extensions[TRACE] = self._traced(trace)  # also while the body is read
+        try:
+            return await self._served()
+        finally:
+            extensions[TRACE] = trace
+
+    async def _served(self) -> httpx.Response | None:
         # Here is no reference to a response that the thread has: it may drop it.
         body_or_response = await self._answer()
         if not isinstance(body_or_response, WatchedBody):

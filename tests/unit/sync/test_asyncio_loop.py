@@ -114,8 +114,11 @@ def test_what_another_thread_wants_sends_the_event_loop_home(
 def test_the_event_loop_stays_there_until_a_caller_is_alone(loop: LoopThread, start: Start) -> None:
     """Handing it to and fro between callers that overlap would cost both of them."""
     meeting = Meeting()
+    events: Any = loop._events
     first = start(Job(loop, meeting.wait).result)
     assert meeting.begun.wait(SOON)
+    loop.soon(lambda: None)
+    wait_until(lambda: events.thread == events._own_thread)
     Job(loop, meeting.come).result()
     first.result(SOON)
     assert not stands_still(loop)
@@ -438,6 +441,23 @@ def test_the_event_loop_ends_although_it_is_stopped_meanwhile() -> None:
     loop.stop()
     assert ended == [OWN]
     del task
+
+
+def test_an_interrupt_while_the_event_loop_stops_leaves_none_running(
+    loop: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else this thread could never run another one."""
+    events: Any = loop._events
+
+    def run_forever() -> None:
+        monkeypatch.undo()
+        asyncio._set_running_loop(events._loop)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(events._loop, "run_forever", run_forever)
+    with pytest.raises(KeyboardInterrupt):
+        Job(loop, thread).result()
+    asyncio.run(anyio.lowlevel.checkpoint())
 
 
 def test_a_thread_whose_signal_handlers_raise_does_not_run_the_event_loop(

@@ -181,6 +181,26 @@ def test_another_thread_may_cancel(
         call.cancel()
 
 
+def test_a_shield_holds_a_cancellation_off(loop: LoopThread, start: Start) -> None:
+    """What a layer cleans up, or writes for other calls too, is completed."""
+    completed = []
+    begun = threading.Event()
+
+    async def complete() -> None:
+        with anyio.CancelScope(shield=True):
+            begun.set()
+            await anyio.sleep(0.005)
+            completed.append(1)
+        await anyio.sleep_forever()
+
+    call = Job(loop, complete)
+    waiting = start(call.result)
+    assert begun.wait(SOON)
+    call.cancel()
+    assert waiting.result(SOON) is None
+    assert completed
+
+
 def test_giving_up_passes_over_what_was_posted(loop: LoopThread) -> None:
     """Only the end counts."""
 
