@@ -89,7 +89,7 @@ class AsyncioLoop:
         try:
             self._run_until_done(asyncio.Task(main(), loop=loop))
         finally:
-            self._stays = True
+            self._stays, self._rests = True, False
             try:
                 self._run_until_done(asyncio.Task(self._end_tasks(), loop=loop))
             finally:
