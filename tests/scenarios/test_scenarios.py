@@ -6,6 +6,8 @@ seed again, which a failing test names.
 
 from collections import Counter
 from dataclasses import fields
+from itertools import count
+from time import sleep
 
 import pytest
 
@@ -26,6 +28,7 @@ from tests.scenarios.plan import (
 )
 from tests.scenarios.run import run
 from tests.scenarios.shrink import shrink
+from walltrack.testing import VirtualTime
 
 SEEDS = range(DEFAULT)
 
@@ -151,6 +154,22 @@ def test_a_run_can_be_repeated() -> None:
     for seed in range(40):
         first, second = (run(draw(seed)) for _ in range(2))
         assert [_told(o) for o in first.outcomes] == [_told(o) for o in second.outcomes], seed
+
+
+def test_a_slow_machine_changes_nothing_on_trio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that take longer in real time end alike, at the same moments of virtual time."""
+    fast = [_told(outcome) for outcome in run(draw(17)).outcomes]
+    now, calls = VirtualTime.monotonic, count()
+
+    def slowly(time: VirtualTime) -> float:
+        if next(calls) % 5 == 0:
+            sleep(0.0015)  # more than virtual time waits on asyncio before it looks again
+        return now(time)
+
+    monkeypatch.setattr(VirtualTime, "monotonic", slowly)
+    slow = [_told(outcome) for outcome in run(draw(17)).outcomes]
+    assert next(calls) > 50
+    assert slow == fast
 
 
 def _told(outcome: object) -> list[str]:

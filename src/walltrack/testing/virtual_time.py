@@ -1,6 +1,7 @@
 """Virtual time, which passes only when all tasks wait."""
 
 import math
+from asyncio import AbstractEventLoop
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self
@@ -8,7 +9,7 @@ from typing import Final, Self
 import anyio
 import anyio.lowlevel
 
-from walltrack.core import validation
+from walltrack.core import loops, validation
 from walltrack.testing.background_task import BackgroundTask
 from walltrack.testing.timeline import Timeline
 from walltrack.testing.virtual_scope import VirtualCancelScope
@@ -16,7 +17,7 @@ from walltrack.testing.virtual_scope import VirtualCancelScope
 _START: Final = datetime(2030, 1, 1, tzinfo=UTC)
 _TURNS: Final = 8  # of the event loop; a task rarely needs more between two waits
 _LOOKS: Final = 3  # in consecutive turns, since a task can be woken one turn after another one ends
-_PATIENCE: Final = 0.001  # real seconds; anyio itself looks again only after 0.1 s
+_PATIENCE: Final = 0.001  # real seconds; on asyncio, anyio itself looks again only after 0.1 s
 
 
 class VirtualTime:
@@ -186,10 +187,12 @@ def _raise_failure_of(driver: BackgroundTask) -> None:
 
 
 async def _all_other_tasks_wait() -> None:
+    # trio looks by itself: without real time, its runs can be repeated.
+    patience = _PATIENCE if isinstance(loops.running(), AbstractEventLoop) else None
     while True:
         for _ in range(_TURNS):
             await anyio.lowlevel.checkpoint()
-        with anyio.move_on_after(_PATIENCE):
+        with anyio.move_on_after(patience):
             for _ in range(_LOOKS):
                 await anyio.wait_all_tasks_blocked()
             return
