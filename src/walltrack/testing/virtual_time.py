@@ -187,7 +187,7 @@ def _raise_failure_of(driver: BackgroundTask) -> None:
 
 
 async def _all_other_tasks_wait() -> None:
-    # trio looks by itself: without real time, its runs can be repeated.
+    # trio itself knows when all tasks wait. No limit in real time: its runs can be repeated.
     patience = _PATIENCE if isinstance(loops.running(), AbstractEventLoop) else None
     while True:
         for _ in range(_TURNS):
