@@ -5,13 +5,15 @@ Awaits: httpcore2 reads and writes through this class.
 
 import asyncio
 import math
-import select
 import ssl
 from typing import Any, Final, cast
 
 import anyio
 import anyio.lowlevel
 import httpcore2
+
+from walltrack.http import asyncio_tls
+from walltrack.http.socket_poll import SocketPoll
 
 _AHEAD_BYTES: Final = 128 * 1024
 """How much is read from the socket before it is asked for."""
@@ -23,8 +25,9 @@ _RECEIVED_BYTES: Final = 120 * 1024
 _PIECE_BYTES: Final = 64 * 1024
 """How much is written at once. TLS has writers wait only when an earlier piece is still there."""
 
-_HANDSHAKE_SECONDS: Final = 24 * 60 * 60.0
-"""The limit that asyncio must have for a handshake; the caller's is shorter, or there is none."""
+_LAYERS: Final = 3
+"""Of transports: TLS through TLS over a socket. Each learns in its own step of the loop that the
+connection is lost."""
 
 _NAMES: Final = {"client_addr": "sockname", "server_addr": "peername"}
 """What httpcore calls otherwise than asyncio."""
@@ -34,17 +37,18 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
     """A socket, or TLS over one, that asyncio reads ahead.
 
     Args:
-        secure: Whether this is TLS.
+        socket_transport: The transport of the socket, if this is TLS over one.
     """
 
-    def __init__(self, *, secure: bool = False) -> None:
-        self._secure = secure
+    def __init__(self, socket_transport: asyncio.Transport | None = None) -> None:
+        self._secure = socket_transport is not None
+        self._socket_transport = socket_transport
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
         self._reader: asyncio.Future[None] | None = None
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._poll: select.poll | None = None
+        self._poll = SocketPoll(secure=self._secure)
         self._drained: asyncio.Event | None = None
         self._paused = False
         self._ended = False
@@ -85,7 +89,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
         await self._draining(timeout)
         for start in range(0, len(buffer), _PIECE_BYTES):
             self._own_transport.write(buffer[start : start + _PIECE_BYTES])
-            if self._drained is not None or self._lost:
+            if self._drained is not None or self._is_closing:
                 await self._draining(timeout)
 
     async def aclose(self) -> None:
@@ -107,32 +111,26 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
             ConnectTimeout: The handshake was not complete in time.
             ConnectError: The handshake failed.
         """
-        if self._own_transport.is_closing():
-            await anyio.lowlevel.checkpoint()  # then it is known why
-        self._refuse_lost(httpcore2.ConnectError)  # asyncio would wait for it without end
-        stream = AsyncioStream(secure=True)
+        await self._refuse_closing(httpcore2.ConnectError)  # asyncio would wait without end
+        stream = AsyncioStream(self._socket_transport)
         try:
             with anyio.fail_after(timeout):
-                transport = await asyncio.get_running_loop().start_tls(
-                    self._own_transport,
-                    stream,
-                    ssl_context,
-                    server_hostname=server_hostname,
-                    ssl_handshake_timeout=_HANDSHAKE_SECONDS,
+                transport = await asyncio_tls.start(
+                    self._own_transport, stream, ssl_context, server_hostname
                 )
         except TimeoutError as error:
             raise httpcore2.ConnectTimeout(error) from error
         except OSError as error:
             raise httpcore2.ConnectError(error) from error
-        self._refuse_lost(httpcore2.ConnectError)  # closed meanwhile, which ends no handshake
-        stream.connection_made(cast("asyncio.Transport", transport))
+        await self._refuse_closing(httpcore2.ConnectError)  # meanwhile, which ends no handshake
+        stream.connection_made(transport)
         return stream
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - as httpcore2 has it
         """Return information about the connection."""
         transport = self._own_transport
         if info == "is_readable":
-            return bool(self._received) or self._ended or self._has_data(transport)
+            return bool(self._received) or self._ended or self._poll.has_data(transport)
         return transport.get_extra_info(_NAMES.get(info, info))
 
     # For asyncio
@@ -140,6 +138,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
+        self._socket_transport = self._socket_transport or self._transport
         # At 0, TLS would have writers wait with nothing to write.
         self._transport.set_write_buffer_limits(high=int(self._secure), low=0)
         self._transport.max_size = _RECEIVED_BYTES  # type: ignore[attr-defined]
@@ -180,23 +179,16 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
 
     # Steps of those above
 
-    def _has_data(self, transport: asyncio.Transport) -> bool:
-        """Return whether the socket has data, or the end of it, that asyncio has not yet seen."""
-        poll = self._poll
-        if poll is None:
-            socket = transport.get_extra_info("socket")  # TLS has none from a reset on
-            if socket is None or socket.fileno() < 0:
-                return True
-            poll = select.poll()
-            poll.register(socket, select.POLLIN)
-            if not self._secure:  # which learns that the socket was closed before it is
-                self._poll = poll
-        return bool(poll.poll(0))
-
     @property
     def _own_transport(self) -> asyncio.Transport:
         assert self._transport is not None  # noqa: S101 - for the type checker: it is connected
         return self._transport
+
+    @property
+    def _is_closing(self) -> bool:
+        """Whether nothing that is written arrives any more; asyncio would log it."""
+        assert self._socket_transport is not None  # noqa: S101 - as above
+        return self._lost or (self._secure and self._ended) or self._socket_transport.is_closing()
 
     async def _arrival(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as above
         if self._reader is not None:
@@ -237,11 +229,15 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
                     await self._drained.wait()
             except TimeoutError as error:
                 raise httpcore2.WriteTimeout(error) from error
-        self._refuse_lost(httpcore2.WriteError)
+        await self._refuse_closing(httpcore2.WriteError)
 
-    def _refuse_lost(self, kind: type[httpcore2.NetworkError]) -> None:
-        if self._lost:
-            raise kind(self._error or "closed by the peer") from self._error
+    async def _refuse_closing(self, kind: type[httpcore2.NetworkError]) -> None:
+        if not self._is_closing:
+            return
+        for _ in range(_LAYERS):
+            if not self._lost:
+                await anyio.lowlevel.checkpoint()  # then it is known why
+        raise kind(self._error or "closed by the peer") from self._error
 
     def _wake_reader(self) -> None:
         if self._reader is not None and not self._reader.done():

@@ -10,7 +10,7 @@ import httpcore2
 import pytest
 
 from tests.support import until
-from tests.unit.http.test_asyncio_stream import connected
+from tests.unit.http.asyncio_peer import connected
 from walltrack.http.asyncio_backend import AsyncioBackend
 from walltrack.http.asyncio_stream import AsyncioStream
 

@@ -1,84 +1,25 @@
 import asyncio
-import socket
 import ssl
-import struct
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import httpcore2
 import pytest
-import trustme
 
 from tests.support import until
-from walltrack.http.asyncio_backend import AsyncioBackend
+from tests.unit.http.asyncio_peer import (
+    LARGE,
+    SERVER_TLS,
+    break_socket,
+    connected,
+    fails_to_write,
+)
 from walltrack.http.asyncio_stream import AsyncioStream
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
-
-AUTHORITY = trustme.CA()
-SERVER_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-AUTHORITY.issue_cert("peer.test").configure_cert(SERVER_TLS)
-CLIENT_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-AUTHORITY.configure_trust(CLIENT_TLS)
-
-LARGE = b"x" * 2**21
-
-
-class Peer:
-    """The other side of a connection, as asyncio's streams have it."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer: Any = writer
-
-    async def send(self, data: bytes) -> None:
-        """Send all of it."""
-        self.writer.write(data)
-        await self.writer.drain()
-
-    def send_past_asyncio(self, data: bytes) -> None:
-        """Send at once, also past TLS; nothing is awaited meanwhile."""
-        with self.writer.get_extra_info("socket").dup() as sock:
-            sock.send(data)
-
-    def reset(self) -> None:
-        """Close by a TCP reset."""
-        sock = self.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.writer.transport.abort()
-
-
-@asynccontextmanager
-async def connected(tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[Any, Peer]]:
-    """A stream, and its peer, which speaks TLS if it has a context."""
-    peers: list[Peer] = []
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)  # soon full
-    server = await asyncio.start_server(
-        lambda reader, writer: peers.append(Peer(reader, writer)),
-        sock=listener,
-        ssl=tls,
-        limit=len(LARGE),
-    )
-    port = listener.getsockname()[1]
-    options = [(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)]
-    stream: Any = await AsyncioBackend().connect_tcp("127.0.0.1", port, 5.0, None, options)
-    try:
-        if tls is not None:
-            plain, stream = stream, await stream.start_tls(CLIENT_TLS, "peer.test", 5.0)
-            del plain
-        await until(lambda: bool(peers))
-        yield stream, peers[0]
-    finally:
-        await stream.aclose()
-        peers[0].writer.transport.abort()
-        server.close()
-        await anyio.sleep(0.005)  # the sides tell each other
 
 
 both = pytest.mark.parametrize("tls", [None, SERVER_TLS], ids=["plain", "TLS"])
@@ -236,6 +177,17 @@ async def test_a_write_that_waits_fails_when_the_connection_breaks() -> None:
         peer.reset()
 
 
+@both
+async def test_a_write_ends_with_the_piece_that_met_a_reset(
+    tls: ssl.SSLContext | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each further piece would be lost, and from the sixth on asyncio would log a warning."""
+    async with connected(tls) as (stream, _):
+        break_socket(stream)
+        await fails_to_write(stream)
+    assert caplog.records == []
+
+
 async def test_a_cancelled_call_writes_nothing() -> None:
     """The request of a call that was cancelled is not sent."""
     async with connected() as (stream, peer):
@@ -311,115 +263,17 @@ async def test_it_tells_what_is_known_of_the_connection(tls: ssl.SSLContext | No
         assert stream.get_extra_info("nonsense") is None
 
 
-async def test_it_is_readable_once_there_is_something_to_read() -> None:
-    """Also where the event loop has not looked yet: an idle connection may have ended."""
-    async with connected() as (stream, peer):
-        assert not stream.get_extra_info("is_readable")
-        peer.send_past_asyncio(b"x")
-        assert stream.get_extra_info("is_readable")
-        await until(lambda: bool(stream._received))  # noqa: SLF001 - read ahead
-        assert stream.get_extra_info("is_readable")
-        assert await stream.read(100, 5.0) == b"x"
-        assert not stream.get_extra_info("is_readable")
-        peer.writer.close()
-        await until(lambda: stream.get_extra_info("is_readable"))
-        assert await stream.read(100, 5.0) == b""
-        assert stream.get_extra_info("is_readable")
-
-
-async def test_a_closed_connection_is_readable() -> None:
-    """Reading it does not wait."""
-    async with connected() as (stream, _):
-        await stream.aclose()
-        await until(lambda: stream.get_extra_info("socket").fileno() < 0)
-        stream._ended = False  # noqa: SLF001 - the socket knows it, too
-        assert stream.get_extra_info("is_readable")
-
-
-async def test_a_handshake_that_fails_is_a_connect_error() -> None:
-    """The cause tells that it was the certificate."""
-    async with connected() as (stream, peer), anyio.create_task_group() as tasks:
-        start = asyncio.get_running_loop().start_tls
-
-        async def serve() -> None:
-            with suppress(OSError):
-                await start(peer.writer.transport, asyncio.Protocol(), SERVER_TLS, server_side=True)
-
-        tasks.start_soon(serve)
-        with pytest.raises(httpcore2.ConnectError) as caught:
-            await stream.start_tls(CLIENT_TLS, "another.test", 5.0)
-        assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
-
-
-async def test_a_handshake_ends_in_time() -> None:
-    """The peer says nothing at all."""
-    async with connected() as (stream, _):
-        with pytest.raises(httpcore2.ConnectTimeout):
-            await stream.start_tls(CLIENT_TLS, "peer.test", 0.001)
-
-
-@pytest.mark.parametrize("known", [False, True], ids=["about to be known", "known"])
-async def test_tls_over_a_connection_that_is_lost_fails_at_once(known: bool) -> None:  # noqa: FBT001 - a case
-    """A handshake without a limit would wait without end for an answer."""
-    async with connected() as (stream, peer):
-        if known:
-            peer.reset()
-            await until(lambda: stream._lost)  # noqa: SLF001 - asyncio has said so
-        else:
-            stream._own_transport.abort()  # noqa: SLF001 - what asyncio does at a reset
-        with anyio.fail_after(5), pytest.raises(httpcore2.ConnectError) as caught:
-            await stream.start_tls(CLIENT_TLS, "peer.test", None)
-        assert isinstance(caught.value.__cause__, ConnectionResetError) is known
-
-
-async def test_closing_ends_a_handshake() -> None:
-    """With an exception that tells that it was closed on this side."""
-    async with connected() as (stream, _), anyio.create_task_group() as tasks:
-
-        async def fails() -> None:
-            with pytest.raises(httpcore2.ConnectError) as caught:
-                await stream.start_tls(CLIENT_TLS, "peer.test", None)
-            assert isinstance(caught.value.__cause__, anyio.ClosedResourceError)
-
-        tasks.start_soon(fails)
-        await anyio.wait_all_tasks_blocked()
-        await stream.aclose()
-
-
-async def test_an_idle_connection_over_tls_that_breaks_is_readable() -> None:
-    """In each step of the event loop from the reset on, also before it is known what was lost."""
-    async with connected(SERVER_TLS) as (stream, peer):
-        await until(lambda: not stream.get_extra_info("is_readable"))
-        peer.reset()
-        seen = []
-        while not stream._lost:  # noqa: SLF001 - until it is known
-            seen.append(stream.get_extra_info("is_readable"))
-            await anyio.lowlevel.checkpoint()
-        assert seen == sorted(seen)
-        assert stream.get_extra_info("is_readable")
-
-
-async def test_tls_that_the_peer_has_ended_cannot_be_written_to() -> None:
-    """There is no cause, so the message says what happened."""
+@pytest.mark.parametrize("lost", [False, True])
+async def test_tls_that_the_peer_has_ended_cannot_be_written_to(
+    caplog: pytest.LogCaptureFixture,
+    lost: bool,  # noqa: FBT001 - a case
+) -> None:
+    """There is no cause, so the message says what happened; asyncio logs nothing."""
     async with connected(SERVER_TLS) as (stream, peer):
         peer.writer.close()
         assert await stream.read(100, 5.0) == b""
-        await until(lambda: stream._lost)  # noqa: SLF001 - both sides have ended it
+        if lost:
+            await until(lambda: stream._lost)  # noqa: SLF001 - both sides have ended it
         with pytest.raises(httpcore2.WriteError, match="closed by the peer"):
-            await stream.write(b"x", 5.0)
-
-
-async def test_tls_goes_through_tls() -> None:
-    """As to a server behind a proxy that speaks TLS itself."""
-    async with connected(SERVER_TLS) as (stream, peer):
-        start, served = asyncio.get_running_loop().start_tls, asyncio.StreamReader()
-        inside = asyncio.StreamReaderProtocol(served)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(
-                partial(start, server_side=True), peer.writer.transport, inside, SERVER_TLS
-            )
-            secure = await stream.start_tls(CLIENT_TLS, "peer.test", 5.0)
-        await secure.write(LARGE, 5.0)
-        assert await served.readexactly(len(LARGE)) == LARGE
-        assert secure.get_extra_info("server_addr") == stream.get_extra_info("server_addr")
-        await secure.aclose()
+            await stream.write(LARGE, 5.0)
+    assert caplog.records == []
