@@ -1,6 +1,6 @@
 """The transports beneath a plain httpx client, as they go beneath any SDK that accepts one.
 
-Run it with `uv run examples/any_client.py`. A mock transport stands for the network; in your
+Run it with `uv run examples/any_client.py`. A mock transport replaces the network; in your
 program, omit it, and an `HTTPTransport()` sends the requests.
 """
 

@@ -33,7 +33,7 @@ def layered(inner: httpx.AsyncBaseTransport, time: VirtualTime) -> httpx.AsyncBa
 
 
 def healthy_service() -> ScriptedTransport:
-    """A service that has an answer for everybody."""
+    """A service that answers every call."""
     return ScriptedTransport([httpx.Response(200, json={"price": 71.25})], repeat_last=True)
 
 

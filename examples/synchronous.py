@@ -1,6 +1,6 @@
 """Retries, a circuit breaker and a limit beneath a synchronous `httpx.Client`, for many threads.
 
-Run it with `uv run examples/synchronous.py`. A mock transport stands for the network; in your
+Run it with `uv run examples/synchronous.py`. A mock transport replaces the network; in your
 program, omit it. All threads that share the client share one stack, which runs in an event loop in
 a thread of its own. Make one client for the program, and close it at the end.
 """

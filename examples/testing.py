@@ -1,4 +1,4 @@
-"""How to test code that calls an API through walltrack: by a script, and in no time.
+"""How to test code that calls an API through walltrack: with a script, and in virtual time.
 
 Run it with `uv run pytest examples/testing.py`, or by itself.
 """

@@ -98,7 +98,7 @@ def _short_collections() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_proxies() -> Iterator[None]:
-    """Pass by the proxies that the environment of the tests may name: all is on loopback."""
+    """Ignore the proxies of the environment, since all servers of the tests are on loopback."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
             patch.delenv(name, raising=False)
@@ -134,5 +134,5 @@ def clock() -> Clock:
 
 @pytest.fixture
 def events() -> Events:
-    """A listener that keeps what it hears."""
+    """A listener that records the events."""
     return Events()

@@ -1,4 +1,4 @@
-"""What tests are made of: time that is moved by hand, scripted transports, remembered events."""
+"""Helpers for tests: time that is moved manually, scripted transports, recorded events."""
 
 import gc
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -40,7 +40,7 @@ class Clock:
 
 
 class Failing:
-    """A function that works so many times, and then raises an exception once.
+    """A function that works for some calls, and then raises an exception once.
 
     Args:
         error: What it raises.
@@ -62,7 +62,7 @@ class Failing:
 
 
 class Events(list[Event]):
-    """A listener that keeps what it hears."""
+    """A listener that records the events."""
 
     def __call__(self, event: Event, /) -> None:
         self.append(event)
@@ -136,8 +136,8 @@ class MisreadError(AssertionError):
 class ConnectionBody(httpx.AsyncByteStream):
     """A body that refuses what the body on a connection cannot bear, and counts its closes.
 
-    Raises a MisreadError for a second iteration, for a second reader while a read is under way, and
-    for a read after the body was closed. Layers discard what is raised while they release a
+    Raises a MisreadError for a second iteration, for a second reader while a read is in progress,
+    and for a read after the body was closed. Layers discard what is raised while they release a
     response, so each is noted in `misreads` as well, and a fixture fails the test that left one.
 
     A subclass defines `chunks`.
@@ -174,7 +174,7 @@ class ConnectionBody(httpx.AsyncByteStream):
         if self.closes:
             self.refuse("read after it was closed")
         if self._reading:
-            self.refuse("read while another read was under way")
+            self.refuse("read while another read was in progress")
         self._reading = True
         try:
             yield
@@ -264,7 +264,7 @@ def post(url: str = URL, **kwargs: Any) -> httpx.Request:  # noqa: ANN401 - hand
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Let what happens in other threads and tasks happen until `condition` holds."""
+    """Wait for other threads and tasks until `condition` holds."""
     with anyio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110 - a thread cannot set an event of this loop
             await anyio.sleep(0.001)
@@ -272,7 +272,7 @@ async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
 
 @contextmanager
 def without_gc() -> Iterator[None]:
-    """What dies in here died by itself."""
+    """Disable the garbage collector, so that objects die by their reference counts alone."""
     gc.disable()
     try:
         yield

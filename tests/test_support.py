@@ -54,11 +54,11 @@ async def test_two_readers_at_once_are_refused() -> None:
             await anext(chunks)
         body.may_go_on.set()
     assert got == [b"x"]
-    assert the_misread() == "Waiting was read while another read was under way"
+    assert the_misread() == "Waiting was read while another read was in progress"
 
 
 async def test_two_readers_of_a_generator_at_once_are_refused() -> None:
-    """By Python itself, as they are where httpx reads from httpcore."""
+    """Python itself refuses them, as where httpx reads from httpcore."""
     may_go_on = anyio.Event()
 
     class Generated(ConnectionBody):

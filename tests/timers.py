@@ -1,4 +1,4 @@
-"""Time limits on a clock that is moved by hand."""
+"""Time limits on a clock that is moved manually."""
 
 import anyio
 import anyio.lowlevel
@@ -7,7 +7,7 @@ from tests.support import Clock
 
 
 class Timers:
-    """What a TimeoutTransport takes as its `timer`: no scope strikes until the clock is moved."""
+    """A `timer` for a TimeoutTransport whose scopes end only when the clock is moved."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -21,7 +21,7 @@ class Timers:
         return scope
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` pass; the limits that end meanwhile strike at the next checkpoint."""
+        """Let `seconds` pass; limits that end meanwhile cancel at the next checkpoint."""
         self.clock.advance(seconds)
         for end, scope in self._running:
             if end <= self.clock.now:

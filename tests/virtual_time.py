@@ -5,7 +5,7 @@ import anyio.lowlevel
 
 
 class VirtualTime:
-    """Monotonic seconds; `sleep` lasts until `advance` has gone so far."""
+    """Monotonic seconds; `sleep` lasts until `advance` reaches its end."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
@@ -15,7 +15,7 @@ class VirtualTime:
         return self.now
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until so much time has passed."""
+        """Wait until `seconds` have passed."""
         over = anyio.Event()
         self.sleepers[over] = self.now + seconds
         try:
@@ -24,7 +24,7 @@ class VirtualTime:
             self.sleepers.pop(over, None)
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass, and let everybody act at their own moment."""
+        """Let time pass, and let each task act at its own moment."""
         end = self.now + seconds
         await settle()
         while self.sleepers and min(self.sleepers.values()) <= end:

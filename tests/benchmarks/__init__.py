@@ -1,1 +1,1 @@
-"""Run by hand: `uv run --group bench python -m tests.benchmarks.overhead`, or `.throughput`."""
+"""Run manually: `uv run --group bench python -m tests.benchmarks.overhead`, or `.throughput`."""

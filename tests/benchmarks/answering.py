@@ -40,7 +40,7 @@ asyncio.run(main())
 
 @contextlib.asynccontextmanager
 async def server(delay: float = 0.0) -> AsyncIterator[str]:
-    """The URL of a server that answers after so many seconds."""
+    """The URL of a server that answers after `delay` seconds."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", SERVER, str(delay), stdout=asyncio.subprocess.PIPE
     )

@@ -37,7 +37,7 @@ LOADS = ((1, 200), (50, 500), (200, 1000), (500, 2500))
 
 
 async def load(client: httpx.AsyncClient, url: str, callers: int, requests: int) -> list[float]:
-    """Seconds that each of so many requests takes, by so many callers at once."""
+    """The seconds that each of `requests` takes when `callers` tasks send them at once."""
     left = iter(range(requests))
     took: list[float] = []
 
@@ -52,7 +52,7 @@ async def load(client: httpx.AsyncClient, url: str, callers: int, requests: int)
 
 
 async def measured(url: str, callers: int, requests: int, rounds: int) -> Table:
-    """Requests per second and the slowest percent, in rounds that both take turns in."""
+    """Requests per second and the slowest percent, in alternating rounds of both transports."""
     rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     slowest: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     cpu: dict[str, list[float]] = {name: [] for name in CONTENDERS}

@@ -1,4 +1,4 @@
-"""Time that resilience adds to a call when all is well, and when it is not.
+"""Time that the layers add to a call that succeeds, and to one that fails.
 
 Run it with `uv run --group bench python -m tests.benchmarks.overhead`. It takes under a minute, and
 no network: beneath every contender is a transport that answers at once.
@@ -70,7 +70,7 @@ class Faltering(httpx.AsyncBaseTransport):
 
 
 class Refusing(httpx.AsyncBaseTransport):
-    """Has nobody to connect to."""
+    """Refuses every connection."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("All connection attempts failed", request=request)
@@ -138,7 +138,7 @@ async def through_a_client(rounds: int) -> Table:
 
 
 async def growth_with_tasks(rounds: int) -> Table:
-    """What is added to a call while many tasks are at it."""
+    """What is added to a call while many tasks make calls."""
     table: Table = {}
     for tasks in (1, 10, 100, 1000):
 

@@ -1,4 +1,4 @@
-"""Requests per second when many more callers ask at once than is good, with a limit and without.
+"""Requests per second of far too many callers at once, with a limit and without.
 
 Run it with `uv run --group bench python -m tests.benchmarks.queueing`. The callers of bare httpx
 queue in its connection pool, which looks through all of them at each request. The server is a
@@ -20,12 +20,12 @@ from walltrack import ConcurrencyLimitTransport
 
 
 def limited(limit: int) -> Factory:
-    """A limit of so many, and nothing else."""
+    """A layer with this concurrency limit, and nothing else."""
     return lambda inner: ConcurrencyLimitTransport(inner, limit, listener=None)
 
 
 def adaptive(inner: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
-    """A limit that finds out how many are good."""
+    """A limit that adapts to the server."""
     return ConcurrencyLimitTransport(inner, "adaptive", listener=None)
 
 

@@ -22,7 +22,7 @@ CONTENDERS = {"bare": bare, "walltrack": walltrack, "httpx-retries": retries}
 
 
 async def rate(client: httpx.AsyncClient, url: str, callers: int, requests: int) -> float:
-    """Requests per second that so many callers get through."""
+    """Requests per second that `callers` tasks complete together."""
     left = iter(range(requests))
 
     async def call() -> None:

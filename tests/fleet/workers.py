@@ -48,7 +48,7 @@ def tell(**what: object) -> None:
 
 
 class Telling(httpx.AsyncHTTPTransport):
-    """Tells of each request when it is sent: a busy server would notice it later."""
+    """Reports each request when it is sent: a busy server would notice it later."""
 
     def __init__(self, number: int) -> None:
         super().__init__(verify=False)  # reading certificates takes longer than all else
@@ -95,7 +95,7 @@ async def call(plan: Plan, http: httpx.AsyncClient, number: int) -> None:
             await http.get(plan.service)
         except CircuitBreakerOpenError:
             pass
-        except Exception as error:  # noqa: BLE001 - whatever reaches a caller is told
+        except Exception as error:  # noqa: BLE001 - whatever reaches a caller is reported
             tell(worker=number, event="error", error=repr(error))
         await asyncio.sleep(plan.interval)
 

@@ -21,7 +21,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 
 class Fault(enum.Enum):
-    """What becomes of an attempt: whether the server acts on it, and what it lets be known."""
+    """The fate of an attempt: whether the server acts on it, and what the client gets."""
 
     NONE = True, 200
     RESET_BEFORE = False, "reset"

@@ -16,7 +16,7 @@ from walltrack import HTTPTransport
 
 @pytest.fixture
 def server() -> Iterator[FaultServer]:
-    """A server on loopback that misbehaves as it is told."""
+    """A server on loopback that misbehaves by a script."""
     with running() as fault_server:
         yield fault_server
 
@@ -60,7 +60,7 @@ def over_our_transport(home: ModuleType) -> ModuleType:
     ids=["httpx", "httpx over ours", "httpx2 over ours"],
 )
 def family(request: pytest.FixtureRequest) -> ModuleType:
-    """Whose client makes the calls, and whose exceptions come out: a test runs once for each.
+    """The family whose client makes the calls and whose exceptions are raised: one run for each.
 
     The transport at the bottom is httpx's, whose connections are httpcore's, or ours.
     """

@@ -1,4 +1,4 @@
-"""An HTTP/1.1 server on loopback that misbehaves as it is told, one request after the other.
+"""An HTTP/1.1 server on loopback that misbehaves by a script, one request after the other.
 
 It runs on asyncio streams in a thread of its own, so that the client under test may run on any
 event loop. What it does to a request is a `Behaviour`; a script of them is worked off in order, and
@@ -173,7 +173,7 @@ class FaultServer:
         self.connections += 1
         self.open_connections += 1
         try:
-            # Cancelled only at the very end, when asyncio would complain that nobody looked.
+            # Cancelled only at the very end; asyncio would log an error that was not retrieved.
             with contextlib.suppress(
                 ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError
             ):

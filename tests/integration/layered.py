@@ -1,4 +1,4 @@
-"""Clients over both layers and a real pool, that do not wait in earnest; of either family."""
+"""Clients of either family over both layers and a real pool, whose retries do not really wait."""
 
 import gc
 import ssl
@@ -20,13 +20,13 @@ AT_ONCE = RetryPolicy(backoff=Backoff(base=0.0), non_idempotent="keyed")
 
 
 def impatient(family: ModuleType = httpx, read: float = 0.05) -> httpx.Timeout:
-    """For servers that fall silent; whatever else is slow, as connecting, may take its time."""
+    """A short read timeout for servers that stop sending; other steps may take long."""
     timeout: httpx.Timeout = family.Timeout(5.0, read=read)
     return timeout
 
 
 def often(family: ModuleType, times: int) -> int:
-    """So many times for httpx, and a tenth for httpx2: one family shows what many times do."""
+    """`times` for httpx, and a tenth for httpx2: one family shows the effect of many times."""
     return times if family is httpx else times // 10
 
 

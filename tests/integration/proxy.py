@@ -1,4 +1,4 @@
-"""A proxy on loopback that tunnels and forwards, or misbehaves as it is told."""
+"""A proxy on loopback that tunnels and forwards, or misbehaves on request."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ async def listening(serve: Serve) -> AsyncIterator[Port]:
     """A port on loopback of which every connection is served by `serve`."""
 
     async def quietly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Cancelled only at the very end, when asyncio would complain that nobody looked.
+        # Cancelled only at the very end; asyncio would log an error that was not retrieved.
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await serve(reader, writer)
         writer.close()
@@ -74,7 +74,7 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 @dataclass
 class Relay:
-    """Passes connections on to `port`, and resets them all when it is told."""
+    """Forwards connections to `port`, and can reset them all."""
 
     port: Port
     clients: list[asyncio.StreamWriter] = field(default_factory=list)
@@ -97,7 +97,7 @@ class Relay:
 
 @dataclass
 class Proxy:
-    """What the proxy was asked, and how it takes a request: as a proxy should, unless told else."""
+    """What the proxy was asked, and how it handles a request, by default as a proxy should."""
 
     port: Port = 0
     asked: list[str] = field(default_factory=list)

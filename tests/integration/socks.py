@@ -14,7 +14,7 @@ GRANTED = b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"
 
 @dataclass
 class SocksProxy:
-    """What the proxy was asked, and how it takes a connection: as it should, unless told else."""
+    """What the proxy was asked, and how it handles a connection, by default as it should."""
 
     port: int = 0
     asked: list[str] = field(default_factory=list)

@@ -44,7 +44,7 @@ def authorized_by(server: FaultServer) -> list[str]:
     return [seen.headers.get("authorization", "") for seen in server.seen]
 
 
-def once_for_each_nonce(*script: Behaviour, body: bytes = b"who are you?") -> Behaviour:
+def once_for_each_nonce(*script: Behaviour, body: bytes = b"unauthorized") -> Behaviour:
     """Challenge each request that brings no nonce or one that was used; work off `script`."""
     issued, used, steps = iter(range(100)), set[str](), list(script)
 
@@ -62,7 +62,7 @@ def once_for_each_nonce(*script: Behaviour, body: bytes = b"who are you?") -> Be
 
 
 @each_family
-@pytest.mark.parametrize("body", [b"who are you?", LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("body", [b"unauthorized", LARGE], ids=["small", "large"])
 async def test_no_attempt_repeats_what_another_one_sent(
     server: FaultServer, home: ModuleType, body: bytes
 ) -> None:
@@ -85,7 +85,7 @@ async def test_no_attempt_repeats_what_another_one_sent(
 
 
 async def test_a_client_of_one_api_has_credentials_for_each_attempt(server: FaultServer) -> None:
-    """Its own for all calls, or those of one call; a stranger gets neither."""
+    """The client's own for all calls, or those of one call; another origin gets neither."""
     server.default = once_for_each_nonce(answer(503), answer(), answer(503))
     once = httpx.DigestAuth("user", "pass")
     auth = {"retry": AT_ONCE, "listener": None, "auth": httpx.DigestAuth("user", "pass")}
@@ -153,7 +153,7 @@ async def test_a_token_is_refreshed_within_the_attempt(
 async def test_a_redirect_to_another_origin_gets_no_credentials(
     server: FaultServer, tokens: FaultServer, home: ModuleType, method: str
 ) -> None:
-    """Neither in the header that httpx knows, nor in one of the API's own; at home it gets both."""
+    """Neither in httpx's header nor in one of the API's own; the first origin gets both."""
     server.will(answer(307, location="/again"), answer(307, location=f"{tokens.url}/stranger"))
 
     def sign(request: httpx.Request) -> httpx.Request:

@@ -1,4 +1,4 @@
-"""Cancelling a call wherever it may be: it ends at once, and nothing is left behind."""
+"""Cancelling a call at any step: it ends at once, and leaves no connection or permit behind."""
 
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -66,7 +66,7 @@ async def guarded(
     """A client over both layers whose pool has one connection only."""
     inner = CircuitBreakerTransport(pool(family=family), breaker=breaker, listener=events)
     transport = RetryTransport(inner, sleep=sleep, listener=events)
-    # One call at a time: nobody has to wait for a connection.
+    # One call at a time: no call has to wait for a connection.
     timeout = family.Timeout(5, pool=0.05)
     async with family.AsyncClient(transport=transport, timeout=timeout) as client:
         yield client
@@ -135,7 +135,7 @@ async def test_a_call_that_waits_for_the_server_ends_when_it_is_cancelled(
     fault: Behaviour,
     step: str,
 ) -> None:
-    """It is not made again, says nothing of the server, and its connection is gone."""
+    """It is not retried, counts neither way for the breaker, and its connection is closed."""
     server.will(fault)
     breaker = CircuitBreaker(5, 30, clock=clock)
     async with guarded(family, breaker, clock.sleep, events) as client:
@@ -183,7 +183,7 @@ async def test_a_call_that_is_cancelled_in_the_connect(
 async def test_a_caller_that_is_cancelled_while_reading_a_stream(
     family: ModuleType, server: FaultServer, clock: Clock, *, probe: bool
 ) -> None:
-    """The stream is closed, the connection gone, and a probe's place free."""
+    """The stream and its connection are closed, and a probe's place is free."""
     server.will(half(length=2**21))
     breaker = half_open(clock) if probe else CircuitBreaker(1, 30, clock=clock)
     async with guarded(family, breaker, clock.sleep) as client:
@@ -202,7 +202,7 @@ async def test_a_caller_that_is_cancelled_while_reading_a_stream(
 async def test_a_call_that_is_cancelled_in_the_backoff(
     family: ModuleType, server: FaultServer, clock: Clock, events: Events
 ) -> None:
-    """It ends in its sleep, and the connection is free, which it did not hold while it slept."""
+    """It ends during its sleep, and holds no connection during it."""
     asleep = anyio.Event()
 
     async def sleep(_: float) -> None:
@@ -225,7 +225,7 @@ async def test_a_call_that_is_cancelled_in_the_backoff(
 async def test_a_call_can_be_cancelled_at_every_step_that_httpcore_takes(
     family: ModuleType, server: FaultServer, clock: Clock, *, whole: bool, probe: bool
 ) -> None:
-    """At each of them, up to the closing of the response, the only connection comes free."""
+    """At each step, up to closing the response, the only connection becomes free."""
     total = cancelled = 0
     while cancelled == total:
         total += 1
@@ -321,7 +321,7 @@ class StepwiseBody(ConnectionBody):
 async def test_a_call_can_be_cancelled_at_every_await(
     clock: Clock, statuses: list[int], *, probe: bool
 ) -> None:
-    """The attempt goes no further, no other is made, and nothing stays open."""
+    """The attempt ends, no other attempt follows, and nothing stays open."""
     total = cancelled = 0
     while cancelled == total:
         total += 1

@@ -44,7 +44,7 @@ async def fail(client: httpx.AsyncClient, server: FaultServer, times: int) -> No
 async def test_five_failures_in_a_row_shut_the_server_off(
     family: ModuleType, server: FaultServer, clock: Clock, events: Events
 ) -> None:
-    """After the fifth failure a request is refused at once, and the server never sees it."""
+    """After the fifth failure, a request is rejected at once, and nothing is sent."""
     async with guarded(family, clock, events) as (client, _):
         await fail(client, server, 5)
         began = time.perf_counter()
@@ -71,7 +71,7 @@ async def test_a_success_in_between_starts_the_count_anew(
 async def test_one_of_twenty_callers_probes_after_the_cooldown(
     family: ModuleType, server: FaultServer, clock: Clock, events: Events
 ) -> None:
-    """Exactly one request reaches the server; the other nineteen are refused meanwhile."""
+    """Exactly one request reaches the server; the other nineteen are rejected meanwhile."""
     answers: list[int] = []
     refusals: list[CircuitBreakerOpenError] = []
 
@@ -114,7 +114,7 @@ async def test_a_failed_probe_opens_it_for_another_cooldown(
 async def test_a_body_that_breaks_off_is_a_failure(
     family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
-    """Good headers are no success while the body can still break."""
+    """A body that breaks off after a good status counts as a failure."""
     async with guarded(family, clock) as (client, transport):
         server.will(*[cut()] * 5)
         for _ in range(5):
@@ -126,7 +126,7 @@ async def test_a_body_that_breaks_off_is_a_failure(
 async def test_a_stream_closed_early_is_a_success(
     family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
-    """A caller who has read enough says nothing against the server."""
+    """A caller that has read enough does not count as a failure of the server."""
     async with guarded(family, clock) as (client, transport):
         await fail(client, server, 4)
         server.will(answer(200, b"x" * 200_000))
@@ -138,7 +138,7 @@ async def test_a_stream_closed_early_is_a_success(
 async def test_origins_do_not_answer_for_each_other(
     family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
-    """An origin that is gone has its own circuit."""
+    """Each origin has its own circuit: one that is down does not affect others."""
     async with guarded(family, clock) as (client, transport):
         for _ in range(5):
             with pytest.raises(family.ConnectError):
@@ -169,7 +169,7 @@ async def test_the_breaker_counts_attempts_and_ends_the_call_when_it_opens(
 async def test_a_circuit_that_another_caller_opened_ends_the_call_without_a_wait(
     family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
-    """No call sleeps towards an open circuit, whoever opened it and whatever Retry-After says."""
+    """No retry waits for an open circuit, whichever call opened it, also with a Retry-After."""
     breaker = CircuitBreakerTransport(clock=clock, listener=None)
     transport = RetryTransport(breaker, sleep=clock.sleep, listener=None)
     async with family.AsyncClient(transport=transport) as client:

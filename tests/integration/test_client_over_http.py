@@ -32,7 +32,7 @@ class Things(BaseAPIClient):
 
 
 async def test_a_client_lives_through_a_falter(server: FaultServer) -> None:
-    """The author of a client writes no retry, and has one."""
+    """A client retries without any code of its author."""
     server.will(answer(503), close, answer(200, b"a thing"))
     async with Things(server.url, retry=AT_ONCE, listener=None) as things:
         assert await things.thing(7) == "a thing"
@@ -69,7 +69,7 @@ async def test_no_server_at_all(clock: Clock) -> None:
 
 
 async def test_the_circuit_outlives_the_connections(server: FaultServer, clock: Clock) -> None:
-    """Closing the client forgets its connections, not that the service is down."""
+    """Closing the client closes its connections, but keeps the state of the circuit."""
     server.default = answer(500)
     breaker = CircuitBreaker(4, 30, clock=clock)
     things = Things(server.url, retry=AT_ONCE, breaker=breaker, listener=None)
@@ -135,7 +135,7 @@ async def test_settings_are_what_counts_where_nothing_is_given(server: FaultServ
 
 
 async def test_closing_ends_a_call_in_its_backoff(server: FaultServer) -> None:
-    """It sends nothing more, and says why; a call that begins afterwards opens a new connection."""
+    """It sends nothing more, and its error says why; a later call opens a new connection."""
     server.will(answer(503))
     waits = anyio.Event()
 

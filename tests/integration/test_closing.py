@@ -1,4 +1,4 @@
-"""Closing an `HTTPTransport` over real sockets, wherever its calls may be; and cancelling them."""
+"""Closing an `HTTPTransport` over real sockets at any step of its calls; and cancelling them."""
 
 import asyncio
 import gc
@@ -97,7 +97,7 @@ def client_over(home: Home, transport: HTTPTransport) -> Any:  # noqa: ANN401 - 
 
 @each_family
 async def test_a_call_that_waits_for_its_response_ends(server: FaultServer, home: Home) -> None:
-    """The server may have acted on it; the transport serves on, with a new connection."""
+    """The server may have acted on it; the transport serves later calls with a new connection."""
     server.will(silence)
     transport = HTTPTransport()
     client = client_over(home, transport)
@@ -118,7 +118,7 @@ async def test_a_call_that_waits_for_its_response_ends(server: FaultServer, home
 async def test_a_call_stays_ended_where_the_transport_is_used_again_at_once(
     server: FaultServer, home: Home
 ) -> None:
-    """The new connections do not serve it."""
+    """It is not sent again on one of the new connections."""
     server.will(silence)
     transport = HTTPTransport()
     client = client_over(home, transport)
@@ -132,7 +132,7 @@ async def test_a_call_stays_ended_where_the_transport_is_used_again_at_once(
 
 @each_family
 async def test_calls_that_wait_for_a_connection_end(server: FaultServer, home: Home) -> None:
-    """Also while nothing moves in the pool: a response is open that nobody reads."""
+    """They end although the only connection of the pool holds a response that is not read."""
     server.default = falls_silent(content_length="8")
     transport = HTTPTransport(limits=home.Limits(max_connections=1))
     client = client_over(home, transport)
@@ -149,7 +149,7 @@ async def test_calls_that_wait_for_a_connection_end(server: FaultServer, home: H
 
 @each_family
 async def test_a_body_that_is_being_read_ends(server: FaultServer, home: Home) -> None:
-    """By an error: it must not seem to be whole."""
+    """It ends with an error, so that it does not seem to be complete."""
     server.default = falls_silent(content_length="8")
     transport = HTTPTransport()
     client = client_over(home, transport)
@@ -161,7 +161,7 @@ async def test_a_body_that_is_being_read_ends(server: FaultServer, home: Home) -
 
 @each_family
 async def test_a_body_without_a_length_does_not_seem_whole(server: FaultServer, home: Home) -> None:
-    """Its end is that of the connection, and the closing ends that."""
+    """Its end is the end of the connection, so closing the transport has to raise an error."""
 
     async def until_the_end(exchange: Exchange) -> None:
         await exchange.send(b"HTTP/1.1 200 OK\r\n\r\nhalf")
@@ -196,7 +196,7 @@ def never_shaking_hands(kind: str, proxy: Proxy) -> Iterator[dict[str, Any]]:
 async def test_a_call_that_is_connecting_ends(
     server: FaultServer, proxy: Proxy, home: Home, kind: str
 ) -> None:
-    """At once, without a connection; here the other side never answers to the first step."""
+    """It ends at once and leaves no connection; here the server never answers the first step."""
     secure = server.url.replace("http:", "https:")  # it takes the handshake for a request
     with never_shaking_hands(kind, proxy) as way:
         transport = HTTPTransport(verify=CLIENT_TLS, **way)
@@ -215,7 +215,7 @@ async def test_a_call_that_is_connecting_ends(
 async def test_a_connecting_call_of_a_given_pool_leaves_no_connection(
     server: FaultServer, home: Home
 ) -> None:
-    """Httpx's own pool lets it connect after the closing; then the layer around it closes that."""
+    """Httpx's own pool lets it connect after the close; the layer around closes the connection."""
     transport = RetryTransport(home.AsyncHTTPTransport(verify=CLIENT_TLS))
     client = client_over(home, transport)
     connecting, closed = anyio.Event(), anyio.Event()
@@ -239,7 +239,7 @@ async def test_a_connecting_call_of_a_given_pool_leaves_no_connection(
 
 @each_family
 async def test_a_call_that_waits_to_connect_again_ends(home: Home) -> None:
-    """Between the attempts of `retries`."""
+    """It ends between the connection attempts of `retries`."""
     transport = HTTPTransport(retries=100)
     call = Call(client_over(home, transport), "http://127.0.0.1:1/")
     async with closed_meanwhile(transport, call):
@@ -252,7 +252,7 @@ async def test_a_call_that_waits_to_connect_again_ends(home: Home) -> None:
 async def test_closing_counts_against_no_service(
     server: FaultServer, events: Events, home: Home
 ) -> None:
-    """The breaker does not count it, and nothing is retried."""
+    """The breaker does not count a closed call, and nothing is retried."""
     server.default = silence
     http = HTTPTransport()
     breaker = CircuitBreakerTransport(http, failure_threshold=1, listener=events)
@@ -294,7 +294,7 @@ def descriptors() -> int:
 
 
 class Callers:
-    """Thirty callers who go on whatever happens, and what happened."""
+    """Thirty callers that continue after every outcome, and the counts of the outcomes."""
 
     def __init__(self, client: Any, url: str) -> None:  # noqa: ANN401 - of either family
         self._client = client
@@ -330,7 +330,7 @@ class Callers:
 @each_family
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
 async def test_closing_over_and_over_leaks_nothing(*, home: Home, secure: bool) -> None:
-    """Every few milliseconds under thirty callers, whose calls succeed or say why they did not."""
+    """It is closed every few milliseconds; each call of thirty callers succeeds or is closed."""
     with running(SERVER_TLS if secure else None) as server:
         server.default = late(0.002, answer(200, b"x" * 20_000))
         gc.collect()  # what earlier tests left would be collected below
@@ -344,7 +344,7 @@ async def test_closing_over_and_over_leaks_nothing(*, home: Home, secure: bool) 
         await transport.aclose()
         await until(lambda: server.open_connections == 0)
         gc.collect()
-        await anyio.sleep(0.01)  # for asyncio to close what it was told to
+        await anyio.sleep(0.01)  # for asyncio to close what it has to close
         assert descriptors() == before
         assert set(callers.outcomes) <= {"closed", 200}
         assert callers.outcomes["closed"] > 50
@@ -399,7 +399,7 @@ def comes_true(condition: Callable[[], bool]) -> bool:
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_client_may_live_through_many_event_loops(home: Home) -> None:
-    """As with `asyncio.run` for every job; the connections of a loop that is over are dropped."""
+    """As with `asyncio.run` for every job; connections of an event loop that ended are dropped."""
     with running() as server:
         gc.collect()  # what earlier tests left would be collected below
         before = descriptors()

@@ -44,7 +44,7 @@ async def limited(limit: int = 1, **options: Any) -> AsyncIterator[httpx.AsyncCl
 
 
 async def test_fifty_callers_share_three_connections(server: FaultServer) -> None:
-    """Nobody waits in the pool, nobody is refused, and no more than three are ever open."""
+    """No call waits in the pool or is rejected, and at most three connections are open."""
     server.default = late(0.005)
     async with limited(3) as client, anyio.create_task_group() as callers:
         for _ in range(50):
@@ -54,7 +54,7 @@ async def test_fifty_callers_share_three_connections(server: FaultServer) -> Non
 
 
 async def test_a_connection_is_free_when_its_permit_is(server: FaultServer) -> None:
-    """A stream holds both to its end, and whoever comes next finds the connection in the pool."""
+    """A stream holds both to its end, and the next call finds the connection in the pool."""
     server.will(drip(every=0.005, times=10))
     async with (
         limited() as client,
@@ -71,7 +71,7 @@ async def test_a_connection_is_free_when_its_permit_is(server: FaultServer) -> N
 async def test_bodies_that_break_off_and_streams_that_are_left_hold_nothing(
     server: FaultServer,
 ) -> None:
-    """The next one has his turn, with a new connection."""
+    """The next call gets the permit, with a new connection."""
     async with limited() as client:
         for _ in range(3):
             server.will(cut(), answer(body=b"x" * 100_000))
@@ -83,7 +83,7 @@ async def test_bodies_that_break_off_and_streams_that_are_left_hold_nothing(
 
 
 async def test_calls_that_are_cancelled_hold_nothing(server: FaultServer) -> None:
-    """Those that were sent, and those that waited."""
+    """Neither those that were sent nor those that waited hold a permit."""
     go = threading.Event()
     server.default = hold(go, answer())
     async with limited(2) as client:
@@ -118,7 +118,7 @@ async def test_beneath_retry_and_over_a_breaker_every_attempt_has_its_turn(
 
 
 async def test_a_crowd_is_refused_at_once_while_the_server_is_stuck(server: FaultServer) -> None:
-    """Two are under way, three wait, and nobody else is kept."""
+    """Two calls are in flight, three wait, and all others are rejected."""
     go = threading.Event()
     server.default = hold(go, answer())
     answered: list[int] = []
@@ -147,7 +147,7 @@ def server_has_seen(server: FaultServer, requests: int) -> bool:
 async def test_a_pool_timeout_ends_the_wait_for_a_turn_as_it_ends_that_for_a_connection(
     server: FaultServer, family: ModuleType
 ) -> None:
-    """A caller that handles PoolTimeout meets it with a limit as without one."""
+    """A caller that handles PoolTimeout gets one with a limit as without it."""
     go = threading.Event()
     server.default = hold(go, answer())
     limits = ConcurrencyLimitTransport(pool(1, family=family), 1, listener=None)
@@ -195,7 +195,7 @@ class Capacity:
 async def test_an_adaptive_limit_follows_a_server_whose_capacity_changes(
     server: FaultServer,
 ) -> None:
-    """Down when it works on fewer at once, and up when it works on more again."""
+    """The limit goes down when the server works on fewer at once, and up again afterwards."""
     capacity = Capacity(16)
     server.default = capacity.work
     # A busy machine makes every latency vary; a first look that met it is corrected within 5 s.

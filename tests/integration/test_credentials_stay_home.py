@@ -33,7 +33,7 @@ def home(server: FaultServer) -> FaultServer:
 
 @pytest.fixture
 def stranger() -> Iterator[FaultServer]:
-    """A server that would like to know more."""
+    """A server of another origin."""
     with running() as fault_server:
         yield fault_server
 
@@ -48,7 +48,7 @@ def encrypted() -> Iterator[FaultServer]:
 
 
 def client_of(server: FaultServer, userinfo: str = "", **options: Any) -> BaseAPIClient:  # noqa: ANN401 - handed on
-    """A client that asks once, unless told otherwise."""
+    """A client that does not retry, unless `options` say otherwise."""
     return BaseAPIClient(
         server.url.replace("://", f"://{userinfo}"),
         listener=None,
@@ -58,7 +58,7 @@ def client_of(server: FaultServer, userinfo: str = "", **options: Any) -> BaseAP
 
 
 def secrets_at(server: FaultServer) -> list[str]:
-    """What the server saw that is none of its business."""
+    """The secrets of the other server that this server has seen."""
     told = [str(part) for seen in server.seen for part in (seen.target, seen.headers, seen.body)]
     return [part for part in told if SECRET in part or ENCODED in part]
 
@@ -108,7 +108,7 @@ def secrets_at(server: FaultServer) -> list[str]:
 async def test_a_path_that_leads_elsewhere_is_refused(
     home: FaultServer, stranger: FaultServer, path: str
 ) -> None:
-    """Nothing is sent, not even a connection made, to anybody."""
+    """Nothing is sent, and no connection is opened."""
     names = {"it": f"127.0.0.1:{stranger.port}", "home": f"127.0.0.1:{home.port}"}
     async with client_of(home) as client:
         with pytest.raises(ValueError, match=r"^path "):
@@ -147,7 +147,7 @@ async def test_a_path_that_only_looks_like_it_stays_home(
 
 
 async def test_a_host_in_capitals_is_the_same_host() -> None:
-    """Names of hosts know no case, so the links of a server to itself may be written in any."""
+    """Host names are case-insensitive, so links of a server to itself may be in any case."""
     sent: list[str] = []
 
     def note(request: httpx.Request) -> httpx.Response:
@@ -187,7 +187,7 @@ async def test_a_redirect_to_a_stranger_takes_no_credentials_along(
     of_call: dict[str, Any],
     status: int,
 ) -> None:
-    """The other server is asked, as the caller wished, but learns nothing."""
+    """The other server gets the request, but no credentials."""
     home.will(answer(status, location=f"{stranger.url}/x"))
     async with client_of(home, **of_client) as client:
         response = await client.get("/a", follow_redirects=True, **of_call)
@@ -201,7 +201,7 @@ async def test_a_redirect_to_a_stranger_takes_no_credentials_along(
 async def test_a_redirect_to_another_scheme_takes_no_credentials_along(
     home: FaultServer, encrypted: FaultServer, of_client: dict[str, Any], of_call: dict[str, Any]
 ) -> None:
-    """Nor one that httpx takes for an upgrade of the same server."""
+    """This includes a redirect that httpx regards as an upgrade of the same server."""
     home.will(answer(302, location=f"{encrypted.url}/x"))
     async with client_of(home, **of_client) as client:
         await client.get("/a", follow_redirects=True, **of_call)
@@ -214,7 +214,7 @@ async def test_a_redirect_to_another_scheme_takes_no_credentials_along(
 async def test_a_redirect_within_the_origin_keeps_them(
     home: FaultServer, of_client: dict[str, Any], of_call: dict[str, Any], location: str
 ) -> None:
-    """They arrive with the second request as they did with the first."""
+    """The second request carries the same credentials as the first."""
     home.will(answer(302, location=location.format(home=home.url)))
     async with client_of(home, **of_client) as client:
         await client.get("/a", follow_redirects=True, **of_call)
@@ -226,7 +226,7 @@ async def test_a_redirect_within_the_origin_keeps_them(
 async def test_the_way_back_from_a_stranger_does_not_restore_them(
     home: FaultServer, stranger: FaultServer, of_client: dict[str, Any], of_call: dict[str, Any]
 ) -> None:
-    """A stranger does not get to choose what is asked in the caller's name."""
+    """Another origin cannot choose which requests carry the caller's credentials."""
     home.will(answer(302, location=f"{stranger.url}/x"))
     stranger.will(answer(302, location=f"{home.url}/delete-it-all"))
     async with client_of(home, **of_client) as client:
@@ -239,7 +239,7 @@ async def test_the_way_back_from_a_stranger_does_not_restore_them(
 async def test_a_failing_stranger_is_asked_again_without_them(
     home: FaultServer, stranger: FaultServer, of_client: dict[str, Any], of_call: dict[str, Any]
 ) -> None:
-    """A retry adds nothing to a request that was led elsewhere."""
+    """A retry adds no credentials to a request that was redirected to another origin."""
     home.will(answer(302, location=f"{stranger.url}/x"))
     stranger.will(answer(503, retry_after="0"))
     async with client_of(home, retry=AT_ONCE, **of_client) as client:
@@ -266,7 +266,7 @@ async def test_a_cookie_stays_with_its_origin(
 async def test_a_redirect_is_not_followed_unless_the_caller_says_so(
     home: FaultServer, stranger: FaultServer
 ) -> None:
-    """By default its answer is the answer."""
+    """By default, the caller gets the redirect response."""
     home.will(answer(302, location=stranger.url))
     async with client_of(home, headers={"X-Api-Key": SECRET}) as client:
         response = await client.get("/a")
@@ -277,7 +277,7 @@ async def test_a_redirect_is_not_followed_unless_the_caller_says_so(
 async def test_a_redirect_that_cannot_be_followed_sends_no_request(
     home: FaultServer, stranger: FaultServer
 ) -> None:
-    """A location that makes no sense, or of a scheme that is not HTTP's, fails the call."""
+    """A malformed location, or one with a scheme other than HTTP's, fails the call."""
     names = [f"ftp://127.0.0.1:{stranger.port}/", f"http://[127.0.0.1:{stranger.port}/"]
     home.will(*[answer(302, location=name) for name in names])
     async with client_of(home, headers={"X-Api-Key": SECRET}) as client:

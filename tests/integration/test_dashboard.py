@@ -72,7 +72,7 @@ def test_a_panel_shows_series_that_are_exported(title: str) -> None:
 
 
 def test_every_metric_has_a_panel() -> None:
-    """What is exported is shown."""
+    """A panel shows each metric that is exported."""
     text = " ".join(query for queries in expressions().values() for query in queries)
     families = {re.sub(r"_(bucket|count|sum)$", "", name) for name in exported()}
     shown = {re.sub(r"_(bucket|count|sum)$", "", name) for name in metrics_in(text)}
@@ -81,7 +81,7 @@ def test_every_metric_has_a_panel() -> None:
 
 
 def test_the_readme_names_every_series() -> None:
-    """In the table, as Prometheus names it, and by no other name."""
+    """The table has every series by its name in Prometheus, and no other names."""
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
     named = metrics_in(text)
     assert named <= set(exported())

@@ -82,7 +82,7 @@ class World:
         return self.stack.enter_context(self.portal.wrap_async_context_manager(listening))
 
     def socket(self) -> socket.socket:
-        """A socket that nobody serves, bound to a port of loopback."""
+        """A socket that is bound to a port of loopback, but does not listen."""
         bound = self.stack.enter_context(socket.socket())
         bound.bind(("127.0.0.1", 0))
         return bound
@@ -111,7 +111,7 @@ def portal() -> Iterator[BlockingPortal]:
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """Whose certificates are trusted, by those who trust it."""
+    """The authority whose certificates the trusting clients accept."""
     return trustme.CA()
 
 
@@ -191,7 +191,7 @@ async def fail(
 
 
 def refused(world: World) -> Way:
-    """Nobody listens."""
+    """Nothing listens on the server's port."""
     return Way(f"https://127.0.0.1:{world.socket().getsockname()[1]}")
 
 
@@ -243,13 +243,13 @@ def no_free_connection(world: World) -> Way:
 
 
 def no_proxy(world: World) -> Way:
-    """Nobody listens where the proxy should be."""
+    """Nothing listens on the proxy's port."""
     proxy = f"http://127.0.0.1:{world.socket().getsockname()[1]}"
     return Way(world.origin.urls["https"], world.trusting, proxy)
 
 
 def by_proxy(instead: Serve) -> Callable[[World], Way]:
-    """The proxy does something else than to open a tunnel."""
+    """The proxy does not open a tunnel."""
 
     def way(world: World) -> Way:
         proxy = world.proxy(instead)[1]
@@ -259,7 +259,7 @@ def by_proxy(instead: Serve) -> Callable[[World], Way]:
 
 
 def through_a_tunnel(arrange: Callable[["World"], Way]) -> Callable[["World"], Way]:
-    """It fails behind a proxy that does its part."""
+    """The connection fails behind a proxy that works."""
 
     def way(world: World) -> Way:
         way = arrange(world)
@@ -270,7 +270,7 @@ def through_a_tunnel(arrange: Callable[["World"], Way]) -> Callable[["World"], W
 
 
 def untrusted(world: World) -> Way:
-    """Nobody vouches for the server's certificate."""
+    """The client trusts no authority that signed the server's certificate."""
     return Way(world.origin.urls["https"])
 
 
@@ -309,7 +309,7 @@ every_distrust = pytest.mark.parametrize("arrange", UNTRUSTED.values(), ids=UNTR
 async def test_a_post_that_was_not_sent_is_known_not_to_be(
     family: ModuleType, world: World, clock: Clock, arrange: Callable[[World], Way], *, http2: bool
 ) -> None:
-    """It is reported as not sent, and asked again by a policy that wants proof."""
+    """It is reported as not sent, and a `"proven"` policy retries it."""
     way = arrange(world)
     way.http2 = http2
     assert await post(family, way, clock) == CallReport(2, Delivery.NOT_SENT)
@@ -331,7 +331,7 @@ async def test_the_error_of_a_client_says_that_nothing_was_sent(
 async def test_a_certificate_that_fails_is_not_asked_again(
     family: ModuleType, world: World, clock: Clock, arrange: Callable[[World], Way], *, http2: bool
 ) -> None:
-    """Nothing was sent to a server that could not prove its name, and nothing will be."""
+    """Nothing was sent to a server that could not prove its name, and it is not retried."""
     way = arrange(world)
     way.http2 = http2
     assert await post(family, way, clock) == CallReport(1, Delivery.NOT_SENT)
@@ -341,7 +341,7 @@ async def test_a_certificate_that_fails_is_not_asked_again(
 async def test_a_certificate_that_fails_counts_against_the_service(
     world: World, clock: Clock, arrange: Callable[[World], Way]
 ) -> None:
-    """A service that cannot prove its name is as good as down."""
+    """The breaker counts a service that cannot prove its name as failing."""
     error, failures = await fail(arrange(world), clock)
     assert (error.delivery, error.attempts, failures) == (Delivery.NOT_SENT, 1, 1)
 
@@ -378,7 +378,7 @@ uploads_end_early = pytest.mark.filterwarnings(
 async def test_a_post_that_was_sent_may_have_been_acted_on(
     family: ModuleType, world: World, clock: Clock, *, road: str, behaviour: Behaviour, size: int
 ) -> None:
-    """It is reported as uncertain, and not asked again by a policy that wants proof."""
+    """It is reported as uncertain, and a `"proven"` policy does not retry it."""
     way = world.road(road)
     way.impatient = {"read": SHORT} if behaviour is origins.says_nothing else {}
     world.origin.behaviour = behaviour
@@ -406,7 +406,7 @@ async def test_the_error_of_a_client_says_that_the_service_may_have_acted(
 async def test_a_damaged_tls_record_is_a_broken_connection(
     world: World, clock: Clock, road: str, *, own: bool
 ) -> None:
-    """Asyncio raises `ssl.SSLError` for it, and a client reports it like other broken ones."""
+    """Asyncio raises `ssl.SSLError`, and a client reports it like other broken connections."""
     way = world.road(road)
     world.origin.behaviour = origins.damages_the_connection
     sends = HTTPTransport(verify=world.trusting, http2=way.http2) if own else None
@@ -433,7 +433,7 @@ def no_file_left() -> Iterator[None]:
 async def test_that_no_file_is_left_is_not_held_against_the_service(
     world: World, clock: Clock, *, own: bool
 ) -> None:
-    """The program has too many open: nothing was sent, and it is retried."""
+    """The program has too many files open: nothing was sent, and the request is retried."""
     way = world.road("HTTP/1.1")
     sends = HTTPTransport(verify=world.trusting) if own else way.transport()
     with no_file_left():
@@ -447,7 +447,7 @@ async def test_that_no_file_is_left_is_not_held_against_the_service(
 async def test_only_a_refusal_is_proof_that_the_server_did_not_act(
     family: ModuleType, world: World, clock: Clock, *, road: str, status: int, attempts: int
 ) -> None:
-    """An answer is an answer; of failing ones, 429 and 503 say that nothing was done."""
+    """Of the failing statuses, only 429 and 503 say that nothing was done."""
     world.origin.behaviour = origins.answers(status)
     report = await post(family, world.road(road), clock)
     assert report == CallReport(attempts, Delivery.ANSWERED)
@@ -475,7 +475,7 @@ async def test_every_road_leads_to_the_server(
 async def test_an_attempt_is_judged_by_itself(
     family: ModuleType, world: World, clock: Clock
 ) -> None:
-    """That an earlier attempt was sent, and refused, does not say that the next one was."""
+    """That an earlier attempt was sent does not mean that the next one was."""
     proxy, url = world.proxy()
     way = Way(world.origin.urls["https"], world.trusting, url)
 
@@ -530,7 +530,7 @@ async def test_a_connection_that_is_used_again_proves_nothing(
 async def test_the_callers_own_trace_is_called_as_well(
     family: ModuleType, world: World, clock: Clock, arrange: Callable[[World], Way]
 ) -> None:
-    """Who traces a POST hears of the steps of every attempt, and the evidence is none the worse."""
+    """A caller's trace gets the steps of every attempt, and the delivery is still known."""
     heard: list[str] = []
 
     async def trace(name: str, info: object) -> None:
@@ -561,7 +561,7 @@ class Looking(httpx.AsyncBaseTransport):
 async def test_what_may_be_repeated_is_not_traced(
     family: ModuleType, world: World, method: str
 ) -> None:
-    """A request that acts once however often it is sent goes out as it is, and costs nothing."""
+    """An idempotent request is sent as it is, without the cost of a trace."""
     inner = Looking(world.road("HTTP/1.1").transport(family))
     async with family.AsyncClient(transport=RetryTransport(inner, listener=None)) as client:
         request = client.build_request(method, world.origin.urls["http"])
@@ -573,7 +573,7 @@ async def test_what_may_be_repeated_is_not_traced(
 async def test_a_body_that_is_watched_is_not_traced_for_that(
     family: ModuleType, world: World
 ) -> None:
-    """A PUT whose body can be read only once goes out as a copy, without a trace all the same."""
+    """A PUT whose body can be read only once is sent as a copy, but without a trace."""
 
     async def body() -> AsyncIterator[bytes]:
         yield b"all of it"
@@ -600,7 +600,7 @@ async def test_without_a_trace_a_silent_proxy_proves_nothing(
 
 
 class Foreign(httpx.AsyncBaseTransport):
-    """Not httpcore's: it sends a request, and calls whatever happens then a ConnectError."""
+    """A transport that raises a ConnectError although it has sent the request."""
 
     def __init__(self, family: ModuleType, *states: Delivery | None) -> None:
         self.family = family

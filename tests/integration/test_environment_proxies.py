@@ -46,7 +46,7 @@ def by_name(server: FaultServer) -> str:
 
 
 async def ways(proxy: Proxy, client: Any, urls: list[str]) -> list[str]:  # noqa: ANN401 - of either family
-    """What the proxy was asked for each URL; nothing where it was passed by."""
+    """What the proxy was asked for each URL; nothing where the proxy was not used."""
     found: list[str] = []
     async with client:
         for url in urls:
@@ -86,7 +86,7 @@ async def test_requests_go_the_way_of_a_plain_client(
     no: str,
     passed_by: list[str],
 ) -> None:
-    """By the proxy, or past it where NO_PROXY says so."""
+    """Through the proxy, or directly where NO_PROXY says so."""
     monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
     monkeypatch.setenv("NO_PROXY", no.format(port=server.port))
     urls = [by_name(server), server.url]
@@ -100,7 +100,7 @@ async def test_requests_go_the_way_of_a_plain_client(
 async def test_a_network_in_no_proxy_is_passed_by(
     server: FaultServer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, home: ModuleType
 ) -> None:
-    """In either family, although httpx by itself takes it for a single address."""
+    """A network in NO_PROXY is reached directly, although httpx takes it for one address."""
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
     monkeypatch.setenv("NO_PROXY", "127.0.0.0/8")
     client = home.AsyncClient(transport=resilient_transport())
@@ -127,7 +127,7 @@ async def test_tls_goes_through_a_tunnel(
     no: str,
     asked: str,
 ) -> None:
-    """And is trusted by the certificates that the environment names, like a plain client's."""
+    """The certificates that the environment names are trusted, as by a plain client."""
     monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
     monkeypatch.setenv("NO_PROXY", no)
     plain = await ways(proxy, home.AsyncClient(), [secure_server.url])
@@ -140,7 +140,7 @@ async def test_tls_goes_through_a_tunnel(
 async def test_only_the_proxy_gets_its_credentials(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch, home: ModuleType
 ) -> None:
-    """They are in no repr; here the server is taken for the proxy, to see what it is told."""
+    """They are in no repr; here the server acts as the proxy, to record what it receives."""
     monkeypatch.setenv("HTTP_PROXY", f"http://me:hunter2@127.0.0.1:{server.port}")
     transport = resilient_transport()
     for client in (home.AsyncClient(), home.AsyncClient(transport=transport)):
@@ -157,7 +157,7 @@ async def test_only_the_proxy_gets_its_credentials(
 async def test_a_tunnel_that_is_refused_is_asked_for_again(
     secure_server: FaultServer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, home: ModuleType
 ) -> None:
-    """Even for a POST that may act twice, since nothing was sent."""
+    """It is retried even for a POST, since nothing was sent."""
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
     proxy.instead = answers(503)
 
@@ -177,7 +177,7 @@ async def test_a_tunnel_that_is_refused_is_asked_for_again(
 async def test_a_client_looks_for_proxies_at_each_opening(
     server: FaultServer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As one that is made anew would; while it is open, nothing changes."""
+    """A reopened client reads the environment again; an open one keeps its proxies."""
     monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{proxy.port}")
     async with BaseAPIClient(server.url) as client:
         await client.get("/by/proxy")
@@ -196,7 +196,7 @@ async def test_a_client_looks_for_proxies_at_each_opening(
 async def test_a_client_with_a_transport_asks_no_proxy(
     server: FaultServer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with httpx: who says what sends, says by which way."""
+    """As with httpx, the environment's proxies do not apply to a given transport."""
     monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{proxy.port}")
     async with BaseAPIClient(server.url, transport=httpx.AsyncHTTPTransport()) as client:
         await client.get("/")
@@ -206,7 +206,7 @@ async def test_a_client_with_a_transport_asks_no_proxy(
 async def test_a_proxy_that_is_not_there_is_a_failure_like_any_other(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told by its error, and shows no credentials."""
+    """The call fails with a connection error, and no text shows credentials."""
     monkeypatch.setenv("ALL_PROXY", "http://me:hunter2@127.0.0.1:1")
     async with BaseAPIClient(server.url, retry=ONCE, listener=None) as client:
         with pytest.raises(ExternalServiceError) as raised:

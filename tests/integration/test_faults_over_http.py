@@ -1,4 +1,4 @@
-"""Faults injected above a real pool and a real server: what breaks is what was to break."""
+"""Faults injected above a real pool and a real server: only what was intended fails."""
 
 from collections import Counter
 from types import ModuleType
@@ -127,7 +127,7 @@ async def test_a_lost_answer_is_not_waited_for(server: FaultServer, family: Modu
 async def test_a_reader_cancelled_before_the_cut_frees_the_connection(
     server: FaultServer, family: ModuleType
 ) -> None:
-    """In the middle of a body that was to be cut and came to a halt before."""
+    """This holds for a body that stalls before the position of the cut."""
     server.will(falls_silent(content_length="1000000"))
     faults = faulty(family, cut_rate=1.0, seed=1)
     async with family.AsyncClient(transport=faults) as client:

@@ -1,4 +1,4 @@
-"""A second attempt over real sockets: who wins, and what becomes of the other's connection."""
+"""A second attempt over real sockets: which one wins, and how the other's connection ends."""
 
 import threading
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ async def hedged(
     server: FaultServer | None = None,
     **options: Any,  # noqa: ANN401 - handed on
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client that asks a second time, over two connections.
+    """A client that hedges, over two connections.
 
     With a `server`, as soon as that has read its first request: then its script is in order.
     """
@@ -94,7 +94,7 @@ async def test_the_second_attempt_wins(server: FaultServer, events: Events) -> N
 
 
 async def test_the_winner_streams_to_its_caller(server: FaultServer) -> None:
-    """Although the attempt was made in another task, which has ended by then."""
+    """The body can be read although the task that made the attempt has ended."""
     server.will(silence, answer(200, b"x" * 300_000))
     async with hedged(server=server) as client:
         async with client.stream("GET", server.url) as response:
@@ -177,7 +177,7 @@ async def test_a_pool_without_room_for_both(server: FaultServer) -> None:
 
 
 async def test_a_hundred_calls_leave_no_connection_behind(server: FaultServer) -> None:
-    """Whoever wins, and although answers come close together."""
+    """Whichever attempt wins, and although the answers come close together."""
     server.default = late(SOON)  # just when the second attempt is sent
     async with hedged(pool(4)) as client:
 
@@ -196,7 +196,7 @@ async def test_a_hundred_calls_leave_no_connection_behind(server: FaultServer) -
 
 @pytest.mark.parametrize("sent", [1, 2])
 async def test_a_call_that_is_cancelled(server: FaultServer, sent: int) -> None:
-    """Both connections are closed, and no probe's place is lost."""
+    """Both connections are closed, and a probe's place is not lost."""
     server.will(*[silence] * sent)
     breaker = CircuitBreaker(1, 30)
     inner = CircuitBreakerTransport(pool(2), breaker=breaker, listener=None)
@@ -212,7 +212,7 @@ async def test_a_call_that_is_cancelled(server: FaultServer, sent: int) -> None:
 
 @pytest.mark.parametrize("home", family.FAMILIES, ids=lambda home: home.__name__)
 async def test_either_family(server: FaultServer, home: Any) -> None:  # noqa: ANN401 - a package
-    """The winner is of the client's own."""
+    """The winning response is of the client's own family."""
     server.will(silence, answer(200, b"second"))
     transport: Any = HedgingTransport(None, SOON, listener=None)
     async with home.AsyncClient(transport=transport, timeout=5) as client:
@@ -231,7 +231,7 @@ CALLS = 300
 async def test_stragglers_are_cut_off_for_a_few_requests_more(
     server: FaultServer, clock: Clock
 ) -> None:
-    """One answer in a hundred would never come: each call has one, for a few requests more.
+    """One answer in a hundred never comes: with a few more requests, each call gets an answer.
 
     The time of the client is what the server says that it took.
     """

@@ -1,4 +1,4 @@
-"""Servers that mean ill, over real sockets: what is bounded, and what is not."""
+"""Hostile servers over real sockets: what is bounded, and what is not."""
 
 import gc
 import gzip
@@ -39,7 +39,7 @@ MUCH = 16 * 2**20
 
 @contextmanager
 def peak_memory_below(limit: int) -> Iterator[None]:
-    """Hold that nobody in this process needs more than `limit` bytes at any time."""
+    """Check that this process never needs more than `limit` bytes of memory."""
     tracemalloc.start()
     try:
         yield
@@ -97,7 +97,7 @@ def falls_silent_after(start: bytes) -> Behaviour:
 async def test_a_slow_body_that_is_discarded_does_not_hold_up_the_retry(
     family: ModuleType, server: FaultServer, behaviour: Behaviour
 ) -> None:
-    """It is given up together with its connection, long before the read timeout of an hour."""
+    """It is abandoned with its connection, long before the read timeout of an hour."""
     server.will(behaviour)
     async with layered(family=family, timeout=3600.0) as client:
         with anyio.fail_after(5):
@@ -111,7 +111,7 @@ async def test_a_slow_body_that_is_discarded_does_not_hold_up_the_retry(
 async def test_an_endless_body_that_is_discarded_is_bounded(
     family: ModuleType, server: FaultServer, *, chunked: bool
 ) -> None:
-    """No more of it is read than is worth a connection; the rest fits into the sockets' buffers."""
+    """Only a bounded part is read to save the connection; the rest is in the socket buffers."""
     endless = Endless(503, chunked=chunked)
     server.will(endless)
     with peak_memory_below(MUCH):
@@ -124,7 +124,7 @@ async def test_an_endless_body_that_is_discarded_is_bounded(
 async def test_a_bomb_that_is_discarded_does_not_go_off(
     family: ModuleType, server: FaultServer, encoding: str
 ) -> None:
-    """A body that nobody reads is not decompressed."""
+    """A body that is not read is not decompressed."""
     server.will(answer(503, BOMBS[encoding], content_encoding=encoding))
     with peak_memory_below(MUCH):
         async with layered(family=family) as client:
@@ -159,7 +159,7 @@ async def test_an_endless_body_that_is_wanted_whole_is_refused(
 async def test_an_endless_body_of_tiny_chunks_is_refused(
     family: ModuleType, server: FaultServer
 ) -> None:
-    """What lies ready in the buffer when the limit is met is dropped, and leaves nothing behind."""
+    """What is in the buffer when the limit is met is dropped, and nothing is left behind."""
     server.will(Endless(chunked=True, block=bytes(100)))
     async with layered(family=family, max_response_bytes=1000) as client:
         with pytest.raises(ResponseTooLargeError):
@@ -218,7 +218,7 @@ async def test_the_limit_is_exact_and_counts_bytes_of_the_wire(
 
 
 async def test_the_limit_does_not_concern_a_stream(server: FaultServer) -> None:
-    """A small body that is longer than a smaller limit streams, as it says on the label."""
+    """A small body that is longer than a smaller limit still streams, as documented."""
     server.default = answer(200, bytes(2000))
     small = api(server.url, max_response_bytes=1000)
     async with small as client, client.stream("GET", "/") as response:
@@ -248,7 +248,7 @@ async def test_a_decompression_bomb_passes_the_limit_and_expands_at_its_reader(
 async def test_a_bomb_that_is_streamed_raw_does_not_go_off(
     family: ModuleType, server: FaultServer, encoding: str, extensions: dict[str, bool] | None
 ) -> None:
-    """Reading it inside the attempt decodes nothing; who needs protection decodes with care."""
+    """Reading it inside the attempt decodes nothing; the caller decodes with its own limit."""
     server.will(answer(200, BOMBS[encoding], content_encoding=encoding))
     with peak_memory_below(MUCH):
         async with (
@@ -276,7 +276,7 @@ def much_of(line: Callable[[int], bytes], lines: int) -> Behaviour:
 
 
 def endless_head(exchange_start: bytes) -> Behaviour:
-    """A head of 10 MB and not at its end then."""
+    """A head of 10 MB that does not end then."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.send(exchange_start)
@@ -302,7 +302,7 @@ def endless_head(exchange_start: bytes) -> Behaviour:
 async def test_ten_megabytes_of_headers_are_a_breach_of_the_protocol(
     family: ModuleType, server: FaultServer, behaviour: Behaviour
 ) -> None:
-    """Of a head httpcore reads 100 KiB; more is a failure like others: counted, asked again."""
+    """Httpcore reads 100 KiB of a head; a longer one is a failure that is counted and retried."""
     breaker = CircuitBreaker()
     server.will(behaviour)
     with peak_memory_below(MUCH):
@@ -331,7 +331,7 @@ async def test_thousands_of_informational_responses_are_read_over(
 async def test_informational_responses_are_kept_nowhere(
     family: ModuleType, server: FaultServer
 ) -> None:
-    """What is read over takes up no memory."""
+    """Informational responses that are skipped use no memory."""
     server.will(answer(200), much_of(lambda _n: PROCESSING, 10_000))  # 2.9 MB, if they were kept
     async with layered(family=family) as client:
         await client.get(server.url)  # imports what is needed
@@ -342,7 +342,7 @@ async def test_informational_responses_are_kept_nowhere(
 async def test_endless_informational_responses_can_be_cancelled(
     family: ModuleType, server: FaultServer
 ) -> None:
-    """No read timeout ends them, cancelling the caller does, and no connection is lost."""
+    """No read timeout ends them, but cancelling the caller does, and no connection is lost."""
     seen = threading.Event()
 
     async def endless(exchange: Exchange) -> None:

@@ -97,7 +97,7 @@ async def give_up(
 
 @each_family
 async def test_requests_share_a_connection(server: H2Server, home: Home) -> None:
-    """And their responses tell of their streams."""
+    """Their responses have the ids of their streams."""
     async with home.AsyncClient(transport=over_http2(), timeout=5) as client:
         responses = [await client.get(server.url) for _ in range(3)]
     assert [(r.http_version, r.text) for r in responses] == [("HTTP/2", "ok")] * 3
@@ -138,7 +138,7 @@ async def test_calls_that_are_given_up_do_not_use_up_the_service(
 async def test_a_connection_out_of_streams_serves_the_calls_that_it_has(
     server: H2Server, home: Home
 ) -> None:
-    """It is closed when the last of them is over, although the transport stays open."""
+    """It is closed when the last of its calls ends, although the transport stays open."""
     async with home.AsyncClient(transport=over_http2(), timeout=5) as client:
         async with client.stream("GET", f"{server.url}/ok") as response:
             await give_up(client, server, STREAMS - 1)
@@ -155,7 +155,7 @@ async def test_a_connection_out_of_streams_serves_the_calls_that_it_has(
 async def test_many_callers_that_find_no_stream_at_once_are_all_served(
     server: H2Server, home: Home
 ) -> None:
-    """By one new connection."""
+    """One new connection serves all of them."""
     async with home.AsyncClient(transport=over_http2(), timeout=5) as client:
         await give_up(client, server, STREAMS)
         statuses: list[int] = []
@@ -172,7 +172,7 @@ async def test_many_callers_that_find_no_stream_at_once_are_all_served(
 
 @each_family
 async def test_closing_ends_all_calls_on_a_connection(server: H2Server, home: Home) -> None:
-    """Those that wait for a response, and those that wait for a stream, for which no timeout is."""
+    """This includes calls that wait for a stream, for which there is no timeout."""
     transport = over_http2()
     client = home.AsyncClient(transport=transport, timeout=None)
     ended: list[TransportClosedError] = []

@@ -81,7 +81,7 @@ async def fetch(home: Home, url: str, **options: Unpack[HTTPOptions]) -> httpx.R
 
 @each_family
 async def test_a_response_tells_of_its_connection(server: FaultServer, home: ModuleType) -> None:
-    """As one from the family's own transport does."""
+    """Its extensions are those of the family's own transport."""
     async with home.AsyncClient(transport=HTTPTransport()) as client:
         response = await client.get(server.url)
         assert isinstance(response, home.Response)
@@ -96,7 +96,7 @@ async def test_connections_are_kept_for_the_next_request(
     server: FaultServer,
     home: Home,
 ) -> None:
-    """Until they expire, or the transport is closed."""
+    """They are kept until they expire or the transport is closed."""
     async with home.AsyncClient(transport=HTTPTransport()) as client:
         for _ in range(3):
             await client.get(server.url)
@@ -114,7 +114,7 @@ async def test_a_body_that_breaks_off_is_an_error_of_the_clients_family(
     server: FaultServer,
     home: Home,
 ) -> None:
-    """And so is one that falls silent."""
+    """A body that stops coming is one, too."""
     async with home.AsyncClient(transport=HTTPTransport(), timeout=5) as client:
         server.will(cut(), falls_silent(content_length="8"))
         with pytest.raises(home.RemoteProtocolError):
@@ -143,7 +143,7 @@ async def test_a_pool_that_is_full_is_an_error_of_the_clients_family(
 
 @each_family
 async def test_a_server_is_verified(secure_server: FaultServer, home: Home) -> None:
-    """By the authority in a context; by another one it fails."""
+    """The authority in the given context verifies it; with another one the call fails."""
     assert (await fetch(home, secure_server.url, verify=trusting())).text == "ok"
     with distrusted(home):
         await fetch(home, secure_server.url, verify=trusting(STRANGER))
@@ -151,7 +151,7 @@ async def test_a_server_is_verified(secure_server: FaultServer, home: Home) -> N
 
 @each_family
 async def test_the_usual_authorities_verify(secure_server: FaultServer, home: Home) -> None:
-    """They do not know this server; nobody has to be known if nothing is verified."""
+    """They have not signed for this server, which matters only if certificates are verified."""
     with distrusted(home):
         await fetch(home, secure_server.url)
     assert (await fetch(home, secure_server.url, verify=False)).text == "ok"
@@ -176,7 +176,7 @@ async def test_the_environment_names_authorities(
 
 @each_family
 async def test_a_client_shows_its_certificate(home: Home, tmp_path: Path) -> None:
-    """To a server that asks for it; without one there is no answer."""
+    """A server that asks for it gets the certificate; without one there is no answer."""
     context = proving()
     context.verify_mode = ssl.CERT_REQUIRED
     AUTHORITY.configure_trust(context)
@@ -199,7 +199,7 @@ async def test_a_proxy_that_was_given_is_taken(
     home: Home,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also where the environment says something else."""
+    """It is used although `NO_PROXY` excludes the server."""
     monkeypatch.setenv("NO_PROXY", "*")
     for given in (f"http://127.0.0.1:{proxy.port}", home.Proxy(f"http://127.0.0.1:{proxy.port}")):
         assert (await fetch(home, server.url, proxy=given)).text == "ok"
@@ -213,7 +213,7 @@ async def test_a_proxy_tunnels_to_a_secure_server(
     proxy: Proxy,
     home: Home,
 ) -> None:
-    """And sees nothing of the request; one that refuses is a ProxyError."""
+    """The proxy sees nothing of the request; a refusal is a ProxyError."""
     url = f"http://127.0.0.1:{proxy.port}"
     assert (await fetch(home, secure_server.url, verify=trusting(), proxy=url)).text == "ok"
     assert proxy.asked == ["CONNECT"]
@@ -247,7 +247,7 @@ async def test_a_socks_proxy_that_fails_leaves_no_connection(
     home: Home,
     socks: SocksProxy,
 ) -> None:
-    """Whatever it does: its socket is not established, and nobody else would close it."""
+    """However it fails, its socket is closed, which no other part of the pool would do."""
     transport = HTTPTransport(proxy=f"socks5://127.0.0.1:{socks.port}")
 
     async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -315,7 +315,7 @@ async def test_an_address_and_options_of_the_socket_are_set(
 
 @each_family
 async def test_a_connection_is_tried_again(home: Home) -> None:
-    """As often as was said."""
+    """It is tried again as often as `retries` says."""
     steps: list[str] = []
 
     async def trace(name: str, _: Mapping[str, object]) -> None:
@@ -329,7 +329,7 @@ async def test_a_connection_is_tried_again(home: Home) -> None:
 
 @each_family
 async def test_a_port_that_does_not_exist_is_an_error_of_the_clients_family(home: Home) -> None:
-    """Also on asyncio, where httpx raises a group of OverflowErrors."""
+    """This holds also on asyncio, where httpx raises a group of OverflowErrors."""
     for host in ("127.0.0.1", "localhost"):
         with pytest.raises(home.ConnectError, match="port 65536 does not exist"):
             await fetch(home, f"http://{host}:65536/")
@@ -343,7 +343,7 @@ async def test_the_environment_is_not_asked_if_it_is_not_trusted(
     home: Home,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its proxy, which is not there, is not missed."""
+    """With `trust_env=False`, the environment's proxy, which does not exist, is not used."""
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     assert (await fetch(home, server.url, trust_env=False)).text == "ok"
     with pytest.raises(home.ConnectError):
@@ -382,7 +382,7 @@ async def test_a_process_without_a_file_left_fails_to_connect(
 async def test_it_runs_on_uvloop(
     server: FaultServer, secure_server: FaultServer, home: Home
 ) -> None:
-    """Over TLS and without; calls that are cancelled, and a closing, leave it usable."""
+    """It works with and without TLS, also after cancelled calls and after being closed."""
     assert type(asyncio.get_running_loop()).__module__.startswith("uvloop")
     transport = HTTPTransport(verify=trusting(), limits=home.Limits(max_connections=2))
     async with home.AsyncClient(transport=transport, timeout=5) as client:

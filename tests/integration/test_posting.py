@@ -1,4 +1,4 @@
-"""POST and PATCH, over a server that counts what it did: asking twice for what is done once."""
+"""POST and PATCH over a server that counts what it did: retries that act only once."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,7 +34,7 @@ async def acting_server() -> AsyncIterator[ActingServer]:
 async def client_of(
     family: ModuleType, clock: Clock, policy: RetryPolicy, read: float = 10.0
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A plain client over a RetryTransport that does not wait in earnest."""
+    """A plain client over a RetryTransport that does not really wait."""
     transport = RetryTransport(
         pool(None, family=family), policy=policy, listener=None, sleep=clock.sleep
     )
@@ -89,7 +89,7 @@ async def test_with_keys_that_are_honoured_every_order_is_carried_out_once(
 async def test_with_keys_that_are_honoured_giving_up_does_not_act_twice_either(
     family: ModuleType, acting_server: ActingServer, clock: Clock
 ) -> None:
-    """Few retries leave some orders undone, or done without a word, but none done twice."""
+    """With few retries some orders fail, whether done or not, but none is done twice."""
     acting_server.honours_keys = True
     succeeded = await order(family, acting_server.url, FEW, clock, keyed(1))
     assert len(succeeded) < FEW
@@ -100,7 +100,7 @@ async def test_with_keys_that_are_honoured_giving_up_does_not_act_twice_either(
 async def test_with_proof_nothing_is_done_twice_by_a_server_without_keys(
     family: ModuleType, acting_server: ActingServer, clock: Clock
 ) -> None:
-    """Of hundreds of POSTs none acts twice, each that succeeded acted, and refusals are retried."""
+    """No POST acts twice, each that succeeded acted, and 429 and 503 are retried."""
     policy = RetryPolicy(max_retries=50, non_idempotent="proven")
     many = often(family, MANY)
     succeeded = await order(family, acting_server.url, many, clock, policy)
@@ -113,7 +113,7 @@ async def test_with_proof_nothing_is_done_twice_by_a_server_without_keys(
 async def test_never_sends_every_order_once(
     family: ModuleType, acting_server: ActingServer, clock: Clock
 ) -> None:
-    """Whatever happens, a POST goes out a single time."""
+    """Whatever happens, a POST is sent once."""
     await order(family, acting_server.url, FEW, clock, RetryPolicy(non_idempotent="never"))
     assert acting_server.asked == {str(number): 1 for number in range(FEW)}
 
@@ -121,7 +121,7 @@ async def test_never_sends_every_order_once(
 async def test_always_does_things_twice(
     family: ModuleType, acting_server: ActingServer, clock: Clock
 ) -> None:
-    """Every order succeeds, but some are carried out twice: why one has to ask for it."""
+    """Every order succeeds, but some are done twice, which is why it is not the default."""
     policy = RetryPolicy(max_retries=50, non_idempotent="always")
     succeeded = await order(family, acting_server.url, FEW, clock, policy)
     assert len(succeeded) == FEW
@@ -149,7 +149,7 @@ def keys(server: FaultServer) -> list[str | None]:
 async def test_what_may_act_twice_carries_a_key(
     family: ModuleType, server: FaultServer, clock: Clock, method: str
 ) -> None:
-    """POST, PATCH and methods that nobody knows are asked again, with the same key and body."""
+    """POST, PATCH and unknown methods are retried with the same key and body."""
     server.will(reset, answer(503))
     async with client_of(family, clock, keyed()) as client:
         response = await client.request(method, server.url, content=b"buy one")
@@ -164,7 +164,7 @@ async def test_what_may_act_twice_carries_a_key(
 async def test_what_acts_once_however_often_it_is_sent_needs_no_key(
     family: ModuleType, server: FaultServer, clock: Clock, method: str
 ) -> None:
-    """Idempotent methods are asked again without a key."""
+    """Idempotent methods are retried without a key."""
     server.will(reset, answer(503))
     async with client_of(family, clock, keyed()) as client:
         await client.request(method, server.url)

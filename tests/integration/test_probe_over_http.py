@@ -1,4 +1,4 @@
-"""A half-open circuit over real sockets, and callers who do not sleep towards one that is open."""
+"""A half-open circuit over real sockets, and callers that do not wait for one that is open."""
 
 import gc
 import threading
@@ -64,7 +64,7 @@ async def half_open(
 
 
 async def refused(client: httpx.AsyncClient, server: FaultServer, times: int) -> float:
-    """That many callers are refused, and the server hears of none; for how long it is shut."""
+    """Check that `times` calls are rejected and not sent; return how long the circuit is open."""
     asked = len(server.seen)
     for _ in range(times):
         with pytest.raises(CircuitBreakerOpenError) as caught:
@@ -77,7 +77,7 @@ async def refused(client: httpx.AsyncClient, server: FaultServer, times: int) ->
 async def test_a_probe_whose_stream_stays_open_for_long(
     family: ModuleType, server: FaultServer, clock: Clock, *, whole: bool
 ) -> None:
-    """It holds its place for a cooldown; then its good headers count, and its end as any other."""
+    """It keeps its place for one cooldown; then its good headers count, and its end as usual."""
     goes_on = threading.Event()
     server.will(begins(goes_on, whole=whole))
     async with half_open(family, clock) as (client, breaker):
@@ -99,7 +99,7 @@ async def test_a_probe_whose_stream_stays_open_for_long(
 async def test_a_probe_whose_response_is_dropped_without_being_closed(
     family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
-    """Nobody will ever settle it; a cooldown later the circuit goes on without it."""
+    """Its result will never come; a cooldown later the circuit admits another probe."""
     async with half_open(family, clock) as (client, breaker):
         await client.send(client.build_request("GET", server.url), stream=True)
         gc.collect()
@@ -112,7 +112,7 @@ async def test_a_probe_whose_response_is_dropped_without_being_closed(
 async def test_a_probe_that_is_never_answered_loses_its_place_to_another(
     family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
-    """To one other, however many wait; and what it comes to in the end is late."""
+    """One other caller gets its place, and the late result of the first probe is ignored."""
     goes_on = threading.Event()
     server.will(hold(goes_on, close), hold(goes_on, answer()))
     ended: list[object] = []
@@ -139,7 +139,7 @@ async def test_a_probe_that_is_never_answered_loses_its_place_to_another(
 async def test_a_probe_that_finds_no_free_connection_gives_its_place_back(
     family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
-    """It never met the server: the next one may, at once."""
+    """The probe never reached the server, so the next call may probe at once."""
     goes_on = threading.Event()
     server.will(begins(goes_on, whole=True))
     breaker = CircuitBreaker(1, 30, clock=clock)
@@ -161,7 +161,7 @@ async def test_a_probe_that_finds_no_free_connection_gives_its_place_back(
 async def test_a_probe_that_cannot_be_sent_gives_its_place_back(
     family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
-    """A request that breaks the protocol says nothing of the server."""
+    """A request that breaks the protocol is no result of the server."""
     async with half_open(family, clock) as (client, breaker):
         for _ in range(3):
             with pytest.raises(family.LocalProtocolError):
@@ -173,7 +173,7 @@ async def test_a_probe_that_cannot_be_sent_gives_its_place_back(
 async def test_of_many_callers_none_begins_to_sleep_towards_an_open_circuit(
     family: ModuleType, server: FaultServer, clock: Clock, events: Events
 ) -> None:
-    """They all wait for an answer when the circuit opens, and only those before it sleep."""
+    """Calls in flight when the circuit opens do not sleep; only those that failed before do."""
     goes_on = threading.Event()
     server.default = hold(goes_on, close)
     breaker = CircuitBreaker(5, 30, clock=clock)
@@ -213,7 +213,7 @@ async def test_of_many_callers_none_begins_to_sleep_towards_an_open_circuit(
 async def test_a_call_of_a_long_wait_ends_at_once_when_its_circuit_is_open(
     family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
-    """The circuit goes before any Retry-After that would be obeyed."""
+    """An open circuit takes precedence over a Retry-After that would be respected."""
     server.default = answer(503, b"down", retry_after="50")
     guard = CircuitBreakerTransport(failure_threshold=2, clock=clock, listener=None)
     policy = RetryPolicy(max_retries=9)
@@ -227,7 +227,7 @@ async def test_a_call_of_a_long_wait_ends_at_once_when_its_circuit_is_open(
 async def test_a_circuit_that_opens_while_an_answer_is_let_go(
     family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
-    """The wait was decided before, and yet is not begun."""
+    """The wait was decided before the circuit opened, but does not begin."""
     goes_on = threading.Event()
     server.will(begins(goes_on, whole=True, status=503))
     breaker = CircuitBreaker(5, 30, clock=clock)

@@ -55,7 +55,7 @@ class Callers:
         self.outcomes: Counter[int | str] = Counter()
 
     def call(self, url: str, times: int = 1) -> None:
-        """Have so many calls made at once."""
+        """Start this number of calls at once."""
         for _ in range(times):
             self.group.start_soon(self._call, url)
 
@@ -93,7 +93,7 @@ async def test_the_limit_in_one_response_delays_all_callers(
     status: int,
     told: Behaviour,
 ) -> None:
-    """Nothing is sent to that origin until the time; other origins are not affected."""
+    """Nothing is sent to that origin until that time; other origins are not affected."""
     server.will(told)
     time, events = VirtualTime(), Events()
     async with limited(family, time, listener=events) as client, anyio.create_task_group() as group:
@@ -118,7 +118,7 @@ async def test_the_limit_in_one_response_delays_all_callers(
 async def test_callers_that_wait_for_their_turn_are_delayed_too(
     family: ModuleType, server: FaultServer
 ) -> None:
-    """A limit that the server makes known goes before a pace that was set here."""
+    """A limit that the server announces takes precedence over the configured rate."""
     server.will(answer(429, Retry_After="10"))
     time = VirtualTime()
     async with limited(family, time, 1.0) as client, anyio.create_task_group() as group:
@@ -134,7 +134,7 @@ async def test_callers_that_wait_for_their_turn_are_delayed_too(
 
 
 async def test_requests_are_paced_in_earnest(family: ModuleType, server: FaultServer) -> None:
-    """By the real clock: never sooner than agreed."""
+    """By the real clock, no request is sent earlier than the rate allows."""
     transport = RateLimitTransport(pool(10, family=family), 200.0, burst=2)
     async with family.AsyncClient(transport=transport) as client:
         began = anyio.current_time()
@@ -148,7 +148,7 @@ async def test_requests_are_paced_in_earnest(family: ModuleType, server: FaultSe
 async def test_callers_that_give_up_leave_nothing_behind(
     family: ModuleType, server: FaultServer
 ) -> None:
-    """Half of a hundred are cancelled while they wait; the others go at the rate, and all do."""
+    """Half of a hundred callers are cancelled while they wait; all others are sent at the rate."""
     time = VirtualTime()
     async with limited(family, time, 10.0) as client, anyio.create_task_group() as group:
         assert (await client.get(server.url)).status_code == 200
@@ -186,7 +186,7 @@ async def test_a_caller_is_refused_what_it_cannot_wait_for(
 async def test_a_body_that_goes_on_does_not_matter_to_the_rate(
     family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
-    """A request counts when it goes, however long its answer takes, and however that ends."""
+    """A request counts when it is sent, however long its response takes, and however it ends."""
     server.will(drip(every=0.001, times=5), cut())
     async with limited(family, clock, 1.0, burst=2) as client:
         async with client.stream("GET", server.url) as response:
@@ -202,7 +202,7 @@ async def test_a_body_that_goes_on_does_not_matter_to_the_rate(
 async def test_beneath_retries_and_above_a_breaker(
     family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
-    """Who was told waits no longer than it was told to; who was not waits as well."""
+    """A retry waits for a Retry-After once, not once in each layer."""
     server.will(answer(429, Retry_After="5"))
     inner = CircuitBreakerTransport(pool(family=family), listener=None, clock=clock)
     limit = RateLimitTransport(

@@ -39,7 +39,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 def lasting() -> Iterator[Server]:
-    """A server that no test ends."""
+    """A server that is shared by the tests and not stopped by any."""
     with serving() as running:
         yield running
 
@@ -71,7 +71,7 @@ async def report(shared: RedisState) -> CircuitView | None:
 async def test_a_server_that_dies_and_comes_back(
     server: Server, clock: Clock, events: Events
 ) -> None:
-    """Its loss and its recovery are one event each; nothing that it kept is needed."""
+    """Its loss and its recovery are one event each, and the lost state is not needed."""
     async with client_of(server) as client:
         shared = state(client, clock, events)
         assert await report(shared) is not None
@@ -118,7 +118,7 @@ async def test_a_server_that_hangs(
 
 
 async def test_a_server_that_is_full(clock: Clock, events: Events) -> None:
-    """A write that is refused is a loss; reads alone are of no use."""
+    """A rejected write is a loss, although reads still work."""
     with serving("valkey", "--maxmemory", "1", "--maxmemory-policy", "noeviction") as server:
         async with client_of(server) as client:
             assert await report(state(client, clock, events)) is None
@@ -155,7 +155,7 @@ async def test_keys_that_others_wrote(lasting: Server, clock: Clock, events: Eve
 
 
 async def test_fields_that_others_wrote(lasting: Server, clock: Clock, events: Events) -> None:
-    """What is no state, no number or no time counts as nothing, and is overwritten."""
+    """An invalid state, number or time counts as absent, and is overwritten."""
     async with client_of(lasting) as client:
         await client.flushall()
         fields: dict[Any, Any] = {
@@ -224,7 +224,7 @@ async def test_a_server_whose_clock_is_behind(
 async def test_a_server_that_forgot_its_scripts(
     lasting: Server, clock: Clock, events: Events
 ) -> None:
-    """They are loaded again: a restart costs one round trip more, and no loss."""
+    """The scripts are loaded again: a restart costs one more round trip, but is no loss."""
     async with client_of(lasting) as client:
         shared = state(client, clock, events)
         assert await report(shared) is not None
@@ -245,7 +245,7 @@ async def test_a_server_that_forgot_its_scripts(
 async def test_a_server_that_answers_everything_with_one_line(
     clock: Clock, events: Events, line: str
 ) -> None:
-    """Whatever it is, no error comes out, and no text of it gets into the event."""
+    """Whatever the line is, no error reaches the caller, and its text is in no event."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):

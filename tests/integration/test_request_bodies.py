@@ -153,7 +153,7 @@ async def test_a_body_that_can_be_read_once_is_sent_once(
     kind: str,
     method: str,
 ) -> None:
-    """It goes out whole and once; the answer that came is handed over, and told why."""
+    """It is sent once and completely; the response is returned, and an event says why."""
     expected = await sent_plainly(family, server, method, body(kind))
     server.will(answer(503, b"the real outcome"))
     async with layered(family=family, events=events) as client:
@@ -181,7 +181,7 @@ async def test_a_body_that_can_be_read_once_ends_with_the_real_exception(
     kind: str,
     ending: tuple[Behaviour, str],
 ) -> None:
-    """What broke the only attempt comes out as it is."""
+    """The exception of the only attempt is raised unchanged."""
     fault, error = ending
     server.will(fault)
     async with layered(family=family, events=events, timeout=impatient(family)) as client:
@@ -214,7 +214,7 @@ async def test_a_large_upload_that_is_reset_in_the_middle_is_not_taken_up_again(
     family: ModuleType,
     events: Events,
 ) -> None:
-    """A generator of which a part was read is not sent from there on."""
+    """A generator that was partly read is not sent again from that position."""
     connections = 0
 
     async def refuse_to_read_on(stream: anyio.abc.SocketStream) -> None:
@@ -246,7 +246,7 @@ async def test_a_large_upload_that_is_reset_in_the_middle_is_not_taken_up_again(
 async def test_a_body_that_breaks_by_itself_is_the_callers_error(
     family: ModuleType, server: FaultServer, events: Events
 ) -> None:
-    """What the caller's own generator raises comes out, and nothing is asked again."""
+    """An exception of the caller's generator is raised, and the request is not retried."""
 
     async def broken() -> AsyncIterator[bytes]:
         yield b"the first half"
@@ -262,7 +262,7 @@ async def test_a_body_that_breaks_by_itself_is_the_callers_error(
 
 
 class FirstRefused(httpx.AsyncBaseTransport):
-    """Knocks where nobody listens, the first time."""
+    """Sends the first request to a port on which nothing listens."""
 
     def __init__(self, family: ModuleType) -> None:
         self.inner = pool(family=family)
@@ -288,7 +288,7 @@ class FirstRefused(httpx.AsyncBaseTransport):
 async def test_an_untouched_body_is_sent_after_a_refused_connection(
     family: ModuleType, server: FaultServer, body: MakeBody, kind: str, method: str
 ) -> None:
-    """Before its first byte was taken, any body may still be sent."""
+    """If its first byte was not read, any body can still be sent."""
     expected = await sent_plainly(family, server, method, body(kind))
     transport = FirstRefused(family)
     async with layered(transport, family=family) as client:

@@ -1,4 +1,4 @@
-"""Response bodies over real sockets: how they die, and that reading them early shows nowhere."""
+"""Response bodies over real sockets: how they fail, and that reading them early is invisible."""
 
 import asyncio
 import gzip
@@ -93,7 +93,7 @@ OTHER_DEATHS = [
 async def test_a_small_body_that_dies_is_asked_for_again(
     family: ModuleType, server: FaultServer, death: Behaviour
 ) -> None:
-    """A body that says it is small belongs to the attempt, also for a caller who streams."""
+    """A body announced as small is read inside the attempt, also for a streaming caller."""
     server.will(death)
     async with (
         layered(family=family, timeout=impatient(family)) as client,
@@ -108,7 +108,7 @@ async def test_a_small_body_that_dies_is_asked_for_again(
 async def test_a_body_wanted_whole_that_dies_is_asked_for_again(
     family: ModuleType, server: FaultServer, death: Behaviour
 ) -> None:
-    """A body of any length belongs to the attempt when the caller says he wants it whole."""
+    """If the caller wants it whole, a body of any length is read inside the attempt."""
     server.will(death)
     async with layered(family=family, timeout=impatient(family)) as client:
         response = await client.get(server.url, extensions=WHOLE)
@@ -132,7 +132,7 @@ async def test_the_helpers_of_a_client_want_the_whole_body(
 async def test_a_stream_that_dies_is_the_callers_to_see(
     family: ModuleType, server: FaultServer, death: Behaviour
 ) -> None:
-    """What was handed out in part is not asked for again; the breaker counts the death."""
+    """A body that was delivered in part is not retried, but the breaker counts the failure."""
     breaker = CircuitBreaker()
     server.will(death)
     received = b""
@@ -152,7 +152,7 @@ async def test_a_stream_that_dies_is_the_callers_to_see(
 async def test_a_death_inside_the_attempt_counts_against_the_breaker(
     family: ModuleType, server: FaultServer, death: Behaviour
 ) -> None:
-    """A death that comes out to nobody but the retry is a failure all the same."""
+    """A body that fails while the retry layer reads it counts as a failure."""
     breaker = CircuitBreaker()
     server.will(death)
     async with layered(family=family, breaker=breaker, timeout=impatient(family)) as client:
@@ -162,7 +162,7 @@ async def test_a_death_inside_the_attempt_counts_against_the_breaker(
 
 
 async def test_streams_that_die_in_a_row_open_the_circuit(server: FaultServer) -> None:
-    """A service whose bodies all break off is as down as one that refuses."""
+    """A service whose bodies all break off counts as down."""
     server.default = unfinished_chunks
     breaker = CircuitBreaker(3)
     async with api(server.url, breaker=breaker) as client:
@@ -229,7 +229,7 @@ ANSWERS = {
 
 
 def face(response: httpx.Response) -> dict[str, Any]:
-    """What a caller can see of a response whatever he does with its body."""
+    """What a caller can see of a response, regardless of how its body is read."""
     return {
         "status": (response.status_code, response.reason_phrase, response.http_version),
         "headers": response.headers.raw,
@@ -317,7 +317,7 @@ def send_on(exchange: Exchange) -> Behaviour:
 async def test_redirects_and_cookies_go_as_they_do_without_the_layers(
     family: ModuleType, server: FaultServer, status: int, *, follow: bool
 ) -> None:
-    """A redirect is followed with method, body and cookies as httpx would, or handed over."""
+    """A redirect is followed with method, body and cookies as by httpx, or returned."""
 
     async def serve(exchange: Exchange) -> None:
         await send_on(exchange)(exchange)
@@ -365,7 +365,7 @@ BLOCK = bytes(2**18)
 
 
 async def huge(exchange: Exchange) -> None:
-    """A body far longer than anybody would want to hold."""
+    """A body that is much too long to keep in memory."""
     await exchange.send(head(200, {"content-length": str(HUGE)}))
     for _ in range(HUGE // len(BLOCK)):
         await exchange.send(BLOCK)
@@ -374,7 +374,7 @@ async def huge(exchange: Exchange) -> None:
 async def test_a_huge_stream_passes_with_flat_memory(
     family: ModuleType, server: FaultServer
 ) -> None:
-    """A body that is streamed is held neither before nor after its reader has had it."""
+    """A streamed body is not kept in memory, neither before nor after it is read."""
     server.will(huge)
     received = 0
     async with (
@@ -394,7 +394,7 @@ async def test_a_huge_stream_passes_with_flat_memory(
 async def test_server_sent_events_arrive_one_by_one(
     family: ModuleType, server: FaultServer, by: str
 ) -> None:
-    """The server sends the next event only after the reader had the last one."""
+    """The server sends the next event only after the reader has received the last one."""
     had = [threading.Event() for _ in range(5)]
 
     async def one_by_one(exchange: Exchange) -> None:
@@ -469,7 +469,7 @@ async def test_a_hedged_failure_disturbs_no_other_request(
 async def test_a_long_body_of_a_hedged_failure_comes_through_whole(
     family: ModuleType, server: FaultServer
 ) -> None:
-    """Longer than what is kept in memory meanwhile: every byte once, under an attempt timeout."""
+    """A body that is too long to be kept in memory arrives with every byte once."""
     whole = bytes(range(256)) * 1024
     transport = resilient_transport(
         pool(2, family=family), hedge=0.0, attempt_timeout=5, retry=None, listener=None

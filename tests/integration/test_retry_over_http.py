@@ -39,7 +39,7 @@ def answering(*lines: str) -> Behaviour:
 async def retrying(
     family: ModuleType, clock: Clock, listener: Listener | None = None, *, max_connections: int = 10
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A plain client over a RetryTransport that does not wait in earnest."""
+    """A plain client over a RetryTransport that does not really wait."""
     inner = pool(max_connections, family=family)
     transport = RetryTransport(inner, sleep=clock.sleep, wall_clock=clock, listener=listener)
     async with family.AsyncClient(transport=transport, timeout=impatient(family)) as client:
@@ -61,7 +61,7 @@ async def retrying(
 async def test_a_passing_fault_is_retried(
     family: ModuleType, server: FaultServer, clock: Clock, fault: Behaviour
 ) -> None:
-    """What may pass is asked again until it has passed, after 1 and 2 seconds."""
+    """A temporary fault is retried until a request succeeds, after 1 and 2 seconds."""
     server.will(fault, fault)
     async with retrying(family, clock) as client:
         response = await client.get(server.url)
@@ -75,7 +75,7 @@ async def test_a_passing_fault_is_retried(
 async def test_a_plain_answer_is_not_retried(
     family: ModuleType, server: FaultServer, clock: Clock, status: int
 ) -> None:
-    """An answer that would come again the same is handed over at once."""
+    """A response that a retry would not change is returned at once."""
     server.will(answer(status, b""))
     async with retrying(family, clock) as client:
         response = await client.get(server.url)
@@ -87,7 +87,7 @@ async def test_a_plain_answer_is_not_retried(
 async def test_the_last_answer_comes_out_when_it_never_passes(
     family: ModuleType, server: FaultServer, clock: Clock, events: Events
 ) -> None:
-    """After four attempts the caller gets the last response as it is, its body readable."""
+    """After four attempts the caller gets the last response unchanged, with a readable body."""
     server.will(*[answer(503, b"no")] * 3, answer(502, b"the last words"))
     async with retrying(family, clock, events) as client:
         response = await client.get(server.url)
@@ -108,7 +108,7 @@ async def test_the_last_exception_comes_out_when_there_is_no_server(
 
 
 async def test_retry_after_is_obeyed(family: ModuleType, server: FaultServer, clock: Clock) -> None:
-    """The server's wish for a longer wait prevails; a shorter one does not shorten the backoff."""
+    """A longer Retry-After replaces the backoff; a shorter one does not shorten it."""
     server.will(answer(503, retry_after="7"), answer(503, retry_after="1"))
     async with retrying(family, clock) as client:
         await client.get(server.url)
@@ -131,7 +131,7 @@ async def test_retry_after_is_obeyed(family: ModuleType, server: FaultServer, cl
 async def test_a_retry_after_is_understood_or_ignored(
     family: ModuleType, server: FaultServer, clock: Clock, values: list[str], wait: float
 ) -> None:
-    """Seconds and dates are obeyed, the longest of several; anything else leaves the backoff."""
+    """Seconds and dates are respected, the longest of several; anything else is ignored."""
     lines = [f"Retry-After: {value}" for value in values]
     server.will(answering("HTTP/1.1 503 Later", *lines, "Content-Length: 0"))
     async with retrying(family, clock) as client:
@@ -172,7 +172,7 @@ async def test_a_server_may_say_otherwise_how_long_to_wait(
 async def test_a_retry_after_beyond_the_bound_ends_the_call(
     family: ModuleType, server: FaultServer, clock: Clock, value: str
 ) -> None:
-    """Nobody is made to wait an hour: the response comes back at once."""
+    """No caller has to wait for an hour: the response is returned at once."""
     server.will(answer(503, b"later", retry_after=value))
     async with retrying(family, clock) as client:
         response = await client.get(server.url)
@@ -187,7 +187,7 @@ async def test_a_thousand_retried_requests_share_one_connection(
     times = often(family, 500)  # of a thousand requests
     server.will(*[answer(503), answer(200)] * times)
     async with retrying(family, clock, max_connections=1) as client:
-        client.timeout = family.Timeout(5)  # of so many answers one is late on a busy machine
+        client.timeout = family.Timeout(5)  # of that many answers one is late on a busy machine
         for _ in range(times):
             response = await client.get(server.url)
             assert response.status_code == 200
@@ -198,7 +198,7 @@ async def test_a_thousand_retried_requests_share_one_connection(
 async def test_a_discarded_body_that_drips_does_not_hold_up_the_retry(
     family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
-    """The rest of a body that is not quick to come is given up, with its connection."""
+    """The rest of a body that comes slowly is abandoned, with its connection."""
     server.will(drip(503, every=0.04, times=1000))
     async with retrying(family, clock, max_connections=1) as client:
         response = await client.get(server.url)
@@ -217,7 +217,7 @@ async def test_a_discarded_body_that_drips_does_not_hold_up_the_retry(
 async def test_a_failing_status_with_a_broken_body_is_retried(
     family: ModuleType, server: FaultServer, clock: Clock, fault: Behaviour
 ) -> None:
-    """A body that breaks while it is discarded hinders nothing."""
+    """A body that fails while it is discarded does not prevent the retry."""
     server.will(fault)
     async with retrying(family, clock, max_connections=1) as client:
         response = await client.get(server.url)

@@ -196,7 +196,7 @@ def wrong_with(report: Report) -> list[str]:
 
 
 def test_whatever_happens_in_threads(request: pytest.FixtureRequest) -> None:
-    """All that must hold holds for threads, too, and no event loop is left."""
+    """All invariants hold for threads, too, and no event loop is left."""
     only = request.config.getoption("scenario_seed")
     count = max(DEFAULT, (request.config.getoption("scenarios") or 0) // 20)
     scenarios = [for_threads(seed) for seed in (range(count) if only is None else [only])]

@@ -170,7 +170,7 @@ async def run_all(
 def test_whatever_happens_over_sockets(
     backend: str, family: ModuleType, request: pytest.FixtureRequest
 ) -> None:
-    """All that must hold holds, every connection of a pool is free at the end, and then closed."""
+    """All invariants hold; in the end, every connection of a pool is free and then closed."""
     seeds = seeds_for(request)
     complaints: list[str] = []
 

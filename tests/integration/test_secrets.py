@@ -105,7 +105,7 @@ FAILURES = [
 
 @dataclass
 class Heard:
-    """Everything that can be heard of a call."""
+    """Everything that events and logs show of a call."""
 
     logged: Logged
     records: list[logging.LogRecord]
@@ -125,7 +125,7 @@ class Heard:
 
 @pytest.fixture
 def heard(caplog: pytest.LogCaptureFixture) -> Iterator[Heard]:
-    """What is heard at every level of walltrack's loggers."""
+    """What walltrack's loggers emit at every level."""
     caplog.set_level(logging.DEBUG, "walltrack")
     with structlog.testing.capture_logs() as logged:
         heard = Heard(logged, [])
@@ -134,7 +134,7 @@ def heard(caplog: pytest.LogCaptureFixture) -> Iterator[Heard]:
 
 @pytest.fixture
 def text(heard: Heard, caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
-    """Everything that was heard until now."""
+    """Everything that was emitted until now."""
 
     def text() -> str:
         heard.records[:] = [r for r in caplog.records if r.name.startswith("walltrack")]
@@ -144,7 +144,7 @@ def text(heard: Heard, caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
 
 
 def shown(error: BaseException) -> str:
-    """All that an exception shows to people, to loggers, and to whoever gets it by mail."""
+    """All that an exception shows in a traceback, in its texts and in its pickle."""
     texts = traceback.format_exception(error)
     seen: BaseException | None = error
     while seen is not None:
@@ -192,7 +192,7 @@ ASKED: dict[str, Any] = {
 async def test_no_failure_shows_a_secret(
     server: FaultServer, clock: Clock, heard: Heard, text: Callable[[], str], fault: Behaviour
 ) -> None:
-    """Neither the error with all that stands behind it, nor its pickle, nor events, logs, reprs."""
+    """Neither the error and its causes, nor its pickle, nor events, logs and reprs."""
     server.default = fault
     async with client_of(server, heard, clock) as client:
         with pytest.raises(ExternalServiceError) as caught:
@@ -212,7 +212,7 @@ async def test_no_failure_shows_a_secret(
 async def test_a_refusal_shows_no_secret(
     server: FaultServer, clock: Clock, heard: Heard, text: Callable[[], str]
 ) -> None:
-    """Nor does the opening of the circuit, nor its refusals."""
+    """Neither do the events of the circuit, nor its rejections."""
     server.default = echoes(503)
     breaker = CircuitBreaker(2, 30, clock=clock)
     async with client_of(server, heard, clock, breaker=breaker) as client:
@@ -233,7 +233,7 @@ async def test_a_refusal_shows_no_secret(
 async def test_a_stream_that_breaks_off_shows_no_secret(
     server: FaultServer, clock: Clock, heard: Heard, text: Callable[[], str]
 ) -> None:
-    """Nor does one whose chunks make no sense."""
+    """The same holds for a body with malformed chunks."""
     server.will(cut(SECRET.encode(), missing=2**21), broken_chunk())
     async with client_of(server, heard, clock) as client:
         for _ in range(2):
@@ -260,7 +260,7 @@ async def test_a_header_that_cannot_be_sent_shows_no_secret(
     text: Callable[[], str],
     headers: Any,  # noqa: ANN401 - wrong on purpose
 ) -> None:
-    """The text of the breach of protocol, which would quote it, is withheld."""
+    """The text of the protocol error, which would quote the header, is withheld."""
     async with client_of(server, heard, clock, headers=headers) as client:
         with pytest.raises(ExternalServiceError) as caught:
             await client.post("/things", **ASKED)
@@ -274,7 +274,7 @@ async def test_a_header_that_cannot_be_sent_shows_no_secret(
 async def test_where_there_is_no_server_no_secret_is_shown(
     clock: Clock, heard: Heard, text: Callable[[], str]
 ) -> None:
-    """Refused, unknown, or no host at all."""
+    """The connection is refused, the host is unknown, or there is no host."""
     for port in (1, 0):
         async with client_of(FaultServer(port=port), heard, clock) as client:
             with pytest.raises(ExternalServiceError) as caught:
@@ -302,7 +302,7 @@ async def test_where_there_is_no_server_no_secret_is_shown(
 async def test_a_request_that_is_not_made_shows_no_secret(
     server: FaultServer, clock: Clock, heard: Heard, path: str, options: dict[str, Any]
 ) -> None:
-    """What is refused before anything is sent is refused without quoting it."""
+    """A request that is rejected before it is sent is not quoted in the error."""
     async with client_of(server, heard, clock) as client:
         with pytest.raises((ValueError, TypeError)) as caught:
             await client.post(path, **options)
@@ -324,7 +324,7 @@ def test_a_base_url_that_is_refused_is_not_quoted(url: str) -> None:
 async def test_a_listener_that_raises_makes_no_layer_show_a_secret(
     server: FaultServer, clock: Clock, heard: Heard, text: Callable[[], str], fault: Behaviour
 ) -> None:
-    """Its failure is logged by the name of the event, and not with what the event was about."""
+    """Its failure is logged with the name of the event, but not with the event's content."""
 
     def raising(_: Event) -> None:
         raise RuntimeError("no disk")

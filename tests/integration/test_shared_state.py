@@ -122,7 +122,7 @@ async def world(
 
 
 async def test_failures_of_all_processes_open_the_circuit(world: World) -> None:
-    """Failures are added up, whoever reports them, and the one that reaches the threshold opens."""
+    """Failures of all processes add up, and the one that reaches the threshold opens it."""
     assert (await world.report(FAILED)).failures == 1
     assert (await world.report(FAILED)).state is CLOSED
     view = await world.report(FAILED)
@@ -131,7 +131,7 @@ async def test_failures_of_all_processes_open_the_circuit(world: World) -> None:
 
 
 async def test_several_failures_can_be_reported_at_once(world: World) -> None:
-    """A process that could not report each of them is not behind."""
+    """A process that could not report each failure can report their number."""
     assert (await world.report(FAILED, failures=3)).state is OPEN
 
 
@@ -143,7 +143,7 @@ async def test_a_success_ends_the_failures_in_a_row(world: World) -> None:
 
 
 async def test_failures_far_apart_are_not_in_a_row(world: World) -> None:
-    """A failure that nothing followed is forgotten after `memory`, however short a lease is."""
+    """A failure without a following one is forgotten after `memory`, however short the lease."""
     await world.report(FAILED, failures=2)
     await world.passes()
     assert (await world.report(FAILED, patience=SHORT, failures=0)).failures == 2
@@ -160,7 +160,7 @@ async def test_no_number_of_failures_opens_without_a_threshold(world: World) -> 
 
 
 async def test_circuits_do_not_answer_for_each_other(world: World) -> None:
-    """Another name is another circuit."""
+    """Circuits with different names are independent."""
     await world.report(OPENED)
     view = await world.store.report("https://other.test", CircuitReport(FAILED, failures=1))
     assert view is not None
@@ -171,7 +171,7 @@ async def test_circuits_do_not_answer_for_each_other(world: World) -> None:
 
 
 async def test_a_process_that_opened_opens_the_fleets_circuit(world: World) -> None:
-    """The others learn for how long from any report of theirs."""
+    """The others learn for how long it is open from the reply to any of their reports."""
     await world.report(OPENED, failures=4)
     view = await world.report(FAILED)
     assert (view.state, view.failures, view.openings) == (OPEN, 4, 1)
@@ -209,7 +209,7 @@ async def test_one_process_gets_the_lease(world: World) -> None:
 
 
 async def test_a_lease_expires(world: World) -> None:
-    """If its holder is gone, another process probes; what the holder reports is late."""
+    """If its holder is gone, another process probes, and a late report of the holder is ignored."""
     lost = await world.probing(lease_for=SHORT)
     await world.passes()
     found = await world.report(ASKED, lost)
@@ -272,7 +272,7 @@ async def test_only_the_holder_decides(world: World) -> None:
 
 
 async def test_a_probe_that_fails_after_its_lease_keeps_the_circuit_open(world: World) -> None:
-    """While no other process probes, the verdict is the newest one there is."""
+    """While no other process probes, its result is the newest one and counts."""
     held = await world.probing(lease_for=SHORT)
     await world.passes()
     assert (await world.report(OPENED, held)).state is OPEN
@@ -282,7 +282,7 @@ async def test_a_probe_that_fails_after_its_lease_keeps_the_circuit_open(world: 
 
 
 async def test_what_began_before_a_change_is_late(world: World) -> None:
-    """A process that does not know that the circuit closed reports of the time before."""
+    """Reports of a process that has not learnt of the change are ignored."""
     held = await world.probing()
     closed = await world.report(SUCCEEDED, held, lease=held.generation)
     for act in (FAILED, OPENED, SUCCEEDED):
@@ -300,7 +300,7 @@ async def test_a_late_success_does_not_end_failures_in_a_row(world: World) -> No
 
 
 async def test_a_change_long_ago_makes_nothing_late(world: World) -> None:
-    """A process that was not concerned for longer than `memory` counts again."""
+    """If the change is longer ago than `memory`, reports that began before it count again."""
     held = await world.probing()
     await world.report(SUCCEEDED, held, lease=held.generation)
     await world.passes()
@@ -310,13 +310,13 @@ async def test_a_change_long_ago_makes_nothing_late(world: World) -> None:
 
 
 async def test_a_circuit_that_opened_unseen_gets_its_lease(world: World) -> None:
-    """A process that opened while the store was lost asks, and nothing has closed its circuit."""
+    """A process whose circuit opened while the store was lost may still get the lease."""
     view = await world.report(ASKED, 12345)
     assert (view.state, view.granted) == (HALF_OPEN, True)
 
 
 async def test_a_reset_closes_the_circuit(world: World) -> None:
-    """Whatever its state was, and whoever has the lease."""
+    """It does so in any state, whichever process has the lease."""
     held = await world.probing()
     view = await world.report(RESET)
     assert (view.state, view.openings, view.failures) == (CLOSED, 0, 0)
@@ -327,7 +327,7 @@ async def test_a_reset_closes_the_circuit(world: World) -> None:
 
 
 async def test_the_last_manual_setting_is_kept(world: World) -> None:
-    """Each has a stamp, which tells a new setting from one that is known."""
+    """Each has a stamp, which distinguishes a new setting from a known one."""
     first = await world.store.set_mode("https://api.test", "forced_open")
     second = await world.store.set_mode("https://other.test", "disabled")
     third = await world.store.set_mode("https://api.test", "automatic")
@@ -368,7 +368,7 @@ async def test_a_burst_is_there_at_once(world: World) -> None:
 
 
 async def test_no_token_is_taken_that_comes_too_late(world: World) -> None:
-    """A caller without patience leaves it to the others."""
+    """A caller that cannot wait takes no token from the others."""
     pace = Pace(1.0, 1)
     await world.store.lease("a", pace, 10, LONG)
     impatient = await world.store.lease("a", pace, 1, 2.0)

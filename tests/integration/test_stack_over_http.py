@@ -55,7 +55,7 @@ FAULTS: list[Behaviour] = [
 
 
 def client_over(home: ModuleType, **options: Any) -> Any:  # noqa: ANN401 - of either family
-    """A client of the family over a stack with all layers, some of them as told."""
+    """A client of the family over a stack with all layers; `options` change some of them."""
     given = {
         "deadline": 10,
         "retry": AT_ONCE,
@@ -71,7 +71,7 @@ def client_over(home: ModuleType, **options: Any) -> Any:  # noqa: ANN401 - of e
 
 
 async def still_bears(client: Any, url: str, places: int) -> bool:  # noqa: ANN401 - of either family
-    """Whether so many requests can be under way at once."""
+    """Whether `places` requests can be in flight at once."""
     with anyio.fail_after(5):
         responses = [
             await client.send(client.build_request("GET", url), stream=True) for _ in range(places)
@@ -86,7 +86,7 @@ async def still_bears(client: Any, url: str, places: int) -> bool:  # noqa: ANN4
 async def test_a_healthy_call_passes_through_all_layers(
     server: FaultServer, home: ModuleType, method: str
 ) -> None:
-    """And comes back as it was sent, with the number of attempts that it took."""
+    """The response is returned unchanged, with the number of attempts."""
     async with client_over(home) as client:
         for number in range(1, 9):
             response = await client.request(method, f"{server.url}/{number}")
@@ -100,7 +100,7 @@ async def test_a_healthy_call_passes_through_all_layers(
 async def test_a_server_that_drips_is_left_and_asked_again(
     server: FaultServer, home: ModuleType
 ) -> None:
-    """The timeouts of httpx, which begin anew with each byte, would never have tripped."""
+    """The timeouts of httpx, which restart with each byte, would never have tripped."""
     server.will(ENDLESS)
     server.default = answer(200, b"whole")
     async with client_over(home, attempt_timeout=0.2) as client:
@@ -115,7 +115,7 @@ async def test_a_server_that_drips_is_left_and_asked_again(
 async def test_a_deadline_is_an_exception_of_the_family(
     server: FaultServer, home: ModuleType
 ) -> None:
-    """Whoever handles its timeouts handles it, in the body as well as before it."""
+    """Code that handles the family's timeouts handles it, before the body and in it."""
     server.will(late(30.0), ENDLESS)
     async with client_over(home, deadline=0.1) as client:
         for _ in range(2):
@@ -128,7 +128,7 @@ async def test_a_deadline_is_an_exception_of_the_family(
 
 @each_family
 async def test_a_crowd_is_served_in_turns(server: FaultServer, home: ModuleType) -> None:
-    """By no more connections than the limit says, and everybody is."""
+    """All calls are served, over no more connections than the limit allows."""
     answered: list[int] = []
     server.default = late(0.002)
     async with client_over(home) as client:
@@ -147,7 +147,7 @@ async def test_a_crowd_is_served_in_turns(server: FaultServer, home: ModuleType)
 async def test_an_open_circuit_ends_calls_and_a_probe_closes_it(
     server: FaultServer, home: ModuleType, events: Events
 ) -> None:
-    """Through all the layers around it."""
+    """The rejection and the probe pass through all layers around the breaker."""
     server.will(*[answer(503)] * 2)
     breaker = CircuitBreaker(2, 0.05)
     async with client_over(home, breaker=breaker, waiting_room=None, listener=events) as client:
@@ -201,7 +201,7 @@ async def test_no_fault_leaves_anything_behind(
 
 
 async def test_a_client_has_the_same_limits(server: FaultServer, events: Events) -> None:
-    """By the same names, and its errors tell of them."""
+    """It has the same limits by the same names, and its errors report them."""
     server.will(ENDLESS, ENDLESS)
     async with BaseAPIClient(
         server.url,

@@ -90,7 +90,7 @@ def start() -> Iterator[Start]:
 
 
 def test_a_call_is_retried_until_it_is_answered(client: Client, server: FaultServer) -> None:
-    """A refusal, a connection that closes, a body that breaks off: all on one connection each."""
+    """It is retried after a 503, a closed connection, and a body that breaks off."""
     server.will(answer(503), close, cut())
     response = client.get(server.url)
     assert (response.status_code, response.text) == (200, "ok")
@@ -116,7 +116,7 @@ def test_bodies_stream_in_both_directions(client: Client, server: FaultServer) -
 
 
 def test_an_event_is_read_when_it_comes(client: Client, server: FaultServer) -> None:
-    """Nothing waits for the rest of the stream."""
+    """The reader does not wait for the rest of the stream."""
     go_on = threading.Event()
 
     async def first(exchange: Exchange) -> None:
@@ -136,7 +136,7 @@ def test_an_event_is_read_when_it_comes(client: Client, server: FaultServer) -> 
 
 
 def test_a_body_that_can_be_read_once_is_sent_once(client: Client, server: FaultServer) -> None:
-    """As by an asynchronous client; one that is in memory is sent again."""
+    """As with an asynchronous client, only a body in memory is sent again."""
     server.will(answer(503), answer(503))
     response = client.put(server.url, content=(chunk for chunk in [b"one"]))
     assert response.status_code == 503
@@ -145,7 +145,7 @@ def test_a_body_that_can_be_read_once_is_sent_once(client: Client, server: Fault
 
 
 def test_what_a_generator_raises_comes_out_of_the_call(client: Client, server: FaultServer) -> None:
-    """The very exception, with a traceback from the caller to the generator."""
+    """It is the same exception, with a traceback from the caller to the generator."""
     mine = ZeroDivisionError("mine")
 
     def generate() -> Iterator[bytes]:
@@ -193,7 +193,7 @@ def test_exceptions_are_of_the_family_of_the_client(
 def test_a_deadline_ends_a_call_while_its_body_is_generated(
     world: World, server: FaultServer
 ) -> None:
-    """At the next chunk of the generator: nothing can interrupt a thread."""
+    """It ends at the next chunk of the generator, since a thread cannot be interrupted."""
     struck = threading.Event()
 
     def generate() -> Iterator[bytes]:
@@ -234,7 +234,7 @@ def test_threads_share_one_circuit_and_one_limit(
 def test_calls_in_flight_end_when_the_client_is_closed(
     world: World, server: FaultServer, start: Start
 ) -> None:
-    """In all threads, with what is known of each; afterwards the transport serves again."""
+    """They end in all threads, with their delivery; afterwards the transport can be used again."""
     server.default = falls_silent(content_length="8")
     transport = SyncTransport(resilient_transport(listener=None), backend=world.backend)
     client = world.home.Client(transport=transport, timeout=30)
@@ -270,7 +270,7 @@ def test_another_thread_may_close_a_response_that_is_being_read(
 def test_a_response_that_is_closed_early_leaves_its_connection(
     world: World, server: FaultServer
 ) -> None:
-    """A pool of one serves on."""
+    """The only connection of the pool can be used again."""
     server.will(answer(200, LARGE), drip(every=0.001, times=100))
     limits = world.home.Limits(max_connections=1)
     with world.client(RetryTransport(HTTPTransport(limits=limits))) as client:
@@ -293,7 +293,7 @@ def test_a_coroutine_may_make_a_synchronous_call(client: Client, server: FaultSe
 def test_the_layers_see_the_context_of_the_caller(
     world: World, server: FaultServer, start: Start
 ) -> None:
-    """A listener finds the trace id of the thread whose call it hears of."""
+    """A listener sees the trace id of the thread that made the call."""
     trace_id = ContextVar("trace_id", default="none")
     seen = set()
 
@@ -404,7 +404,7 @@ def test_a_trace_is_called_while_a_body_is_read(server: FaultServer) -> None:
 
 
 def test_an_interrupt_cancels_the_call(server: FaultServer) -> None:
-    """At once, and its connection is closed; the client serves on."""
+    """It ends at once, its connection is closed, and the client can be used again."""
     server.will(falls_silent(content_length="8"))
     script = """
 try:

@@ -1,4 +1,4 @@
-"""Limits by the clock on the wall, over real sockets: a call ends in time, whatever it meets."""
+"""Time limits over real sockets: a call ends in time, whatever the server does."""
 
 import asyncio
 import socket
@@ -58,7 +58,7 @@ async def silence(exchange: Exchange) -> None:
 
 
 async def processing(exchange: Exchange) -> None:
-    """One informational response after another, for as long as anybody listens."""
+    """One informational response after another, as long as the client is connected."""
     while True:
         await exchange.send(b"HTTP/1.1 102 Processing\r\n\r\n")
         await asyncio.sleep(0)
@@ -153,7 +153,7 @@ def crowded() -> Iterator[str]:
 async def test_a_server_that_never_ends_is_left_in_time(
     family: ModuleType, server: FaultServer, behaviour: Behaviour
 ) -> None:
-    """No timeout of httpx's is tripped; the limit is, and the pool's only connection is free."""
+    """No timeout of httpx ends the call; the limit does, and the pool's only connection is free."""
     async with limited(family, lambda inner: TimeoutTransport(inner, SHORT)) as (client, plain):
         assert await still_serves(plain, server.url)  # connected
         server.will(behaviour)
@@ -169,7 +169,7 @@ async def test_a_server_that_never_ends_is_left_in_time(
 async def test_a_stream_that_never_ends_is_left_in_time(
     family: ModuleType, server: FaultServer, behaviour: Behaviour
 ) -> None:
-    """Its reader has had what came, and hears of the limit; the connection is free."""
+    """The reader gets what came and then the limit's error; the connection is free."""
     server.will(behaviour)
     async with limited(family, lambda inner: TimeoutTransport(inner, 0.2)) as (client, plain):
         with anyio.fail_after(PATIENT), pytest.raises(TimeLimitExceededError):
@@ -192,7 +192,7 @@ async def test_a_connection_that_is_never_made_is_left_in_time(
 async def test_the_wait_for_a_free_connection_is_limited(
     family: ModuleType, server: FaultServer
 ) -> None:
-    """While another call holds the only one; when that is done, the pool serves."""
+    """The call ends while another holds the only connection; afterwards the pool works."""
     server.will(answer(200, b"x" * 2**21))
     async with limited(family, lambda inner: TimeoutTransport(inner, SHORT)) as (client, plain):
         async with plain.stream("GET", server.url):
@@ -206,7 +206,7 @@ async def test_of_many_callers_each_has_a_limit_of_its_own(
     family: ModuleType, server: FaultServer
 ) -> None:
     """Some are answered and some are not; all end in time, and no connection is left open."""
-    # None of them waits for a place in the pool. httpcore 1.0 loses the place for good when it
+    # None of them waits for a place in the pool. httpcore 1.0 loses the place permanently when it
     # gives it to a request in the same round of the event loop in which that is cancelled, or trips
     # a PoolTimeout of its own.
     server.script = [late(0.002), silence] * 15
@@ -233,7 +233,7 @@ async def test_of_many_callers_each_has_a_limit_of_its_own(
 async def test_a_wait_that_does_not_fit_into_the_deadline_is_not_begun(
     family: ModuleType, server: FaultServer, events: Events
 ) -> None:
-    """What came last comes back at once, and with it an event that says why."""
+    """The last outcome is returned at once, and an event says why."""
     server.will(answer(503, b"down"), answer(503, b"still down"))
     policy = RetryPolicy(backoff=Backoff(base=0.001, factor=1_000_000, cap=1000))
 
@@ -270,7 +270,7 @@ async def test_attempts_waits_and_all_end_by_the_deadline(
 
 
 async def test_a_client_tells_of_a_time_limit(server: FaultServer) -> None:
-    """As of any failure for good: its own error, with the limit's as its cause."""
+    """It raises its own error, as for any final failure, with the limit's as the cause."""
     server.will(silence)
     transport = TimeoutTransport(pool(), SHORT, name="attempt timeout")
     policy = RetryPolicy(max_retries=0)
@@ -289,7 +289,7 @@ async def test_a_client_tells_of_a_time_limit(server: FaultServer) -> None:
 
 
 async def test_a_client_tells_of_a_time_limit_in_a_stream(server: FaultServer) -> None:
-    """Which the reader meets in the middle of the body."""
+    """The reader gets the client's error in the middle of the body."""
     server.will(drip(every=0.001, times=10**9))
     transport = TimeoutTransport(pool(), 0.2, name="attempt timeout")
     policy = RetryPolicy(max_retries=0)
@@ -316,7 +316,7 @@ async def test_a_client_tells_of_a_time_limit_in_a_stream(server: FaultServer) -
 async def test_with_proof_a_post_is_made_again_only_when_it_was_not_sent(
     family: ModuleType, server: FaultServer, timers: Timers, *, step: str, sent: bool
 ) -> None:
-    """The limit strikes at each step; httpcore's own trace tells how far the request came."""
+    """At whichever step the limit ends the attempt, httpcore's trace shows what was sent."""
     server.will(*([falls_silent(content_length="9")] if sent else []))
     policy = RetryPolicy(backoff=Backoff(base=0.0), non_idempotent="proven")
 
@@ -345,7 +345,7 @@ async def test_with_proof_a_post_is_made_again_only_when_it_was_not_sent(
 async def test_the_limit_may_strike_at_every_step_that_httpcore_takes(
     family: ModuleType, server: FaultServer, timers: Timers, *, whole: bool, outermost: bool
 ) -> None:
-    """The call ends or is made again; whichever it is, the only connection comes free."""
+    """Whether the call ends or is retried, the only connection becomes free."""
     total, outcomes = 0, []
     breaker = CircuitBreaker(1000, clock=timers.clock)
 
@@ -389,7 +389,7 @@ async def test_the_limit_may_strike_at_every_step_that_httpcore_takes(
 async def test_a_call_under_a_limit_can_be_cancelled_at_every_step_that_httpcore_takes(
     family: ModuleType, server: FaultServer, timers: Timers, *, outermost: bool
 ) -> None:
-    """A cancellation from outside comes out as one, and the only connection comes free."""
+    """A cancellation from outside stays one, and the only connection becomes free."""
     total = cancelled = 0
 
     def limit(inner: Transport) -> Transport:
@@ -436,7 +436,7 @@ async def test_a_body_that_stops_in_the_middle_is_asked_for_again(
 async def test_a_healthy_stream_outlasts_the_limits_on_its_parts(
     family: ModuleType, server: FaultServer
 ) -> None:
-    """Ten chunks, each in time: together they take longer than either limit."""
+    """Ten chunks that are each in time may together take longer than either limit."""
     server.will(drip(every=0.02, times=11))
     transport = TimeoutTransport(pool(family=family), headers=0.2, idle=0.2)
     async with family.AsyncClient(transport=transport, timeout=5) as client:
@@ -447,7 +447,7 @@ async def test_a_healthy_stream_outlasts_the_limits_on_its_parts(
 async def test_a_stream_that_stalls_is_left_and_retried(
     family: ModuleType, server: FaultServer, headers: dict[str, str]
 ) -> None:
-    """No byte of it was delivered, so that the attempt is made again like after any timeout."""
+    """If no byte of it was delivered, the attempt is retried as after any timeout."""
     server.will(falls_silent(**{name.replace("-", "_"): v for name, v in headers.items()}))
     limited = TimeoutTransport(pool(family=family), headers=5, idle=0.05)
     policy = RetryPolicy(backoff=Backoff(base=0.0))

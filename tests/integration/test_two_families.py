@@ -50,7 +50,7 @@ async def clients_over(
 async def test_one_transport_serves_clients_of_both_families(
     server: FaultServer, clock: Clock
 ) -> None:
-    """Given no transport of its own to send by, it sends for whoever asks, and retries for both."""
+    """Without an inner transport, it sends by the family of each client, and retries for both."""
     policy = RetryPolicy(non_idempotent="keyed")
     transport = RetryTransport(policy=policy, sleep=clock.sleep, listener=None)
     async with clients_over(transport) as clients:
@@ -82,7 +82,7 @@ async def test_type_checkers_take_a_layer_for_a_transport_of_either_family(
 async def test_each_client_gets_exceptions_of_its_own_family(
     server: FaultServer, clock: Clock
 ) -> None:
-    """What comes out at the end of the line is what its callers know to catch."""
+    """Each caller gets the exceptions that its family's code catches."""
     server.default = close
     policy = RetryPolicy(non_idempotent="keyed")
     transport = RetryTransport(policy=policy, sleep=clock.sleep, listener=None)
@@ -97,7 +97,7 @@ async def test_each_client_gets_exceptions_of_its_own_family(
 
 
 async def test_an_origin_has_one_circuit_for_all_callers(server: FaultServer, clock: Clock) -> None:
-    """Failures of either client count, and an open circuit refuses both in their own terms."""
+    """Failures of either client count, and an open circuit rejects each with its family's error."""
     server.default = answer(500)
     transport = CircuitBreakerTransport(failure_threshold=4, clock=clock, listener=None)
     async with clients_over(transport) as clients:
@@ -117,7 +117,7 @@ async def test_an_origin_has_one_circuit_for_all_callers(server: FaultServer, cl
 async def test_a_stream_that_is_left_early_leaves_no_more_behind_than_without_the_layers(
     server: FaultServer, anyio_backend_name: str
 ) -> None:
-    """Trio tells of every generator that is dropped half-way; httpx2 leaves one by itself."""
+    """Trio reports every generator that is dropped half-way; httpx2 leaves one by itself."""
     if anyio_backend_name == "asyncio":
         return  # it tells of none
 
@@ -154,7 +154,7 @@ async def test_server_sent_events_of_httpx2_pass(server: FaultServer) -> None:
 
 
 async def test_a_websocket_of_httpx2_passes(server: FaultServer) -> None:
-    """What follows a switch of protocols is no body: nothing of it is read or counted here."""
+    """What follows a protocol switch is no body: the layers neither read nor count it."""
     server.will(websocket)
     client: Any
     async with (

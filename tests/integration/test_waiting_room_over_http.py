@@ -63,7 +63,7 @@ async def waiting(
 async def test_twenty_callers_wait_for_a_service_that_comes_back(
     family: ModuleType, server: FaultServer
 ) -> None:
-    """It sees one probe first, then at most twice as many as it has answered; all are served."""
+    """It gets one probe, and then at most twice as many as it has answered; all are served."""
     crowd = Crowd()
     statuses: list[int] = []
     server.default = reset

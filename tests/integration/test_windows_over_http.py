@@ -74,7 +74,7 @@ async def test_half_of_the_calls_failing_shuts_the_server_off(
 async def test_broken_bodies_count_in_a_window(
     family: ModuleType, server: FaultServer, clock: Clock
 ) -> None:
-    """A body that breaks off is a failure there, too, and one that comes whole a success."""
+    """A body that breaks off is a failure in a window, too, and a complete one is a success."""
     window = CountWindow(4, minimum_calls=4)
     server.will(cut(), answer(), answer(), cut())
     async with guarded(family, window=window, clock=clock) as (client, transport):

@@ -1,4 +1,4 @@
-"""Layers that do what none may, each to show that an invariant notices."""
+"""Layers that each break a rule, to show that an invariant notices it."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -122,7 +122,7 @@ class KeyForEachAttempt(Broken):
 
 
 class TakesItsTime(Broken):
-    """Waits, whatever the deadline or the closing of the transport."""
+    """Waits regardless of the deadline or of the transport being closed."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await self.hooks.time.sleep(20.0)
@@ -186,7 +186,7 @@ class SwallowsCancellation(Broken):
 
 
 class DefersCancellation(Broken):
-    """Goes on for a while after its caller left."""
+    """Continues for a while after its caller was cancelled."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         with anyio.CancelScope(shield=True):
@@ -195,7 +195,7 @@ class DefersCancellation(Broken):
 
 
 class CancelsCaller(Broken):
-    """Has a cancellation of its own come out."""
+    """Lets a cancellation of its own reach the caller."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if self.hooks.armed:
@@ -204,7 +204,7 @@ class CancelsCaller(Broken):
 
 
 class NeverAnswers(Broken):
-    """Waits for what never comes."""
+    """Waits without end."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await anyio.Event().wait()
@@ -212,7 +212,7 @@ class NeverAnswers(Broken):
 
 
 class NeverRecovers(Broken):
-    """Fails once, and so for good."""
+    """Turns every response into a 503, permanently."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await super().handle_async_request(request)

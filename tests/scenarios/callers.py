@@ -189,7 +189,7 @@ class Run:
         outcome.cancelled = scope.cancelled_caught
 
     async def _in_a_task(self, outcome: Outcome) -> None:
-        # A cancellation of asyncio's comes once: it is lost for good where it is swallowed.
+        # asyncio delivers a cancellation only once: if it is swallowed, it is lost.
         task = asyncio.create_task(self._call(outcome))
         self._cancels[outcome.number] = task.cancel
         try:

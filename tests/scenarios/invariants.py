@@ -43,7 +43,7 @@ Found = Iterator[str]
 
 
 def outcomes_are_those_of_one_attempt(report: Report) -> Found:
-    """The status and every byte are of one attempt; an exception is its very own, or ours."""
+    """The status and every byte are of one attempt; an exception is the attempt's or ours."""
     for outcome in report.outcomes:
         attempts = _attempts(report, outcome.number)
         if outcome.tag is not None:
@@ -255,8 +255,8 @@ def rates_are_kept(report: Report) -> Found:
     for level, layer in enumerate(report.scenario.layers):
         for host in HOSTS:
             passages = _passages(report, level + 1, host)
-            # In a stack those who have had their turn may have to wait once more, for a permit or
-            # for a circuit; or are sent once more after a challenge.
+            # In a stack, callers that have had their turn may have to wait once more, for a permit
+            # or for a circuit; or their requests are sent once more after a challenge.
             queued = layer["concurrency_limit"] or layer["waiting_room"] or layer["auth"]
             if (rate := layer["rate"] or layer["rate_limit"]) and not queued:
                 yield from _too_fast([p.began for p in passages], rate, layer["burst"] or 1)
@@ -313,7 +313,7 @@ def deadlines_are_kept(report: Report) -> Found:
 
 
 def reads_end_in_time(report: Report) -> Found:
-    """A caller who reads beneath a deadline of the whole call is told when it has passed."""
+    """A read under a deadline of the whole call ends when the deadline has passed."""
     layers = report.scenario.layers
     seconds = (layers[0]["seconds"] or layers[0]["deadline"]) if layers else None
     if not seconds:
@@ -365,7 +365,7 @@ def cancellations_come_out(report: Report) -> Found:
 
 
 def nothing_is_cancelled_but_by_its_caller(report: Report) -> Found:
-    """A layer that cancels something of its own has the caller hear nothing of it."""
+    """A cancellation that a layer makes inside never reaches the caller."""
     for outcome in report.outcomes:
         if outcome.cancelled and outcome.cancelled_at is None and not report.hung:
             yield f"call {outcome.number} was cancelled, but not by its caller"
@@ -379,7 +379,7 @@ def every_call_ends(report: Report) -> Found:
 
 
 def circuits_recover(report: Report) -> Found:
-    """When the server is well again, calls are, too, and every circuit closes."""
+    """When the server has recovered, calls succeed, and every circuit closes."""
     yield from report.recovered
 
 

@@ -1,7 +1,7 @@
 """Random layers over a server that misbehaves at random, with random callers: see `plan`.
 
-`pytest tests/scenarios --scenarios 20000` runs so many, and `--scenario-seed 17` the one of that
-seed again, which a failing test names.
+`pytest tests/scenarios --scenarios 20000` runs that many, and `--scenario-seed 17` runs the one of
+that seed again, which a failing test names.
 """
 
 from collections import Counter
@@ -49,7 +49,7 @@ pytestmark = [
 
 
 def test_whatever_happens(seed: int) -> None:
-    """All that must hold holds, whatever the layers are, and whatever happens to them."""
+    """All invariants hold, whatever the layers are, and whatever happens to them."""
     scenario = draw(seed)
     if wrong := violations(run(scenario)):
         kind = wrong[0].partition(":")[0]
@@ -135,7 +135,7 @@ FOUND = {
 
 @pytest.mark.parametrize("name", FOUND)
 def test_what_was_found_is_mended(name: str) -> None:
-    """It stays so."""
+    """Scenarios that once failed violate no invariant."""
     assert violations(run(FOUND[name])) == []
 
 
@@ -144,20 +144,20 @@ def _fails_by(kind: str, scenario: Scenario) -> bool:
 
 
 def test_a_seed_gives_one_scenario() -> None:
-    """The same each time, and another one for another seed."""
+    """A seed gives the same scenario each time, and another seed gives another one."""
     assert str(draw(7)) == str(draw(7))
     assert len({str(draw(seed)) for seed in SEEDS}) == len(SEEDS)
 
 
 def test_a_run_can_be_repeated() -> None:
-    """The same calls end alike, at the same moments of virtual time."""
+    """In each run the calls end in the same way, at the same moments of virtual time."""
     for seed in range(40):
         first, second = (run(draw(seed)) for _ in range(2))
         assert [_told(o) for o in first.outcomes] == [_told(o) for o in second.outcomes], seed
 
 
 def test_a_slow_machine_changes_nothing_on_trio(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps that take longer in real time end alike, at the same moments of virtual time."""
+    """Calls end in the same way at the same virtual times if steps take longer in real time."""
     fast = [_told(outcome) for outcome in run(draw(17)).outcomes]
     now, calls = VirtualTime.monotonic, count()
 

@@ -94,7 +94,7 @@ def standard(server: FifoServer, cooldown: float) -> RetryTransport:
 
 
 def test_naive_retries_keep_the_outage_alive() -> None:
-    """Retries alone ask for more than the server can do, and so it never serves anybody again."""
+    """Retries alone send more than the server can handle, so it never recovers."""
     server = FifoServer()
     run = Run(server, RetryTransport(server, budget=None, listener=None))
     assert run.share_served(0, SLOW_FROM) == 1.0
@@ -103,7 +103,7 @@ def test_naive_retries_keep_the_outage_alive() -> None:
 
 
 def test_the_standard_stack_lets_the_server_come_back() -> None:
-    """With a cooldown of 5 seconds it serves everybody from 4 after the slowdown's end."""
+    """With a cooldown of 5 seconds it serves all calls from 4 seconds after the slowdown."""
     server = FifoServer()
     run = Run(server, standard(server, cooldown=5.0))
     assert run.share_served(SLOW_UNTIL + 4, END) == 1.0
@@ -112,7 +112,7 @@ def test_the_standard_stack_lets_the_server_come_back() -> None:
 
 @pytest.mark.parametrize("cooldown", [15.0, 30.0])
 def test_recovery_takes_no_longer_than_the_cooldown_that_began_last(cooldown: float) -> None:
-    """The next probe notices that the slowdown is over, and then everybody is served."""
+    """The next probe shows that the slowdown is over, and then all calls are served."""
     server = FifoServer()
     run = Run(server, standard(server, cooldown))
     assert run.share_served(SLOW_UNTIL + cooldown + 2, END) == 1.0

@@ -1,4 +1,4 @@
-"""A service with a few stragglers, and what asking a second time does to it.
+"""A service with a few very slow responses, and the effect of hedging on it.
 
 100 requests a second arrive at random. An answer takes some 10 ms; one in a hundred takes a second.
 Everything of ours is real but time: trio's mock clock jumps to whatever happens next.
@@ -86,7 +86,7 @@ class Calls:
         self.took.append(trio.current_time() - began)
 
     def percentile(self, percent: float) -> float:
-        """Of so many percent of the calls, the others took at least that long."""
+        """A percentile of the calls' durations."""
         return sorted(self.took)[int(len(self.took) * percent / 100)]
 
 
@@ -116,7 +116,7 @@ def test_stragglers_are_cut_off_for_a_few_requests_more() -> None:
 
 
 def test_the_delay_follows_a_service_that_becomes_slower() -> None:
-    """Only what is slow beside all the others is asked for twice, also in the first moment."""
+    """Only calls that are slow compared with all others are hedged, also at the change."""
     hedged = Calls(hedging(Service(10.0), hedges := Hedges()))
     assert hedges[SLOW[0]] <= 0.12 * ARRIVALS
     assert len(hedged.took) == CALLS
@@ -125,7 +125,7 @@ def test_the_delay_follows_a_service_that_becomes_slower() -> None:
 
 
 def test_with_a_fixed_delay_next_to_nothing_is_asked_twice_when_everything_is_slow() -> None:
-    """What the budget held when it began, and then nothing: slow answers fund no hedge."""
+    """Only the initial budget is spent on hedges, since slow answers add nothing to it."""
     hedged = Calls(hedging(Service(10.0), hedges := Hedges(), 0.03))
     assert len(hedged.took) == CALLS
     assert hedges[SLOW[0]] <= 12
@@ -135,7 +135,7 @@ def test_with_a_fixed_delay_next_to_nothing_is_asked_twice_when_everything_is_sl
 
 @pytest.mark.parametrize("delay", ["p95", 0.03])
 def test_when_nothing_is_answered_nothing_is_asked_twice(delay: float | Literal["p95"]) -> None:
-    """What the budget held when it began, and not one more until the outage is over."""
+    """Only the initial budget is spent on hedges until the outage is over."""
     Calls(hedging(Service(1e6), hedges := Hedges(), delay))
     assert hedges[SLOW[0]] <= 12
     assert hedges.during(SLOW[1:]) == 0
@@ -143,7 +143,7 @@ def test_when_nothing_is_answered_nothing_is_asked_twice(delay: float | Literal[
 
 
 def test_hedges_do_not_feed_an_overload() -> None:
-    """A server that lost its capacity for a while is asked nothing twice until it is back."""
+    """A server that lost its capacity for a while gets no hedges until it has recovered."""
     server = FifoServer()
     run = Run(server, hedging(server, hedges := Hedges()))
     back = next(s for s in range(int(SLOW_UNTIL), END) if run.served[s])

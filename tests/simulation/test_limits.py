@@ -1,8 +1,8 @@
-"""A server whose capacity changes, and whether an adaptive limit finds out what it bears.
+"""A server whose capacity changes, and whether an adaptive limit finds the capacity.
 
-The server works on so many requests at a time, 0.1 seconds on each, give or take a fifth; the
-others wait in it, in the order in which they came. Everything of ours is real but time: trio's mock
-clock jumps to whatever happens next.
+The server works on a fixed number of requests at a time, 0.1 seconds on each, give or take a fifth;
+the others wait in it, in the order in which they came. Everything of ours is real but time: the
+mock clock of trio jumps to whatever happens next.
 """
 
 import random
@@ -55,12 +55,12 @@ class Run:
         self.changes: list[tuple[float, int, float]] = []
 
     def then(self, at: float, *, capacity: int, work: float = WORK) -> "Run":
-        """Have the server change at a moment."""
+        """Change the server at a moment."""
         self.changes.append((at, capacity, work))
         return self
 
     def until(self, end: float) -> "Run":
-        """Run for so many seconds."""
+        """Run until `end`, in seconds."""
         trio.run(self._run, end, clock=trio.testing.MockClock(autojump_threshold=0))
         return self
 
@@ -124,7 +124,7 @@ def test_the_limit_follows_the_capacity_down_and_up_again() -> None:
 
 
 def test_without_a_limit_everybody_waits_in_the_server() -> None:
-    """What the layer is for: a fixed limit that is too high serves no more, five times as late."""
+    """A fixed limit that is too high serves no more requests, but five times as late."""
     run = Run(Server(20), callers=100, limit=AdaptiveLimit(100, minimum=100)).until(6)
 
     assert run.answers_per_second(3, 6) == pytest.approx(20 / WORK, rel=0.05)
@@ -132,7 +132,7 @@ def test_without_a_limit_everybody_waits_in_the_server() -> None:
 
 
 def test_a_server_that_sheds_load_is_followed_by_its_refusals() -> None:
-    """Its latency never tells: 503 does, and few of its places are empty."""
+    """Its latency does not show the load, but its 503 responses do; few places stay empty."""
     server = Server(20, sheds=True)
     run = Run(server, callers=100).then(6, capacity=5).then(12, capacity=20).until(18)
 
@@ -144,7 +144,7 @@ def test_a_server_that_sheds_load_is_followed_by_its_refusals() -> None:
 
 @pytest.mark.parametrize("callers", [20, 120])
 def test_failures_that_are_not_of_overload_cost_nothing(callers: int) -> None:
-    """A server that drops a share of all requests, whatever its load, gets as many as without."""
+    """A server that fails a share of requests at any load gets as many as without a limit."""
     bare, *dropping = (
         Run(Server(1000, flaky=share, work=WORK / 2), callers=callers).until(4)
         for share in (0.0, 0.001, 0.05)
@@ -167,7 +167,7 @@ def test_a_flaky_server_is_followed_by_its_latency() -> None:
 
 
 def test_a_service_that_became_slower_gets_its_limit_back() -> None:
-    """Work that takes three times as long looks like a queue, until it is measured anew."""
+    """Work that takes three times as long looks like a queue, until it is measured again."""
     limit = AdaptiveLimit(memory=10)
     run = Run(Server(20), callers=100, limit=limit).then(4, capacity=20, work=3 * WORK).until(24)
 
@@ -177,14 +177,14 @@ def test_a_service_that_became_slower_gets_its_limit_back() -> None:
 
 
 def test_a_limit_that_is_not_used_does_not_grow() -> None:
-    """Three callers tell nothing of what thirty would meet."""
+    """Three callers do not show how many the server could handle."""
     run = Run(Server(20), callers=3).until(6)
 
     assert run.limit_within(2, 6) == (20, 20)
 
 
 def test_a_start_far_too_high_is_corrected() -> None:
-    """Even where nothing was ever seen of the server without load, the limit comes down."""
+    """The limit comes down even if the server was never measured without load."""
     run = Run(Server(5), callers=100, limit=AdaptiveLimit(100, memory=10)).until(30)
 
     assert run.limit_within(8, 10)[1] <= 15
@@ -193,7 +193,7 @@ def test_a_start_far_too_high_is_corrected() -> None:
 
 
 def test_a_new_look_at_the_latency_costs_little() -> None:
-    """Once in half a minute fewer requests go out for a moment; about one in a hundred is lost."""
+    """Twice a minute fewer requests are sent for a moment, which costs about one percent."""
     run = Run(Server(8), callers=50).until(36)
 
     assert run.limit_within(28, 36)[0] < 5

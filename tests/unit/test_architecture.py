@@ -130,7 +130,7 @@ def inside_functions(module: str) -> Iterator[ast.AST]:
 
 
 def test_every_package_has_a_place_in_the_order() -> None:
-    """A new one has to be given its place, or the order would not hold for it."""
+    """A new package has to be added to the order, or the order would not apply to it."""
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
     assert packages | modules == set(ALLOWED)
@@ -138,7 +138,7 @@ def test_every_package_has_a_place_in_the_order() -> None:
 
 @pytest.mark.parametrize("folder", sorted(path.name for path in PACKAGE.iterdir() if path.is_dir()))
 def test_every_folder_is_a_package_that_says_what_it_is_for(folder: str) -> None:
-    """A reader who opens a folder finds its purpose in the docstring of its `__init__`."""
+    """The docstring of each folder's `__init__` states its purpose."""
     if folder != "__pycache__":
         assert ast.get_docstring(tree_of(f"walltrack.{folder}.__init__"))
 
@@ -166,14 +166,14 @@ def test_imports_go_one_way() -> None:
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_pattern_reaches_no_other_by_any_way(pattern: str) -> None:
-    """Each is used without the others, so that none may reach another, also not indirectly."""
+    """No pattern imports another one, not even indirectly, since each is used alone."""
     behind = {package_of(name) for name in modules_behind(f"walltrack.{pattern}.transport")}
     assert "http" in behind
     assert behind <= {pattern, *BASE}
 
 
 def test_a_file_is_short_enough_to_read_at_once() -> None:
-    """A file that grows longer than this has more than one job, and is split by them."""
+    """A file that is longer has more than one job, and has to be split by them."""
     lengths = {
         module: path.read_text(encoding="utf-8").count("\n") for module, path in MODULES.items()
     }
@@ -181,7 +181,7 @@ def test_a_file_is_short_enough_to_read_at_once() -> None:
 
 
 def test_nothing_is_imported_inside_a_function() -> None:
-    """What a module needs stands at its top."""
+    """All imports of a module are at its top."""
     wrong = [
         (module, ast.unparse(node))
         for module in MODULES
@@ -192,7 +192,7 @@ def test_nothing_is_imported_inside_a_function() -> None:
 
 
 def test_every_import_names_its_module_in_full() -> None:
-    """A relative one would get around the order that is held here."""
+    """A relative import would bypass the check of the order."""
     wrong = [
         (module, ast.unparse(node))
         for module in MODULES
@@ -203,7 +203,7 @@ def test_every_import_names_its_module_in_full() -> None:
 
 
 def test_the_environment_is_read_by_config_alone() -> None:
-    """Everything else takes what it is given, but for proxies, authorities and the process."""
+    """Other modules do not read it, except for proxies, authorities and the process."""
     reading = {
         module: names
         for module in MODULES
@@ -251,7 +251,7 @@ def test_a_pattern_acts_in_its_transport_alone() -> None:
 
 
 def test_every_module_with_code_has_its_test_file() -> None:
-    """The tests mirror the source, file for file; one file stands where the story has it."""
+    """The tests mirror the source file by file, but for the listed exceptions."""
     untested = []
     for module, path in MODULES.items():
         inside = path.relative_to(PACKAGE)
@@ -269,24 +269,24 @@ def test_nothing_needs_a_test_framework() -> None:
 
 
 def test_the_kit_for_tests_needs_no_test_framework_at_run_time() -> None:
-    """Not even through what it imports."""
+    """It imports none, not even indirectly."""
     code = "import sys, walltrack.testing; assert not {'pytest', 'trio.testing'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own code
 
 
 def test_the_public_face_is_sorted() -> None:
-    """So each name has one place."""
+    """`__all__` is sorted and has each name once."""
     assert walltrack.__all__ == sorted(set(walltrack.__all__))
 
 
 def test_the_public_face_is_what_is_imported_for_it() -> None:
-    """No name is forgotten, and none is there by accident."""
+    """No name is missing, and none is there by accident."""
     ours = (name for name in imported_by("walltrack.__init__") if name.startswith("walltrack."))
     assert {name.rpartition(".")[2] for name in ours} == set(walltrack.__all__)
 
 
 def test_the_public_face_can_be_imported() -> None:
-    """Every name leads to something, and to a public one."""
+    """Every name can be imported and is public."""
     assert all(getattr(walltrack, name) is not None for name in walltrack.__all__)
     assert [name for name in walltrack.__all__ if name.startswith("_")] == ["__version__"]
 
@@ -301,7 +301,7 @@ def test_the_public_face_does_nothing_else() -> None:
 
 
 def test_a_name_is_imported_from_where_a_type_checker_finds_it() -> None:
-    """What is imported on demand is what was promised."""
+    """A name that is imported on demand comes from the declared module."""
     promised = {name.rpartition(".")[::2] for name in imported_by("walltrack.__init__")}
     promised = {(home, name) for home, name in promised if home.startswith("walltrack")}
     assert {(home, name) for name, home in vars(walltrack)["_HOMES"].items()} == promised
@@ -341,7 +341,7 @@ def test_the_version_is_that_of_the_package() -> None:
 
 
 def test_the_version_costs_an_import_nothing() -> None:
-    """Metadata is read when somebody asks for the version, and not before."""
+    """Metadata is read only when the version is used."""
     code = (
         "import sys, walltrack; assert 'importlib.metadata' not in sys.modules; "
         "assert walltrack.__version__; assert 'importlib.metadata' in sys.modules"
@@ -350,7 +350,7 @@ def test_the_version_costs_an_import_nothing() -> None:
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
-    """As in any other module."""
+    """An unknown name raises the same error as in any other module."""
     with pytest.raises(AttributeError, match="'walltrack' has no attribute 'nothing'"):
         _ = walltrack.nothing  # type: ignore[attr-defined]
 

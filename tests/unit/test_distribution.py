@@ -1,4 +1,4 @@
-"""What the package index shows, and what an installer gets."""
+"""What the package index shows, and what is installed."""
 
 import contextlib
 import re
@@ -55,7 +55,7 @@ def page(metadata: Message) -> str:
 
 
 def test_the_description_renders_as_the_readme(page: str) -> None:
-    """With all headings, code and tables of the README."""
+    """It has all headings, code and tables of the README."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert page.count("<h2") == len(re.findall("^## ", readme, re.MULTILINE))
     assert page.count("<pre") == len(re.findall("^```[a-z]", readme, re.MULTILINE))
@@ -63,7 +63,7 @@ def test_the_description_renders_as_the_readme(page: str) -> None:
 
 
 def test_every_link_of_the_description_leads_somewhere(page: str) -> None:
-    """It is absolute, or leads to a heading of the page: the index has no other file."""
+    """Each link is absolute or leads to a heading, since the index has no other file."""
     anchors = set(re.findall(r'id="([^"]+)"', page))
     links = re.findall(r'href="([^"]+)"', page)
     assert len(links) > 20
@@ -87,7 +87,7 @@ def test_a_file_that_the_description_names_is_in_the_source_distribution(
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_the_summary_and_the_keywords_name_every_layer(metadata: Message, layer: str) -> None:
-    """Whoever searches the index for a pattern finds the package."""
+    """A search of the index for any of the patterns finds the package."""
     summary = metadata["Summary"].lower().replace("retries", "retry")
     assert layer in summary
     assert layer in metadata["Keywords"].split(",")
@@ -105,6 +105,6 @@ def test_the_classifiers_name_the_interpreters_of_the_checks(metadata: Message) 
 
 
 def test_the_wheel_holds_the_package_alone(wheel: dict[str, bytes]) -> None:
-    """With the marker for type checkers and the licence, and no tests."""
+    """It has the marker for type checkers and the licence, but no tests."""
     assert {"walltrack/py.typed", f"{INFORMATION}/licenses/LICENSE"} <= wheel.keys()
     assert {name.partition("/")[0] for name in wheel} == {"walltrack", INFORMATION}

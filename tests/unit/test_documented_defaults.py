@@ -93,7 +93,7 @@ def described() -> list[Described]:
 
 
 def plain(phrase: str) -> object:
-    """The value that a phrase stands for; Ellipsis if it tells how one is found."""
+    """The value that a phrase means; Ellipsis if it describes how the value is determined."""
     if phrase in WORDS:
         return WORDS[phrase]
     if LOGGING.fullmatch(phrase):
@@ -114,7 +114,7 @@ def with_parameters() -> list[str]:
 
 @pytest.mark.parametrize("case", described(), ids=lambda case: f"{case.owner}.{case.argument}")
 def test_a_default_is_what_the_docstring_says(case: Described) -> None:
-    """As a value, or else the default is None and the docstring tells what that stands for."""
+    """The docstring states the value, or says what None means, which is then the default."""
     default = inspect.signature(PUBLIC[case.owner]).parameters[case.argument].default
     value = plain(case.phrase)
     expected = None if value is ... else value

@@ -1,4 +1,4 @@
-"""Whatever a layer is given to call may raise: the response is closed and the layer is at rest."""
+"""If a function given to a layer raises, the response is closed, and the layer is idle."""
 
 import contextlib
 import itertools
@@ -41,7 +41,7 @@ class Interrupt(BaseException):
     """Ends a program, as KeyboardInterrupt does."""
 
 
-class Bug(Exception):  # noqa: N818 - it stands for any exception of a hook
+class Bug(Exception):  # noqa: N818 - it represents any exception of a hook
     """A mistake in a function of the caller's."""
 
 
@@ -65,7 +65,7 @@ class Hook:
 
 @dataclass
 class Server(httpx.AsyncBaseTransport):
-    """Answers with bodies that are still to be read, and knows which of them are open."""
+    """Answers with bodies that are still to be read, and keeps them for the test."""
 
     status: int
     slow: bool = False
@@ -128,7 +128,7 @@ def ignore(*_: object) -> None:
 
 
 async def step(_: float) -> None:
-    """Let others have their turn, as a sleep."""
+    """Let other tasks run, as a sleep."""
     await anyio.lowlevel.checkpoint()
 
 

@@ -64,7 +64,7 @@ WORDS = [
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"line of {len(block)} characters")
 def test_a_block_of_the_readme_runs(block: str) -> None:
-    """The block runs without a warning against a service that is well."""
+    """The block runs without a warning against a service that works."""
     with respx.mock(assert_all_called=False) as service:
         service.route(host="api.example.com").respond(json={"usd": 71.25})
         exec(compile(block, str(README), "exec"), {"__name__": "__main__"})  # noqa: S102 - our own
@@ -124,7 +124,7 @@ def test_the_figures_of_the_readme_are_those_of_the_benchmarks() -> None:
 
 
 def test_the_readme_is_short() -> None:
-    """It stays readable in one sitting."""
+    """Its length is limited, so that it can be read in one sitting."""
     assert len(TEXT.splitlines()) <= 300
 
 

@@ -63,7 +63,7 @@ def test_a_line_of_dotenv_sets_a_field(field: str) -> None:
 def test_a_word_sets_what_happens_to_unsafe_methods(
     word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of the words that a RetryPolicy knows."""
+    """The values are those of `RetryPolicy(non_idempotent=)`."""
     monkeypatch.setenv("RETRY_NON_IDEMPOTENT", word)
     assert Settings().model_dump() == {**DEFAULTS, "retry_non_idempotent": word}
 
@@ -84,7 +84,7 @@ def test_the_environment_goes_before_dotenv(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_argument_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the program gives itself counts most."""
+    """An argument of the program takes precedence."""
     monkeypatch.setenv("HTTP_TIMEOUT", "2")
 
     assert Settings(http_timeout=3.0).http_timeout == 3.0
@@ -200,7 +200,7 @@ def test_get_settings_reads_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_get_settings_reads_anew_when_its_cache_was_cleared(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`get_settings.cache_clear()` lets a changed environment in."""
+    """After `get_settings.cache_clear()` a changed environment is read."""
     get_settings()
     monkeypatch.setenv("HTTP_TIMEOUT", "2")
     get_settings.cache_clear()

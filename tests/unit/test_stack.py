@@ -59,11 +59,11 @@ NOTHING: dict[str, Any] = dict.fromkeys(ORDER)
 
 
 class Marked(WrappingTransport):
-    """A layer that somebody else wrote."""
+    """A layer that is not part of the library."""
 
 
 class AtWork(Scripted):
-    """Knows how many requests were under way at once."""
+    """Counts the requests in flight, and the most that there were at once."""
 
     under_way = 0
     most = 0
@@ -83,14 +83,14 @@ def layers(transport: httpx.AsyncBaseTransport) -> list[str]:
 
 
 def open_response(*_: object) -> httpx.Response:
-    """An answer whose body is still to come."""
+    """A response whose body is still to be read."""
     return httpx.Response(200, stream=Body(b"so"))
 
 
 def waiting_for(
     event: anyio.Event, then: int = 200
 ) -> Callable[[object], Awaitable[httpx.Response]]:
-    """An answer that does not come before the event."""
+    """A response that does not come before the event."""
 
     async def answer(_: object) -> httpx.Response:
         await event.wait()
@@ -100,7 +100,7 @@ def waiting_for(
 
 
 async def slow(_: object) -> httpx.Response:
-    """An answer that others overtake."""
+    """A response that comes later than others."""
     await anyio.sleep(0.01)
     return httpx.Response(200)
 
@@ -108,21 +108,21 @@ async def slow(_: object) -> httpx.Response:
 async def never(_: object) -> httpx.Response:
     """No answer at all."""
     await anyio.sleep_forever()
-    raise AssertionError  # pragma: no cover - it sleeps for ever
+    raise AssertionError  # pragma: no cover - the sleep never ends
 
 
 # The order
 
 
 def test_the_repr_shows_the_standard_order() -> None:
-    """From the outside in."""
+    """The layers are shown from the outside in."""
     transport = resilient_transport(Scripted(200), **EVERYTHING)
     assert layers(transport)[: len(ORDER)] == [layer for layer, _ in ORDER.values()]
 
 
 @asynchronous
 async def test_the_sole_retrier_marks_what_its_retries_end_with(clock: Clock) -> None:
-    """Off by default; within the deadline, and only around retries."""
+    """`sole_retrier` is off by default, inside the deadline, and only used around retries."""
     for marked, expected in ((False, None), (True, "false")):
         options = {"deadline": 60, "sole_retrier": marked, "listener": None}
         transport = resilient_transport(Scripted(503), sleep=clock.sleep, **options)  # type: ignore[arg-type]
@@ -137,7 +137,7 @@ async def test_the_sole_retrier_marks_what_its_retries_end_with(clock: Clock) ->
 
 
 def test_credentials_are_the_innermost_layer() -> None:
-    """So that each attempt has its own, within its limit on time."""
+    """Each attempt has its own credentials, fetched within its timeout."""
     transport = resilient_transport(Scripted(200), **EVERYTHING, auth=("user", "pass"))
     expected = [*(layer for layer, _ in ORDER.values()), "AuthTransport"]
     assert layers(transport)[: len(expected)] == expected
@@ -146,7 +146,7 @@ def test_credentials_are_the_innermost_layer() -> None:
 
 
 def test_the_repr_tells_the_two_time_limits_apart() -> None:
-    """By what they are called in errors, too."""
+    """They have the names that errors show, too."""
     shown = repr(resilient_transport(Scripted(200), **EVERYTHING))
     assert re.findall(r"([\d.]+), name='([\w ]+)'", shown) == [
         ("2.0", "attempt timeout"),
@@ -155,7 +155,7 @@ def test_the_repr_tells_the_two_time_limits_apart() -> None:
 
 
 def test_the_default_is_what_suits_any_service() -> None:
-    """No layer whose numbers depend on the service, and none that could abort a healthy call."""
+    """No layer has numbers that depend on the service, and none could abort a healthy call."""
     transport = resilient_transport(Scripted(200))
     assert layers(transport)[:4] == [
         "RetryTransport",
@@ -180,7 +180,7 @@ def test_only_a_circuit_whose_key_is_known_is_waited_for_by_default(
 
 @pytest.mark.parametrize("missing", list(ORDER))
 def test_a_layer_that_is_left_out_is_not_there(missing: str) -> None:
-    """The others stand as before, but that nothing waits for a breaker that is not there."""
+    """The other layers stay, except that without a breaker there is no waiting room."""
     gone = {"breaker", "waiting_room"} if missing == "breaker" else {missing}
     transport = resilient_transport(Scripted(200), **{**EVERYTHING, missing: None})
     expected = [layer for name, (layer, _) in ORDER.items() if name not in gone]
@@ -188,14 +188,14 @@ def test_a_layer_that_is_left_out_is_not_there(missing: str) -> None:
 
 
 def test_without_any_layer_it_is_the_transport_itself() -> None:
-    """Nothing around it costs anything."""
+    """There is no layer around it, and so no cost."""
     inner = Scripted(200)
     assert resilient_transport(inner, **NOTHING) is inner
 
 
 @pytest.mark.parametrize("name", list(ORDER))
 def test_a_function_puts_a_layer_of_its_own_in_the_place(name: str) -> None:
-    """It is given all that stands inside, and what stands outside is put around it."""
+    """It is given the layers inside, and those outside are put around its result."""
     transport = resilient_transport(Scripted(200), **{**EVERYTHING, name: Marked})
     assert isinstance(transport, WrappingTransport)
     place = list(ORDER).index(name)
@@ -207,7 +207,7 @@ def test_a_function_puts_a_layer_of_its_own_in_the_place(name: str) -> None:
 
 @asynchronous
 async def test_a_function_gives_a_layer_any_option(clock: Clock) -> None:
-    """Those that the one call does not know."""
+    """It can set options that `resilient_transport` does not have."""
     inner = Scripted(200)
     rate = partial(RateLimitTransport, rate=1, per=60, burst=2, clock=clock, sleep=clock.sleep)
     transport = resilient_transport(inner, rate_limit=rate)
@@ -218,7 +218,7 @@ async def test_a_function_gives_a_layer_any_option(clock: Clock) -> None:
 
 @pytest.mark.parametrize("name", list(ORDER))
 def test_a_function_that_returns_nothing_is_refused(name: str) -> None:
-    """Or what it was given would be lost without a word."""
+    """Otherwise the layers inside would be lost silently."""
     options: dict[str, Any] = {**EVERYTHING, name: lambda _: None}
     with pytest.raises(TypeError, match=f"^{name} must return a transport, got None"):
         resilient_transport(Scripted(200), **options)
@@ -250,14 +250,14 @@ def test_a_function_that_returns_nothing_is_refused(name: str) -> None:
     ],
 )
 def test_bad_input_is_refused_by_name(name: str, value: Any, error: type[Exception]) -> None:  # noqa: ANN401 - bad on purpose
-    """By the name that it has here, not by the one that the layer knows."""
+    """The error has the name of the argument here, not that of the layer's."""
     options: dict[str, Any] = {name: value}
     with pytest.raises(error, match=f"^{name} must be"):
         resilient_transport(Scripted(200), **options)
 
 
 def test_what_names_no_transport_sends_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its proxies, or plainly where it names none."""
+    """Without an inner transport, the environment's proxies are used, if there are any."""
     assert isinstance(resilient_transport(**NOTHING), HTTPTransport)
     monkeypatch.setenv("ALL_PROXY", "http://me:hunter2@proxy.test:3128")
     shown = repr(resilient_transport())
@@ -312,7 +312,7 @@ async def test_calls_wait_for_the_circuit_that_they_share() -> None:
 
 @pytest.mark.parametrize("limit", ["adaptive", AdaptiveLimit()])
 def test_the_limit_may_adapt(limit: Any) -> None:  # noqa: ANN401 - a name or an object
-    """By its name, or with bounds of one's own."""
+    """`"adaptive"` or an `AdaptiveLimit` with other bounds is accepted."""
     transport = resilient_transport(Scripted(200), concurrency_limit=limit)
     assert "ConcurrencyLimitTransport" in layers(transport)
 
@@ -322,7 +322,7 @@ def test_the_limit_may_adapt(limit: Any) -> None:  # noqa: ANN401 - a name or an
 
 @asynchronous
 async def test_an_open_circuit_ends_the_call_since_each_attempt_is_counted(clock: Clock) -> None:
-    """Retry stands outside the breaker."""
+    """The retry is outside the breaker."""
     inner = Scripted(503)
     breaker = CircuitBreaker(2)
     transport = resilient_transport(
@@ -336,7 +336,7 @@ async def test_an_open_circuit_ends_the_call_since_each_attempt_is_counted(clock
 
 @asynchronous
 async def test_no_place_is_held_in_a_backoff() -> None:
-    """The concurrency limit stands inside the retry."""
+    """The concurrency limit is inside the retry."""
     others: list[int] = []
 
     async def sleep(_: float) -> None:
@@ -352,7 +352,7 @@ async def test_no_place_is_held_in_a_backoff() -> None:
 
 @asynchronous
 async def test_each_attempt_takes_its_turn(clock: Clock) -> None:
-    """The rate limit stands inside the retry: another attempt is another request."""
+    """The rate limit is inside the retry: each attempt is one more request."""
     transport = resilient_transport(
         Scripted(503, 200),
         retry=RetryPolicy(backoff=Backoff(base=1.0)),
@@ -367,7 +367,7 @@ async def test_each_attempt_takes_its_turn(clock: Clock) -> None:
 
 @asynchronous
 async def test_a_request_that_waits_for_its_turn_holds_no_permit(clock: Clock) -> None:
-    """The rate limit stands outside the concurrency limit."""
+    """The rate limit is outside the concurrency limit."""
     others: list[int] = []
 
     async def sleep(seconds: float) -> None:
@@ -389,7 +389,7 @@ async def test_a_request_that_waits_for_its_turn_holds_no_permit(clock: Clock) -
 
 @asynchronous
 async def test_a_request_that_waits_in_the_queue_uses_no_probe(clock: Clock) -> None:
-    """The breaker's permit is taken last, so that meanwhile somebody else may probe."""
+    """The breaker's permit is taken last, so that meanwhile another call may probe."""
     breaker = CircuitBreaker(1, clock=clock)
     inner = Scripted(open_response, 200)
     shared: dict[str, Any] = {"retry": None, "breaker": breaker, "listener": None}
@@ -410,7 +410,7 @@ async def test_a_request_that_waits_in_the_queue_uses_no_probe(clock: Clock) -> 
 
 @asynchronous
 async def test_a_request_that_leaves_the_queue_meets_the_current_circuit() -> None:
-    """The breaker stands inside the limits: one that opened meanwhile spares a request."""
+    """The breaker is inside the limits: if it opened meanwhile, nothing is sent."""
     breaker = CircuitBreaker(1)
     inner = Scripted(open_response, 200)
     transport = resilient_transport(inner, concurrency_limit=1, breaker=breaker, listener=None)
@@ -432,7 +432,7 @@ async def test_a_request_that_leaves_the_queue_meets_the_current_circuit() -> No
 
 @asynchronous
 async def test_backoffs_count_for_the_deadline(clock: Clock, events: Events) -> None:
-    """It stands outermost, and what is left of it is seen inside."""
+    """The deadline is outermost, and the layers inside see the remaining time."""
     transport = resilient_transport(
         Scripted(503),
         deadline=5,
@@ -450,7 +450,7 @@ async def test_backoffs_count_for_the_deadline(clock: Clock, events: Events) -> 
 
 @asynchronous
 async def test_a_turn_that_comes_too_late_is_not_waited_for(clock: Clock) -> None:
-    """The deadline stands outside the rate limit."""
+    """The deadline is outside the rate limit."""
     inner = Scripted(200)
     transport = resilient_transport(
         inner, deadline=5, rate_limit=0.1, clock=clock, sleep=clock.sleep, listener=None
@@ -463,7 +463,7 @@ async def test_a_turn_that_comes_too_late_is_not_waited_for(clock: Clock) -> Non
 
 @asynchronous
 async def test_a_queue_counts_for_the_deadline() -> None:
-    """The deadline stands outside the concurrency limit."""
+    """The deadline is outside the concurrency limit."""
     transport = resilient_transport(
         Scripted(open_response), deadline=0.02, concurrency_limit=1, listener=None
     )
@@ -475,7 +475,7 @@ async def test_a_queue_counts_for_the_deadline() -> None:
 
 @asynchronous
 async def test_time_in_a_queue_is_not_held_against_the_service() -> None:
-    """The limit of an attempt stands inside the concurrency limit."""
+    """The attempt timeout is inside the concurrency limit."""
     breaker = CircuitBreaker()
     transport = resilient_transport(
         Scripted(open_response, 200), concurrency_limit=1, breaker=breaker, attempt_timeout=0.05
@@ -496,7 +496,7 @@ async def test_time_in_a_queue_is_not_held_against_the_service() -> None:
 
 @asynchronous
 async def test_an_attempt_that_takes_too_long_is_counted_and_retried() -> None:
-    """The limit of an attempt stands inside the breaker and the retry."""
+    """The attempt timeout is inside the breaker and the retry."""
     breaker = CircuitBreaker()
     failures: list[int] = []
 
@@ -513,7 +513,7 @@ async def test_an_attempt_that_takes_too_long_is_counted_and_retried() -> None:
 
 @asynchronous
 async def test_the_last_attempt_that_takes_too_long_says_which_limit_it_was() -> None:
-    """By its name."""
+    """The error has the name of the limit."""
     transport = resilient_transport(Scripted(never), retry=None, deadline=60, attempt_timeout=0.01)
     with pytest.raises(TimeLimitExceededError) as raised:
         await transport.handle_async_request(get())
@@ -523,7 +523,7 @@ async def test_the_last_attempt_that_takes_too_long_says_which_limit_it_was() ->
 @asynchronous
 @pytest.mark.parametrize(("limit", "most"), [(None, 2), (1, 1)])
 async def test_a_second_attempt_needs_a_place_of_its_own(limit: int | None, most: int) -> None:
-    """Hedging stands outside the limits, so that the service never sees more than they say."""
+    """Hedging is outside the limits, so that the service never gets more than they allow."""
     go = anyio.Event()
     inner = AtWork(waiting_for(go))
 
@@ -543,7 +543,7 @@ async def test_a_second_attempt_needs_a_place_of_its_own(limit: int | None, most
 
 @asynchronous
 async def test_what_the_second_attempt_mends_is_not_retried(clock: Clock, events: Events) -> None:
-    """Hedging stands inside the retry, which hears of a failure only if both attempts failed."""
+    """Hedging is inside the retry, which sees a failure only if both attempts failed."""
     go = anyio.Event()
 
     async def good(_: object) -> httpx.Response:
@@ -560,7 +560,7 @@ async def test_what_the_second_attempt_mends_is_not_retried(clock: Clock, events
 
 @asynchronous
 async def test_retry_asks_again_when_both_attempts_failed(clock: Clock) -> None:
-    """Hedging stands inside the retry."""
+    """Hedging is inside the retry."""
     go = anyio.Event()
 
     async def failing(_: object) -> httpx.Response:
@@ -576,7 +576,7 @@ async def test_retry_asks_again_when_both_attempts_failed(clock: Clock) -> None:
 
 @asynchronous
 async def test_each_origin_has_places_of_its_own() -> None:
-    """As it has a rate and a breaker of its own: a slow one takes nothing from another."""
+    """A slow origin takes no permits from another one."""
     transport = resilient_transport(Scripted(open_response), concurrency_limit=1)
     with anyio.fail_after(5):
         first = await transport.handle_async_request(get(A))
@@ -586,7 +586,7 @@ async def test_each_origin_has_places_of_its_own() -> None:
 
 @asynchronous
 async def test_a_failed_attempt_holds_no_place_that_the_second_waits_for() -> None:
-    """Each would wait for the other, until the deadline or for ever."""
+    """Otherwise each attempt would wait for the other, until the deadline or without end."""
     go = anyio.Event()
     body = Body(b"down")
 
@@ -620,7 +620,7 @@ async def test_a_failed_attempt_holds_no_place_that_the_second_waits_for() -> No
 
 @asynchronous
 async def test_each_stack_has_a_budget_of_its_own() -> None:
-    """Of five retries, and one is not the other's."""
+    """Each has a budget of five retries that it does not share."""
     policy = RetryPolicy(max_retries=200, backoff=Backoff(base=0.0))
     for _ in range(2):
         inner = Scripted(503)
@@ -632,7 +632,7 @@ async def test_each_stack_has_a_budget_of_its_own() -> None:
 @asynchronous
 @pytest.mark.parametrize("status", [501, 505])
 async def test_what_the_server_does_not_know_is_sent_once(clock: Clock, status: int) -> None:
-    """However often it comes, the circuit stays closed for other requests."""
+    """However often such a status comes, the circuit stays closed for other requests."""
     inner = Scripted(*[status] * 10, 200)
     transport = resilient_transport(inner, sleep=clock.sleep, listener=None)
     for _ in range(10):
@@ -646,7 +646,7 @@ async def test_what_the_server_does_not_know_is_sent_once(clock: Clock, status: 
 async def test_a_budget_can_be_chosen_or_left_out(
     clock: Clock, budget: RetryBudget | None, attempts: int
 ) -> None:
-    """Each origin gets one like it; without one retries are free."""
+    """Each origin gets a budget like the given one; without one, retries are not limited."""
     inner = Scripted(503)
     transport = resilient_transport(inner, budget=budget, sleep=clock.sleep, listener=None)
     await transport.handle_async_request(get())
@@ -655,7 +655,7 @@ async def test_a_budget_can_be_chosen_or_left_out(
 
 @asynchronous
 async def test_stacks_can_share_a_budget(clock: Clock) -> None:
-    """What one of them spent is not there for the other."""
+    """A retry of one stack takes from the budget of the other."""
     budget = RetryBudget(4, shared=True)
     for attempts in (4, 2):
         inner = Scripted(503)
@@ -666,7 +666,7 @@ async def test_stacks_can_share_a_budget(clock: Clock) -> None:
 
 @asynchronous
 async def test_hedges_take_nothing_from_the_budget_of_retries(clock: Clock) -> None:
-    """A healthy server at high load would be asked twice for everything, and then not retried."""
+    """Otherwise many hedges at high load would leave no budget for retries."""
     go = anyio.Event()
 
     async def failing(_: object) -> httpx.Response:
@@ -716,7 +716,7 @@ async def test_a_dead_origin_uses_up_no_other_origins_retries(clock: Clock) -> N
     ids=["retry", "hedge", "rate limit", "adaptive limit", "one breaker", "a breaker each"],
 )
 async def test_every_layer_asks_the_classifier(layer: dict[str, Any], clock: Clock) -> None:
-    """Also if it is the only one."""
+    """This holds also if it is the only layer."""
     asked: list[int | None] = []
     transport = resilient_transport(
         Scripted(404),
@@ -732,7 +732,7 @@ async def test_every_layer_asks_the_classifier(layer: dict[str, Any], clock: Clo
 
 @asynchronous
 async def test_one_classification_is_for_all_layers(clock: Clock, events: Events) -> None:
-    """A 429 that means "no money left" is sent once, opens no circuit, and is asked about once."""
+    """A 429 for "no money left" is not retried, opens no circuit, and is classified once."""
     asked: list[Outcome] = []
 
     def classify(outcome: Outcome) -> Classification:
@@ -753,7 +753,7 @@ async def test_one_classification_is_for_all_layers(clock: Clock, events: Events
 async def test_breakers_are_one_for_each_origin_unless_one_is_given(
     clock: Clock, events: Events
 ) -> None:
-    """Their cooldown is measured by the clock that is given, and their events are heard."""
+    """The given clock measures their cooldown, and the listener gets their events."""
     inner = Scripted(503)
     transport = resilient_transport(
         inner, retry=None, waiting_room=None, clock=clock, listener=events
@@ -792,7 +792,7 @@ async def test_breakers_are_one_for_each_origin_unless_one_is_given(
 async def test_every_layer_tells_the_listener(
     clock: Clock, events: Events, options: dict[str, Any], script: list[Any], name: str
 ) -> None:
-    """And nobody else."""
+    """Each event goes to the listener, and nothing goes to the log."""
     transport = resilient_transport(
         Scripted(*script), **options, clock=clock, sleep=clock.sleep, listener=events
     )
@@ -804,7 +804,7 @@ async def test_every_layer_tells_the_listener(
 
 @asynchronous
 async def test_a_breaker_that_is_shared_tells_the_listener(events: Events) -> None:
-    """That of the stack through which it was opened."""
+    """The listener of the stack through which it was opened gets the event."""
     transport = resilient_transport(Scripted(503), breaker=CircuitBreaker(1), listener=events)
     await transport.handle_async_request(get())
     assert events.names[0] == "circuit_opened"
@@ -812,7 +812,7 @@ async def test_a_breaker_that_is_shared_tells_the_listener(events: Events) -> No
 
 @asynchronous
 async def test_the_log_is_the_listener_unless_another_is_given(clock: Clock) -> None:
-    """A structlog entry for each event; with None there is none."""
+    """An entry for each event goes to structlog; with None there is no entry."""
     for options, names in (
         ({}, ["retry_scheduled", "call_succeeded_after_retries"]),
         ({"listener": None}, []),
@@ -826,7 +826,7 @@ async def test_the_log_is_the_listener_unless_another_is_given(clock: Clock) -> 
 
 @asynchronous
 async def test_closing_reaches_the_bottom_once() -> None:
-    """Through all the layers."""
+    """Closing the stack closes the innermost transport once."""
     inner = Scripted(200)
     async with resilient_transport(inner, **EVERYTHING) as transport:
         await transport.handle_async_request(get())
@@ -867,7 +867,7 @@ async def test_a_whole_stack_lives_in_virtual_time() -> None:
 async def test_a_body_that_breaks_off_does_not_lead_into_a_wait_for_an_open_circuit(
     hedge: float | None,
 ) -> None:
-    """The breaker tells of it on the request that the retry asks, also through a hedge."""
+    """The breaker leaves its gate on the request for the retry layer, also through a hedge."""
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -889,7 +889,7 @@ async def test_a_body_that_breaks_off_does_not_lead_into_a_wait_for_an_open_circ
 
 @asynchronous
 async def test_limits_on_parts_of_an_attempt_can_be_given(clock: Clock) -> None:
-    """To the headers and between chunks, without one on the whole."""
+    """Limits for the headers and between chunks need no limit on the whole attempt."""
     transport = resilient_transport(
         Scripted(200), attempt_timeout=AttemptTimeout(headers=5, idle=3), clock=clock, listener=None
     )
@@ -915,7 +915,7 @@ class Renewing(httpx.Auth):
 async def test_a_deadline_covers_all_requests_of_a_call(
     first: int, ended: int | None, *, inside: bool
 ) -> None:
-    """Redirects and the flow of `auth=`; httpx sends that of a client like a new call."""
+    """This includes redirects and the flow of `auth=`, whose requests httpx sends one by one."""
     async with VirtualTime() as time:
 
         async def answer(_: httpx.Request) -> httpx.Response:
@@ -948,7 +948,7 @@ async def test_a_deadline_covers_all_requests_of_a_call(
 
 @asynchronous
 async def test_two_stacks_share_their_circuit_and_their_rate() -> None:
-    """What one finds out, the other one knows; both together send at the rate."""
+    """A circuit that one opens is open for the other; both together keep to the rate."""
     clock = Clock()
     store = FakeStore(clock)
     inner = Scripted(503)
@@ -976,7 +976,7 @@ async def test_two_stacks_share_their_circuit_and_their_rate() -> None:
 
 @asynchronous
 async def test_a_breaker_in_a_stack_is_shared_by_the_name_of_its_service() -> None:
-    """As in a client, which names it."""
+    """The name of the service identifies it, as in a client."""
     store = FakeStore(Clock())
     for _ in range(5):
         breaker = CircuitBreaker(service="prices")
@@ -986,7 +986,7 @@ async def test_a_breaker_in_a_stack_is_shared_by_the_name_of_its_service() -> No
 
 
 def test_only_a_store_can_be_shared() -> None:
-    """A client of Redis is none."""
+    """A client of Redis is not a store."""
     with pytest.raises(TypeError, match="shared must be a"):
         resilient_transport(Scripted(200), shared=object())  # type: ignore[arg-type]
 
@@ -1050,7 +1050,7 @@ async def test_what_a_partial_names_is_kept(clock: Clock, events: Events) -> Non
 )
 @asynchronous
 async def test_every_layer_can_be_chosen_by_its_class(name: str, layer: Any, clock: Clock) -> None:  # noqa: ANN401 - any layer
-    """With all options of the stack set, none is given to a layer that does not know it."""
+    """If all options of the stack are set, a layer gets only those that it has."""
     options: dict[str, Any] = {
         "clock": clock,
         "sleep": clock.sleep,
@@ -1066,7 +1066,7 @@ async def test_every_layer_can_be_chosen_by_its_class(name: str, layer: Any, clo
 
 @asynchronous
 async def test_a_waiting_room_has_the_key_of_a_chosen_breaker() -> None:
-    """Or the callers of one tenant would wait for the circuit of another."""
+    """Otherwise the callers of one tenant would wait for the circuit of another."""
     keys: list[str] = []
 
     def tenant(request: httpx.Request) -> str:
@@ -1090,7 +1090,7 @@ async def test_a_waiting_room_has_the_key_of_a_chosen_breaker() -> None:
     ("name", "value"), [("retry", 5), ("breaker", Scripted(200)), ("attempt_timeout", (1, 2))]
 )
 def test_the_error_of_an_option_says_what_else_it_takes(name: str, value: Any) -> None:  # noqa: ANN401 - wrong on purpose
-    """A number of retries, or a finished layer, is what one tries first."""
+    """The error suggests what to pass instead of a number of retries or a finished layer."""
     with pytest.raises(TypeError, match=f"^{name} must be") as raised:
         resilient_transport(Scripted(200), **{name: value})
     [note] = raised.value.__notes__

@@ -68,7 +68,7 @@ def test_what_was_learnt_moves_along(first: str, second: str, clock: Clock, rate
 
 
 def test_calls_in_the_second_loop_stand_in_one_line(first: str, second: str, clock: Clock) -> None:
-    """Only the first of them sleeps, as in the event loop that was there before."""
+    """Only the first of them sleeps, as in the first event loop."""
     transport = layer(200, clock=clock, sleep=never)
     anyio.run(use, transport, backend=first)
     lines = vars(transport)["_lines"]
@@ -106,7 +106,7 @@ def test_a_line_of_a_closed_loop_does_not_count(first: str, second: str, clock: 
 
 
 def test_a_loop_that_is_stopped_but_open_is_in_use(first: str, second: str, clock: Clock) -> None:
-    """It may go on, and its calls with it; when they have ended, the next event loop goes on."""
+    """It may continue with its calls; when they have ended, the next event loop can be used."""
     if first == "trio":
         return  # a trio run cannot be stopped without an end
     transport = layer(200, clock=clock, sleep=never)

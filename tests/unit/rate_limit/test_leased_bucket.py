@@ -77,7 +77,7 @@ def test_a_slow_answer_is_worth_one_token_at_least() -> None:
 
 
 def test_no_tokens_are_leased_while_there_are_some() -> None:
-    """Also if they are not due yet."""
+    """This holds also if the tokens are not due yet."""
     assert leasing(3, first_in=0.5).wanted(NOW, 10) == 0
 
 
@@ -122,7 +122,7 @@ def test_without_an_answer_it_is_the_bucket_of_its_own_process(lease: TokenLease
 
 
 def test_it_is_like_a_new_one_without_tokens() -> None:
-    """Then it can be evicted; not while it is closed."""
+    """It can then be evicted, but not while it is closed by a hold-back."""
     bucket = leasing(3)
     assert not bucket.is_full(NOW)
     assert bucket.is_full(NOW + 0.2)

@@ -1,4 +1,4 @@
-"""Transports that stand for processes, and share one rate through a store in memory."""
+"""Transports that act as processes, and share one rate through a store in memory."""
 
 from bisect import bisect_left
 from collections.abc import AsyncIterator
@@ -45,7 +45,7 @@ class Service(httpx.AsyncBaseTransport):
 
 
 class SlowStore(FakeStore):
-    """A store to which and from which the way takes up to 40 ms."""
+    """A store with a latency of up to 40 ms in each direction."""
 
     def __init__(self, time: VirtualTime) -> None:
         super().__init__(time.monotonic)
@@ -63,7 +63,7 @@ class SlowStore(FakeStore):
 
 @pytest.fixture
 async def time() -> AsyncIterator[VirtualTime]:
-    """Time that passes when all wait."""
+    """Virtual time, which advances when all tasks wait."""
     async with VirtualTime() as virtual:
         yield virtual
 
@@ -151,7 +151,7 @@ async def test_a_slow_store_bends_no_bound(time: VirtualTime) -> None:
 async def test_a_store_that_answers_nonsense_is_asked_once_a_second(
     store: FakeStore, time: VirtualTime, lease: TokenLease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is given although nothing is against it, or the other way round."""
+    """It grants no token for no reason, or one while requests are held back."""
 
     async def answer(*_: object) -> TokenLease:
         store.commands += 1
@@ -173,7 +173,7 @@ def test_a_time_that_the_store_rounds_is_no_nonsense() -> None:
 
 
 async def test_a_process_alone_gets_the_whole_rate(store: FakeStore, time: VirtualTime) -> None:
-    """Others that send nothing keep nothing."""
+    """Processes that send nothing reserve no tokens."""
     service = Service(time)
     await saturate(join(service, store, time), time, 1.0)
     assert len([moment for moment in service.came if moment < 1.0]) == pytest.approx(200, abs=1)
@@ -240,7 +240,7 @@ async def test_the_classifier_holds_back_all_as_well(store: FakeStore, time: Vir
 async def test_callers_that_cannot_wait_are_rejected_when_the_fleet_is_held_back(
     store: FakeStore, time: VirtualTime
 ) -> None:
-    """At once, with the time that is left."""
+    """They are rejected at once, and the error has the remaining time."""
     await store.hold_back(NAME, 50.0)
     process = join(Service(time), store, time, max_wait=10.0)
     with pytest.raises(RateLimitError) as rejected:
@@ -300,7 +300,7 @@ async def test_without_a_store_each_process_has_the_rate_for_itself(
 
 
 async def test_each_origin_has_its_own_rate(store: FakeStore, time: VirtualTime) -> None:
-    """By the name of its key."""
+    """The store keeps one rate for the name of each key."""
     process = join(Service(time), store, time)
     await process.handle_async_request(get(URL))
     await process.handle_async_request(get("http://other.test:8080/"))
@@ -320,7 +320,7 @@ async def test_what_is_no_store_is_refused() -> None:
 
 
 async def test_it_moves_to_another_event_loop(store: FakeStore, time: VirtualTime) -> None:
-    """With its name and its tokens."""
+    """In the other event loop, the line has the same name and the same bucket."""
     process = join(Service(time), store, time)
     await process.handle_async_request(get(URL))
     (line,) = process._lines._kept.values()  # noqa: SLF001

@@ -12,7 +12,7 @@ NOW = 1000.0
 
 
 def times_taken(bucket: TokenBucket, times: int, now: float = NOW) -> list[float]:
-    """When so many tokens can be taken at the earliest, by waiting as long as the bucket says."""
+    """The times at which a number of tokens are taken, each after the wait the bucket states."""
     taken: list[float] = []
     for _ in range(times):
         now += bucket.opens_in(now)
@@ -22,20 +22,20 @@ def times_taken(bucket: TokenBucket, times: int, now: float = NOW) -> list[float
 
 
 def test_a_burst_goes_at_once_and_no_more() -> None:
-    """A bucket starts full, and is then as empty as it says."""
+    """A bucket starts full; once empty, it states the time until the next token."""
     bucket = TokenBucket(rate=10, burst=3)
     assert [bucket.take(NOW) for _ in range(5)] == [True, True, True, False, False]
     assert bucket.opens_in(NOW) == pytest.approx(0.1)
 
 
 def test_tokens_come_back_at_the_rate() -> None:
-    """One in each interval, as long as they are taken."""
+    """One comes back in each interval, as long as they are taken."""
     taken = times_taken(TokenBucket(rate=5, per=2.0), 4)
     assert [after - before for before, after in pairwise(taken)] == pytest.approx([0.4] * 3)
 
 
 def test_no_more_than_a_burst_is_saved_up() -> None:
-    """However long the pause was."""
+    """A long pause adds no more tokens than `burst`."""
     bucket = TokenBucket(rate=1, burst=2)
     times_taken(bucket, 2)
     assert [bucket.take(NOW + 1e6) for _ in range(3)] == [True, True, False]
@@ -54,7 +54,7 @@ def test_a_token_is_there_a_rounding_error_early() -> None:
 def test_no_token_is_there_before_its_interval_is_over(
     share: float, rate: float, burst: int
 ) -> None:
-    """However little of the interval is missing, the wait for it is what is told."""
+    """However little of the interval is missing, `opens_in` is exactly that wait."""
     bucket, interval = TokenBucket(rate=rate, burst=burst), 1 / rate
     for _ in range(burst):
         assert bucket.take(NOW)
@@ -66,7 +66,7 @@ def test_no_token_is_there_before_its_interval_is_over(
 
 @pytest.mark.parametrize("share", [0.9, 0.99, 0.9999])
 def test_a_bucket_is_full_no_earlier_than_its_last_token_is_back(share: float) -> None:
-    """One that was forgotten before would be replaced by a full one, and exceed the rate."""
+    """Evicted earlier, it would be replaced by a full one, and the rate would be exceeded."""
     bucket = TokenBucket(rate=1, burst=3)
     for _ in range(3):
         assert bucket.take(NOW)
@@ -75,7 +75,7 @@ def test_a_bucket_is_full_no_earlier_than_its_last_token_is_back(share: float) -
 
 
 def test_what_is_taken_early_is_missing_later() -> None:
-    """So that no rate exceeds what was set by all the errors together."""
+    """The rounding errors of many tokens do not add up to a higher rate."""
     bucket = TokenBucket(rate=1)
     for number in range(1000):
         assert bucket.take(NOW + number * (1 - 1e-10))
@@ -83,13 +83,13 @@ def test_what_is_taken_early_is_missing_later() -> None:
 
 
 def test_each_caller_ahead_takes_a_token() -> None:
-    """The wait of those who stand in line is known before it begins."""
+    """The wait of a queued caller is known before it begins."""
     bucket = TokenBucket(rate=2, burst=3)
     assert [bucket.opens_in(NOW, ahead) for ahead in range(6)] == [0, 0, 0, 0.5, 1.0, 1.5]
 
 
 def test_without_a_rate_there_are_always_enough() -> None:
-    """Such a bucket is there to be shut only."""
+    """A bucket without a rate is only used for hold-backs."""
     bucket = TokenBucket(None)
     assert all(bucket.take(NOW) for _ in range(1000))
     assert bucket.opens_in(NOW, ahead=1000) == 0.0
@@ -97,7 +97,7 @@ def test_without_a_rate_there_are_always_enough() -> None:
 
 
 def test_a_bucket_that_is_shut_gives_nothing() -> None:
-    """Until the time has come, and then a whole burst at once."""
+    """It gives no token until the hold-back ends, and then a whole burst at once."""
     bucket = TokenBucket(rate=1, burst=2)
     assert bucket.hold_back(NOW, 5.0) == 5.0
     assert not bucket.take(NOW + 4.9)
@@ -106,7 +106,7 @@ def test_a_bucket_that_is_shut_gives_nothing() -> None:
 
 
 def test_a_bucket_without_a_rate_can_be_shut() -> None:
-    """And opens for everybody at once."""
+    """When the hold-back ends, it opens for all callers at once."""
     bucket = TokenBucket(None)
     bucket.hold_back(NOW, 5.0)
     assert not bucket.take(NOW)
@@ -115,7 +115,7 @@ def test_a_bucket_without_a_rate_can_be_shut() -> None:
 
 
 def test_the_longest_wait_that_was_asked_for_holds() -> None:
-    """A later word that asks for less does not shorten it."""
+    """A later hold-back that ends earlier does not shorten it."""
     bucket = TokenBucket(None)
     bucket.hold_back(NOW, 10.0)
     assert bucket.hold_back(NOW, 2.0) == 0.0
@@ -123,7 +123,7 @@ def test_the_longest_wait_that_was_asked_for_holds() -> None:
 
 
 def test_a_repeated_limit_is_not_reported_but_is_respected() -> None:
-    """A hundred answers to what was under way tell of nearly the same moment."""
+    """Responses to requests in flight name nearly the same moment: the first is reported."""
     bucket = TokenBucket(None)
     assert bucket.hold_back(NOW, 10.0) == 10.0
     assert bucket.hold_back(NOW + 0.5, 10.0) == 0.0
@@ -134,14 +134,14 @@ def test_a_repeated_limit_is_not_reported_but_is_respected() -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan, -math.inf])
 def test_to_be_shut_for_no_time_means_nothing(seconds: float) -> None:
-    """Nor does a figure that is none."""
+    """A hold-back that is zero, negative or not a number is ignored."""
     bucket = TokenBucket(None)
     assert bucket.hold_back(NOW, seconds) == 0.0
     assert bucket.take(NOW)
 
 
 def test_a_full_bucket_is_as_good_as_a_new_one() -> None:
-    """Not while a token is missing, and not while it is shut."""
+    """It is full only if no token is missing and no hold-back is left."""
     bucket = TokenBucket(rate=1, burst=2)
     assert bucket.is_full(NOW)
     bucket.take(NOW)
@@ -161,7 +161,7 @@ def test_a_full_bucket_is_as_good_as_a_new_one() -> None:
 def test_no_window_lets_more_through_than_was_agreed(
     rate: float, per: float, burst: int, pauses: list[float]
 ) -> None:
-    """Whenever requests come: `burst + rate * seconds / per` at most, in every stretch of time."""
+    """Whenever requests come, any period admits at most `burst + rate * seconds / per`."""
     bucket, now, taken = TokenBucket(rate, per, burst), NOW, list[float]()
     interval = per / rate
     for pause in pauses:
@@ -201,7 +201,7 @@ def test_no_caller_waits_longer_than_needed(rate: float, burst: int, pauses: lis
 def test_the_wait_behind_others_is_what_it_turns_out_to_be(
     rate: float | None, burst: int, used: int, held: float, ahead: int
 ) -> None:
-    """The sum that is done at once and taking the tokens one by one agree."""
+    """The wait that is computed at once agrees with taking the tokens one by one."""
     bucket = TokenBucket(rate, 1.0, burst)
     for _ in range(used):
         bucket.take(NOW)
@@ -235,6 +235,6 @@ def test_the_wait_behind_others_is_what_it_turns_out_to_be(
     ],
 )
 def test_bad_numbers_are_refused(bad: dict[str, Any], error: type[Exception], text: str) -> None:
-    """Where they are given, by a message that names them."""
+    """The constructor raises an error that names the argument."""
     with pytest.raises(error, match=text):
         TokenBucket(**bad)

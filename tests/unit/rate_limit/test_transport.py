@@ -27,7 +27,7 @@ WALL = 1_700_000_000.0
 
 
 class Left:
-    """A deadline that is always so far away."""
+    """A deadline that always leaves the same number of seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -48,14 +48,14 @@ def layer(
 
 
 def not_to_be_called(_: object) -> str:
-    """A function that nobody has a reason to call."""
+    """A function that fails the test when it is called."""
     raise AssertionError
 
 
 async def ask(
     transport: httpx.AsyncBaseTransport, url: str = HERE, deadline: Left | None = None
 ) -> Any:  # noqa: ANN401 - a status or an exception
-    """Send one request, and hand back the status, or the exception."""
+    """Send one request, and return the status or the exception."""
     extensions = {} if deadline is None else {DEADLINE: deadline}
     try:
         response = await transport.handle_async_request(get(url, extensions=extensions))
@@ -70,12 +70,12 @@ def told(status: int, *headers: tuple[str, str]) -> httpx.Response:
 
 
 def told_to_wait(seconds: float) -> httpx.Response:
-    """A refusal that names a time."""
+    """A 429 response with a Retry-After header."""
     return told(429, ("Retry-After", str(seconds)))
 
 
 async def test_requests_are_paced(clock: Clock) -> None:
-    """A burst goes at once, and then one in each interval."""
+    """A burst is sent at once, and then one request in each interval."""
     inner = Scripted(200)
     transport = layer(inner, clock, 10, per=2.0, burst=3)
     assert [await ask(transport) for _ in range(6)] == [200] * 6
@@ -83,14 +83,14 @@ async def test_requests_are_paced(clock: Clock) -> None:
 
 
 async def test_each_origin_has_a_pace_of_its_own(clock: Clock) -> None:
-    """As one service's limit says nothing of another's."""
+    """Requests to one origin do not delay those to another."""
     transport = layer(Scripted(200), clock, 1)
     assert [await ask(transport, url) for url in (HERE, ELSEWHERE, HERE)] == [200] * 3
     assert clock.sleeps == [1.0]
 
 
 async def test_a_key_shares_or_splits_a_pace(clock: Clock) -> None:
-    """Where a limit holds for more than an origin, or for less."""
+    """Requests with the same key share one rate, regardless of their origins."""
     transport = layer(Scripted(200), clock, 1, key=lambda request: request.method)
     await ask(transport, HERE)
     await ask(transport, ELSEWHERE)
@@ -99,7 +99,7 @@ async def test_a_key_shares_or_splits_a_pace(clock: Clock) -> None:
 
 
 async def test_without_a_rate_nothing_waits(clock: Clock) -> None:
-    """And no key is built, while nobody was told to wait."""
+    """The key function is not called either, until a server announces a limit."""
     transport = layer(Scripted(200), clock, key=not_to_be_called)
     assert [await ask(transport) for _ in range(100)] == [200] * 100
     assert clock.sleeps == []
@@ -108,7 +108,7 @@ async def test_without_a_rate_nothing_waits(clock: Clock) -> None:
 async def test_a_request_that_waited_is_reported_when_it_is_sent(
     clock: Clock, events: Events
 ) -> None:
-    """With the seconds, also if a limit of the server made it wait; others are no news."""
+    """The event has the seconds waited, also for a server's limit; other requests emit none."""
     transport = layer(Scripted(200, 200, told_to_wait(30), 200), clock, 2, listener=events)
     assert [await ask(transport) for _ in range(4)] == [200, 200, 429, 200]
     waits = [event for event in events if isinstance(event, RequestAdmitted)]
@@ -119,7 +119,7 @@ async def test_a_request_that_waited_is_reported_when_it_is_sent(
 
 
 async def test_asked_not_to_wait_it_rejects(clock: Clock, events: Events) -> None:
-    """The error tells in how many seconds there is room, and then there is."""
+    """A call over the rate fails at once; after the error's `retry_after` one is admitted."""
     inner = Scripted(200)
     transport = layer(inner, clock, 2, wait=False, listener=events)
     assert await ask(transport) == 200
@@ -138,7 +138,7 @@ async def test_asked_not_to_wait_it_rejects(clock: Clock, events: Events) -> Non
 
 
 async def test_a_refusal_is_an_error_of_ours_and_of_httpx(clock: Clock) -> None:
-    """Whoever knows one of them only handles it, and retries do not repeat it."""
+    """Code that handles either of the two base classes handles it, and it is not retried."""
     transport = RetryTransport(layer(Scripted(200), clock, 1, wait=False), listener=None)
     await ask(transport)
     error = await ask(transport)
@@ -149,7 +149,7 @@ async def test_a_refusal_is_an_error_of_ours_and_of_httpx(clock: Clock) -> None:
 
 
 async def test_a_wait_beyond_the_longest_is_refused_at_once() -> None:
-    """With those counted who wait before it."""
+    """The wait includes the time for the requests ahead of it in the queue."""
     time = VirtualTime()
     transport = layer(Scripted(200), time, 1, max_wait=2.0)
     answers: list[Any] = []
@@ -169,7 +169,7 @@ async def test_a_wait_beyond_the_longest_is_refused_at_once() -> None:
 
 @pytest.mark.parametrize(("left", "answered"), [(1.5, True), (1.0, False), (0.5, False)])
 async def test_the_deadline_is_seen(clock: Clock, left: float, answered: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """Who would have its turn no sooner than its time is up is refused at once."""
+    """A request whose turn would come at its deadline or later is rejected at once."""
     transport = layer(Scripted(200), clock, 1)
     await ask(transport, deadline=Left(0.0))
     answer = await ask(transport, deadline=Left(left))
@@ -207,7 +207,7 @@ async def test_one_limited_response_delays_all_requests(
     told_by: tuple[int, list[tuple[str, str]], str],
     rate: float | None,
 ) -> None:
-    """Each header, on any status that it may come with, until the time that it names."""
+    """Each header delays requests until the time that it names, on any status it may have."""
     status, headers, name = told_by
     transport = layer(Scripted(told(status, *headers), 200), clock, rate, listener=events)
     assert await ask(transport) == status
@@ -233,14 +233,14 @@ async def test_one_limited_response_delays_all_requests(
 async def test_a_response_that_asks_for_nothing_delays_no_request(
     clock: Clock, status: int, headers: list[tuple[str, str]]
 ) -> None:
-    """Nor is anything told of it."""
+    """A limit that is absent, malformed, not reached or on another status is ignored."""
     transport = layer(Scripted(told(status, *headers), 200), clock)
     assert [await ask(transport) for _ in range(3)] == [status, 200, 200]
     assert clock.sleeps == []
 
 
 async def test_other_statuses_may_refuse(clock: Clock) -> None:
-    """Those whose Retry-After is heeded can be named."""
+    """`statuses=` names the statuses whose Retry-After is respected."""
     answers = [told(500, ("Retry-After", "3")), told(429, ("Retry-After", "3"))]
     transport = layer(Scripted(*answers, 200), clock, statuses={500})
     assert [await ask(transport) for _ in range(3)] == [500, 429, 200]
@@ -248,14 +248,14 @@ async def test_other_statuses_may_refuse(clock: Clock) -> None:
 
 
 async def test_asked_to_ignore_headers_it_does(clock: Clock) -> None:
-    """It keeps its own pace only."""
+    """With `respect_headers=False` only its own rate counts."""
     transport = layer(Scripted(told_to_wait(30), 200), clock, respect_headers=False)
     assert [await ask(transport) for _ in range(2)] == [429, 200]
     assert clock.sleeps == []
 
 
 async def test_other_origins_are_not_held_back(clock: Clock) -> None:
-    """They did not ask for it."""
+    """A Retry-After delays only the origin that sent it."""
     transport = layer(Scripted(told_to_wait(30), 200), clock)
     assert await ask(transport) == 429
     assert await ask(transport, ELSEWHERE) == 200
@@ -265,7 +265,7 @@ async def test_other_origins_are_not_held_back(clock: Clock) -> None:
 
 
 async def test_requests_that_already_wait_are_delayed_as_well() -> None:
-    """What is under way ends as it ends; what has not gone yet does not go."""
+    """Queued requests wait for a Retry-After that a request in flight receives."""
     time = VirtualTime()
     go = anyio.Event()
     went: list[float] = []
@@ -289,7 +289,7 @@ async def test_requests_that_already_wait_are_delayed_as_well() -> None:
 
 
 async def test_a_request_that_cannot_wait_that_long_is_refused_at_once(events: Events) -> None:
-    """Also when it waited already; the error tells when there is room."""
+    """So is a request that was queued already; the error has the remaining wait."""
     time = VirtualTime()
     inner = Scripted(told_to_wait(10), told_to_wait(3600), 200)
     transport = layer(inner, time, max_wait=60.0, listener=events)
@@ -303,8 +303,8 @@ async def test_a_request_that_cannot_wait_that_long_is_refused_at_once(events: E
         for _ in range(3):
             group.start_soon(one)
         await time.advance(10)
-    # The first one who went after the hold-back was told to wait for an hour; the others, released
-    # with it, are either gone already or refused.
+    # The first request after the hold-back got a Retry-After of an hour; the others, released with
+    # it, have either been sent already or are rejected.
     assert isinstance(await ask(transport), RateLimitError)
     assert answers[0] == 429
     refused = [answer for answer in answers if isinstance(answer, RateLimitError)]
@@ -317,7 +317,7 @@ async def test_a_request_that_cannot_wait_that_long_is_refused_at_once(events: E
 async def test_a_day_is_the_longest_that_is_heeded(
     clock: Clock, events: Events, seconds: str
 ) -> None:
-    """Nobody sleeps so long, and nonsense does not silence a client for ever."""
+    """A longer Retry-After counts as one day, so it cannot block a client permanently."""
     answers = told(503, ("Retry-After", seconds)), 200
     transport = layer(Scripted(*answers), clock, listener=events)
     await ask(transport)
@@ -331,7 +331,7 @@ async def test_a_day_is_the_longest_that_is_heeded(
 
 
 async def test_a_delay_that_grows_is_reported_again(clock: Clock, events: Events) -> None:
-    """A hundred answers that tell of the same moment are not."""
+    """Further responses that name the same moment emit no event."""
     answers = iter([told_to_wait(5), told_to_wait(5), told_to_wait(9), httpx.Response(200)])
     go = anyio.Event()
 
@@ -352,14 +352,14 @@ async def test_a_delay_that_grows_is_reported_again(clock: Clock, events: Events
 
 
 async def test_no_listener_is_needed(clock: Clock) -> None:
-    """Without a listener everything happens in silence."""
+    """Without a listener, requests are delayed and rejected in the same way."""
     transport = layer(Scripted(told_to_wait(100), 200), clock)
     await ask(transport)
     assert isinstance(await ask(transport), RateLimitError)
 
 
 async def test_a_listener_that_raises_breaks_no_call(clock: Clock) -> None:
-    """What it was told of happens all the same."""
+    """The first call still gets its response, and the next one is still rejected."""
 
     def broken(_: object) -> None:
         raise ValueError("no")
@@ -484,7 +484,7 @@ async def test_what_a_server_said_outlasts_a_closing(clock: Clock) -> None:
 
 
 async def test_after_a_hold_back_it_is_as_quick_as_before(clock: Clock) -> None:
-    """Without a rate of its own it stops looking at keys again, when nobody waits any more."""
+    """Without a rate, it stops calling the key function once the hold-back is over."""
     keys: list[str] = []
 
     def key(request: httpx.Request) -> str:
@@ -505,7 +505,7 @@ async def test_after_a_hold_back_it_is_as_quick_as_before(clock: Clock) -> None:
 
 
 async def test_no_caller_overtakes_waiters_that_go_one_after_the_other() -> None:
-    """When the hold-back is over, whoever comes now stands behind those who waited."""
+    """A caller that arrives as the hold-back ends is queued behind those already waiting."""
     time = VirtualTime()
     went: list[str] = []
 
@@ -528,7 +528,7 @@ async def test_no_caller_overtakes_waiters_that_go_one_after_the_other() -> None
 
 
 async def test_what_becomes_of_a_request_does_not_matter_to_its_token(clock: Clock) -> None:
-    """Taken is taken: nobody knows whether the server counted it."""
+    """A failed request keeps its token, because the server may have counted it."""
     transport = layer(Scripted(httpx.ConnectError, 500, 200), clock, 1)
     assert isinstance(await ask(transport), httpx.ConnectError)
     assert await ask(transport) == 500
@@ -537,7 +537,7 @@ async def test_what_becomes_of_a_request_does_not_matter_to_its_token(clock: Clo
 
 
 async def test_a_request_that_is_cancelled_under_way_has_taken_its_token(clock: Clock) -> None:
-    """The server may have seen it."""
+    """Its token is not returned, because the server may have counted the request."""
 
     async def never(_: httpx.Request) -> httpx.Response:
         await anyio.sleep_forever()
@@ -562,7 +562,7 @@ async def test_each_attempt_takes_a_token(clock: Clock) -> None:
 
 
 async def test_hundreds_go_at_the_rate(clock: Clock) -> None:
-    """However many race for the tokens, and whoever is cancelled among them; none is left over."""
+    """Hundreds of callers, some of them cancelled, keep to the rate, and lose no token."""
     went: list[tuple[int, float]] = []
 
     def note(request: httpx.Request) -> httpx.Response:
@@ -629,7 +629,7 @@ async def test_a_transport_that_is_closed_again_and_again_keeps_its_pace(
 
 
 async def test_origins_at_rest_are_forgotten(clock: Clock) -> None:
-    """Ten thousand of them take no memory for ever; one that was told to wait is remembered."""
+    """An idle origin is evicted; one whose Retry-After has not passed is kept."""
     transport = layer(Scripted(told_to_wait(50), 200), clock, 1, max_keys=3, max_wait=100)
     await ask(transport)
     for number in range(20):
@@ -674,7 +674,7 @@ async def test_the_request_is_handed_on_as_it_is(clock: Clock) -> None:
 
 
 async def test_it_opens_and_closes_what_is_inside(clock: Clock) -> None:
-    """Once each."""
+    """The inner transport is entered and exited once."""
     inner = Scripted(200)
     async with layer(inner, clock):
         pass
@@ -682,7 +682,7 @@ async def test_it_opens_and_closes_what_is_inside(clock: Clock) -> None:
 
 
 async def test_by_default_it_waits_in_earnest() -> None:
-    """On asyncio and on trio."""
+    """The default clock and sleep are real, on asyncio and on trio."""
     transport = RateLimitTransport(Scripted(200), 100.0)
     began = anyio.current_time()
     for _ in range(3):
@@ -691,7 +691,7 @@ async def test_by_default_it_waits_in_earnest() -> None:
 
 
 def test_its_repr_tells_the_pace_and_no_secret() -> None:
-    """As it could be typed, the inner one first."""
+    """It reads like the call of the constructor, with the inner transport first."""
     inner = httpx.AsyncHTTPTransport()
     paced = RateLimitTransport(inner, 10, per=2.0, burst=5, respect_headers=False)
     assert repr(paced) == (
@@ -721,7 +721,7 @@ def test_its_repr_tells_the_pace_and_no_secret() -> None:
     ],
 )
 def test_bad_arguments_are_refused(bad: dict[str, Any], error: type[Exception], text: str) -> None:
-    """Where they are given, by a message that names them."""
+    """The constructor raises an error that names the argument."""
     with pytest.raises(error, match=text):
         RateLimitTransport(Scripted(200), **bad)
 
@@ -735,7 +735,7 @@ def test_the_key_is_the_origin() -> None:
 
 
 async def test_a_classifier_holds_back_what_no_header_would(clock: Clock, events: Events) -> None:
-    """An API may say in a body of 200 that too much was sent."""
+    """The classifier's `retry_after` counts instead of the headers, also for a 200 response."""
     inner = Scripted(httpx.Response(200, headers={"ratelimit": '"a";r=0;t=60'}), 200)
     transport = RateLimitTransport(
         inner,
@@ -752,7 +752,7 @@ async def test_a_classifier_holds_back_what_no_header_would(clock: Clock, events
 
 
 async def test_without_a_word_of_the_classifier_headers_count(clock: Clock) -> None:
-    """It has nothing to say of this one."""
+    """If the classifier returns None, the Retry-After header counts."""
     inner = Scripted(httpx.Response(429, headers={"retry-after": "7"}), 200)
     transport = RateLimitTransport(
         inner, wait=False, classify=[lambda _: None], clock=clock, listener=None

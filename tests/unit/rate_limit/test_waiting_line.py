@@ -27,7 +27,7 @@ def a_line(time: VirtualTime, rate: float | None = 1.0, burst: int = 1) -> Waiti
 
 
 class Crowd:
-    """Tasks that stand in a line, and when each of them got its token, or was sent away."""
+    """Tasks that wait in a line, and when each of them got its token or was rejected."""
 
     def __init__(self, line: WaitingLine, time: VirtualTime, group: anyio.abc.TaskGroup) -> None:
         self.line = line
@@ -39,7 +39,7 @@ class Crowd:
         self.scopes: dict[str, anyio.CancelScope] = {}
 
     async def join(self, name: str, patience: float = math.inf) -> None:
-        """Have one more stand in line."""
+        """Start one more waiter."""
         self.group.start_soon(self._stand, name, patience)
         await settle()
 
@@ -55,7 +55,7 @@ class Crowd:
 
 @asynccontextmanager
 async def a_crowd(line: WaitingLine, time: VirtualTime) -> AsyncIterator[Crowd]:
-    """A crowd that is gone when the block ends; whoever is forgotten in the line is an error."""
+    """A crowd whose waiters end before the block does; one that still waits is an error."""
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
             yield Crowd(line, time, group)
@@ -75,7 +75,7 @@ async def test_waiters_go_in_order_each_at_its_time() -> None:
 
 
 async def test_only_the_first_one_sleeps() -> None:
-    """However many there are, one timer runs."""
+    """One timer runs, regardless of the number of waiters."""
     time = VirtualTime()
     line = a_line(time)
     line.bucket.take(time())
@@ -102,7 +102,7 @@ async def test_only_the_first_one_sleeps() -> None:
 async def test_a_cancelled_waiter_leaves_its_place_to_those_behind(
     leaves: str, went: list[tuple[str, float]]
 ) -> None:
-    """The first, the last or any other: no token is lost, and no time."""
+    """Whichever waiter is cancelled, no token is lost, and no time."""
     time = VirtualTime()
     line = a_line(time)
     line.bucket.take(time())
@@ -136,7 +136,7 @@ async def test_one_that_is_cancelled_as_its_turn_comes_takes_nothing() -> None:
 
 
 async def test_all_may_be_cancelled_at_once() -> None:
-    """A task group that is cancelled leaves an empty line and a bucket as it was."""
+    """Cancelling a task group leaves the line empty and the bucket unchanged."""
     time = VirtualTime()
     line = a_line(time)
     line.bucket.take(time())
@@ -152,7 +152,7 @@ async def test_all_may_be_cancelled_at_once() -> None:
 
 
 async def test_a_wait_that_is_too_long_is_not_begun() -> None:
-    """Those who stand in line already are counted in."""
+    """The expected wait includes the waiters ahead."""
     time = VirtualTime()
     line = a_line(time)
     line.bucket.take(time())
@@ -166,7 +166,7 @@ async def test_a_wait_that_is_too_long_is_not_begun() -> None:
 
 
 async def test_a_wait_as_long_as_the_longest_is_begun() -> None:
-    """Three tenths of a second are a little more when they are added up."""
+    """Rounding rejects no waiter: three waits of 0.1 s add up to slightly more than 0.3 s."""
     time = VirtualTime(0.0)
     line = WaitingLine(TokenBucket(1, 0.1), time, time.sleep)
     line.bucket.take(time())
@@ -178,7 +178,7 @@ async def test_a_wait_as_long_as_the_longest_is_begun() -> None:
 
 
 async def test_all_waiters_are_delayed() -> None:
-    """The one who sleeps already, too; then a whole burst goes, and the rest at the rate."""
+    """A hold-back delays the sleeping waiter, too; then a burst goes, and the rest at the rate."""
     time = VirtualTime()
     line = a_line(time, burst=2)
     line.bucket.take(time())
@@ -193,7 +193,7 @@ async def test_all_waiters_are_delayed() -> None:
 
 
 async def test_a_waiter_that_cannot_wait_that_long_is_refused_at_once() -> None:
-    """The first one, who sleeps, and any other; those behind move up."""
+    """This holds for the sleeping first waiter and for later ones; those behind move up."""
     time = VirtualTime()
     line = a_line(time)
     line.bucket.take(time())
@@ -210,7 +210,7 @@ async def test_a_waiter_that_cannot_wait_that_long_is_refused_at_once() -> None:
 
 
 async def test_a_little_more_is_noticed_when_the_turn_comes() -> None:
-    """A hold-back that creeps on, answer by answer, sends nobody away before."""
+    """A hold-back that grows in small steps rejects no waiter before its turn comes."""
     time = VirtualTime()
     line = a_line(time, rate=None)
     line.hold_back(5.0)
@@ -226,14 +226,14 @@ async def test_a_little_more_is_noticed_when_the_turn_comes() -> None:
 
 
 async def test_one_that_is_cancelled_when_its_turn_has_come_takes_nothing() -> None:
-    """It was told to go already, but did not go yet."""
+    """It was woken already, but has not run yet."""
     time = VirtualTime()
     line = a_line(time, burst=2)
     scope = anyio.CancelScope()
 
     async def goes() -> None:
         await line.take(math.inf)
-        scope.cancel()  # of the one who was woken just now
+        scope.cancel()  # of the waiter that was woken just now
 
     async def does_not_go() -> None:
         with scope:
@@ -251,7 +251,7 @@ async def test_one_that_is_cancelled_when_its_turn_has_come_takes_nothing() -> N
 
 
 async def test_to_be_sent_away_and_cancelled_at_once_is_to_leave_once() -> None:
-    """The first one as well as the one behind it."""
+    """The first waiter and the one behind it are each removed once."""
     time = VirtualTime()
     line = a_line(time)
     line.bucket.take(time())
@@ -266,7 +266,7 @@ async def test_to_be_sent_away_and_cancelled_at_once_is_to_leave_once() -> None:
 
 
 async def test_a_sleep_that_moves_no_clock_ends_the_wait_all_the_same() -> None:
-    """A test may replace `sleep` alone; whoever waits does not look at the clock for ever."""
+    """A test may replace only `sleep`: a waiter does not wait for the clock to move."""
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -282,7 +282,7 @@ async def test_a_sleep_that_moves_no_clock_ends_the_wait_all_the_same() -> None:
 @pytest.mark.parametrize("now", [0.0, 1e5, 1.7e9])
 @pytest.mark.parametrize("rate", [3.0, 1e9])
 async def test_no_clock_is_too_coarse(now: float, rate: float) -> None:
-    """The wait for a token ends, however small it is beside the figures of the clock."""
+    """A wait ends even if it is too short for the precision of the clock's readings."""
     clock = Clock(now)
     line = WaitingLine(TokenBucket(rate), clock, clock.sleep)
     for _ in range(50):
@@ -291,7 +291,7 @@ async def test_no_clock_is_too_coarse(now: float, rate: float) -> None:
 
 
 async def test_a_sleep_that_ends_early_is_believed() -> None:
-    """Timers do, by nanoseconds, and the clock would say that it is not time yet."""
+    """Timers may fire nanoseconds early; the waiter goes although the clock is behind."""
     time = Clock()
 
     async def sleep(seconds: float) -> None:
@@ -306,7 +306,7 @@ async def test_a_sleep_that_ends_early_is_believed() -> None:
 
 
 async def test_a_line_is_idle_when_a_new_one_would_be_no_different() -> None:
-    """Nobody waits, no token is missing, nothing is held back."""
+    """It is idle when no caller waits, no token is missing and no hold-back is left."""
     time = VirtualTime()
     line = a_line(time)
     assert line.idle
@@ -347,7 +347,7 @@ class Stopped:
 
 
 def test_a_line_of_a_stopped_loop_is_in_use_until_it_is_closed() -> None:
-    """Its callers may go on; those of a closed event loop never will."""
+    """Callers in a stopped event loop may continue; those in a closed one never will."""
     stopped = Stopped()
     stopped.time.advance(100.0)
     assert not stopped.line.idle
@@ -366,7 +366,7 @@ def test_callers_of_another_loop_are_held_back_but_not_sent_away() -> None:
 
 
 def test_a_task_that_its_loop_left_behind_wakes_no_other() -> None:
-    """When it is collected there is none left that could be woken."""
+    """When it is garbage-collected, no waiter is left to wake."""
     stopped = Stopped()
     stopped.loop.close()
     with contextlib.suppress(RuntimeError):  # anyio's scopes can be left in their task alone
@@ -385,7 +385,7 @@ def test_another_loop_gets_the_bucket_without_the_callers() -> None:
 
 
 class Op(NamedTuple):
-    """Something that happens `after` so many quarters of a second."""
+    """Something that happens `after` a number of quarters of a second."""
 
     after: int
     what: str
@@ -404,7 +404,7 @@ OPS = st.lists(
 
 
 def model(ops: list[Op], burst: int) -> list[tuple[str, float]]:
-    """Who goes when, quarter by quarter, with tokens that are counted one by one."""
+    """Which waiter goes when, computed quarter by quarter from single tokens."""
     queue: deque[str] = deque()
     went: list[tuple[str, float]] = []
     joined, held, quarters_of_tokens, quarter = 0, 0, burst * 4, 0
@@ -432,7 +432,7 @@ def model(ops: list[Op], burst: int) -> list[tuple[str, float]]:
 
 
 async def line_doing(ops: list[Op], burst: int) -> list[tuple[str, float]]:
-    """The same, by tasks."""
+    """The same, with a real line and tasks."""
     time = VirtualTime()
     line = a_line(time, burst=burst)
     async with a_crowd(line, time) as crowd:

@@ -68,7 +68,7 @@ def call_of(
 
 
 def test_an_answer_is_an_end() -> None:
-    """Which the server knows of."""
+    """A response means that the request was answered."""
     response = httpx.Response(503)
     call = call_of(response)
     assert (call.response, call.error, call.delivery) == (response, None, ANSWERED)
@@ -78,7 +78,7 @@ def test_an_answer_is_an_end() -> None:
     ("error", "delivery"), [(refused(), NOT_SENT), (httpx.ReadError("reset"), UNCERTAIN)]
 )
 def test_an_exception_is_an_end(error: Exception, delivery: Delivery) -> None:
-    """From which follows whether the server can know of it."""
+    """The delivery is concluded from the exception."""
     call = call_of(error)
     assert (call.response, call.error, call.delivery) == (None, error, delivery)
 
@@ -114,7 +114,7 @@ async def test_each_attempt_is_traced_by_itself() -> None:
 
 @pytest.mark.parametrize("shut", [True, False])
 def test_a_policy_knows_the_answer(*, shut: bool) -> None:
-    """Number, method, status, what it asked for, and whether the way is shut."""
+    """It gets the number, method, status, requested wait, and whether the circuit is open."""
     call = call_of(httpx.Response(429, headers={"Retry-After": "7"}), post())
     call.begin(1.5)
     call.end(httpx.Response(503, headers=[("Retry-After", "3"), ("Retry-After", "5")]))
@@ -176,7 +176,7 @@ async def test_a_policy_knows_the_failure() -> None:
 
 
 def test_a_report_tells_of_the_attempts_so_far() -> None:
-    """How many, and whether the server can have acted on any of them."""
+    """It has their number, and whether the server can have acted on any of them."""
     report = CallReport()
     call = call_of(httpx.ReadTimeout("late"), get(extensions={"walltrack.report": report}))
     assert report == CallReport(1, UNCERTAIN)
@@ -187,7 +187,7 @@ def test_a_report_tells_of_the_attempts_so_far() -> None:
 
 
 def test_a_redirect_is_reported_by_itself() -> None:
-    """What an earlier request met does not tell of this one."""
+    """The outcome of the earlier request does not count for this one."""
     report = CallReport(4, UNCERTAIN)
     call_of(refused(), get(extensions={"walltrack.report": report}))
     assert report == CallReport(1, NOT_SENT)
@@ -195,7 +195,7 @@ def test_a_redirect_is_reported_by_itself() -> None:
 
 @pytest.mark.parametrize("stranger", [None, "mine", {"attempts": 1}])
 def test_a_report_of_another_kind_is_left_alone(stranger: object) -> None:
-    """Whatever stands in its place does no harm and comes to none."""
+    """Any other object under that key is ignored and not changed."""
     request = get(extensions={"walltrack.report": stranger})
     call_of(httpx.Response(503), request)
     assert request.extensions == {"walltrack.report": stranger}

@@ -58,13 +58,13 @@ def deciding(
 
 
 async def test_a_retry_is_not_reported_before_its_response_is_discarded(events: Events) -> None:
-    """The decision is only a wait."""
+    """At first the decision is only a wait, without an event."""
     assert deciding(events).after_attempt(call_of(refused())) == Wait(1.0, 1.0)
     assert events == []
 
 
 async def test_the_end_of_the_retries_is_reported(events: Events) -> None:
-    """With its reason."""
+    """The event has the reason."""
     waits = Waits()
     waits.end()
     assert deciding(events).after_attempt(call_of(refused(), waits=waits)) is None
@@ -74,7 +74,7 @@ async def test_the_end_of_the_retries_is_reported(events: Events) -> None:
 
 
 async def test_a_closed_transport_takes_nothing_from_a_budget() -> None:
-    """There will be no retry to pay for."""
+    """No retry follows, so nothing is withdrawn."""
     waits, budget = Waits(), RetryBudget(2, refill=0, shared=True)
     waits.end()
     assert deciding(None, budget).after_attempt(call_of(refused(), waits=waits)) is None
@@ -113,7 +113,7 @@ async def test_where_no_retry_was_expected_its_reason_is_reported_too(
 
 
 async def test_a_success_at_once_is_no_event(events: Events) -> None:
-    """Events are for failures, and for what they lead to."""
+    """Only failures and their consequences are events."""
     call = call_of(httpx.Response(200))
     assert deciding(events).after_attempt(call) is None
     assert (events, call.stopped, call.succeeded) == ([], None, True)

@@ -1,4 +1,4 @@
-"""A call that several layers send more than once: it keeps one key, and no proof is made up."""
+"""A call that several layers repeat keeps one key, and is never wrongly reported as not sent."""
 
 from collections.abc import Callable, Generator
 from functools import partial
@@ -118,7 +118,7 @@ async def test_all_attempts_of_nested_layers_have_one_key(script: list[Step], cl
 async def test_a_body_that_breaks_off_in_an_outer_layer_is_asked_for_with_the_same_key(
     clock: Clock,
 ) -> None:
-    """To the inner layer the call had ended well."""
+    """For the inner layer the call had succeeded."""
     inner = Scripted(httpx.Response(201, stream=Body(b"x", httpx.ReadError("reset"))), 201)
     streaming = retrying(inner, clock, "keyed", body="stream")
     response = await retrying(streaming, clock, "always", body="whole").handle_async_request(post())
@@ -150,7 +150,7 @@ def hedging(inner: Transport, time: VirtualTime) -> HedgingTransport:
 
 
 async def within(seconds: float, ended: Step, time: VirtualTime, _: httpx.Request) -> Any:  # noqa: ANN401
-    """An attempt that takes so long, and then ends so."""
+    """An attempt that takes this long, and then has this outcome."""
     await time.sleep(seconds)
     return ended
 
@@ -180,7 +180,7 @@ async def test_an_outer_layer_knows_of_the_hedge_that_lost(
 
 
 async def test_both_attempts_of_a_hedge_have_the_key_of_an_inner_layer() -> None:
-    """They are one call."""
+    """Both attempts belong to one call."""
     async with VirtualTime() as time:
         inner = ScriptedTransport([partial(within, 9, 200, time), 200])
         assert await outcome_of(hedging(retrying(inner, time, "keyed"), time), post()) == 200
@@ -302,7 +302,7 @@ async def test_a_request_object_that_is_sent_again_keeps_its_key_while_its_call_
 
 
 async def test_a_call_that_ended_well_leaves_nothing_on_its_request(clock: Clock) -> None:
-    """Whatever its first attempt came to."""
+    """This holds whatever the outcome of its first attempt was."""
     request = post()
     transport = retrying(Scripted(READ_ERROR, 201), clock, "keyed")
     assert await outcome_of(transport, request) == 201
@@ -310,7 +310,7 @@ async def test_a_call_that_ended_well_leaves_nothing_on_its_request(clock: Clock
 
 
 async def test_two_calls_at_a_time_by_one_request_object_have_a_key_each(clock: Clock) -> None:
-    """Neither has failed yet."""
+    """This holds while neither has failed."""
     answering = anyio.Event()
 
     async def answer(_: httpx.Request) -> httpx.Response:

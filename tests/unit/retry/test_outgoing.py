@@ -59,7 +59,7 @@ def test_what_may_act_twice_is_traced_and_keyed(
 
 
 def test_a_key_of_the_caller_is_kept() -> None:
-    """And none is made."""
+    """No other key is made."""
     made = Outgoing(KEYED, lambda: pytest.fail("made"), lambda: 0.0, is_classified=False)
     clone, _ = made.prepare(post(headers={"idempotency-key": "mine"}))
     assert clone.headers.get_list(KEY_HEADER) == ["mine"]
@@ -76,7 +76,7 @@ def test_the_callers_request_is_left_as_it_was() -> None:
 
 @pytest.mark.anyio
 async def test_a_trace_of_the_caller_is_chained() -> None:
-    """It hears what it would have heard."""
+    """It gets the same steps as without the layer."""
     heard: list[str] = []
 
     async def mine(name: str, _: Mapping[str, Any]) -> None:
@@ -150,6 +150,6 @@ def test_which_responses_need_more_than_a_look(
 
 
 def test_every_response_of_a_call_with_a_key_is_looked_at() -> None:
-    """It is to show the key."""
+    """The response has to show the key."""
     assert preparing().prepare(post())[1] is EVERY_STATUS
     assert preparing(PROVEN).prepare(post())[1] is not EVERY_STATUS

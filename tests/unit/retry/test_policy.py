@@ -25,12 +25,12 @@ NOT_SENT, UNCERTAIN, ANSWERED = Delivery.NOT_SENT, Delivery.UNCERTAIN, Delivery.
 
 
 def attempt(**known: Any) -> Attempt:  # noqa: ANN401 - fields of Attempt
-    """A first GET that was answered 503, unless told otherwise."""
+    """A first GET that was answered 503, with changes."""
     return Attempt(**{"number": 1, "method": "GET", "delivery": ANSWERED, "status": 503, **known})
 
 
 def test_defaults() -> None:
-    """What a policy does unless it is told otherwise is what the documentation promises."""
+    """The defaults of a policy are those that the documentation promises."""
     promised = RetryPolicy(
         max_retries=3,
         backoff=Backoff(base=1.0, factor=2.0, cap=4.0, jitter="none"),
@@ -79,7 +79,7 @@ def test_each_reason_to_stop(reason: StopReason, known: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("first", range(len(STOPS)))
 def test_of_several_reasons_the_permanent_one_is_reported(first: int) -> None:
-    """What would hold at any time goes before what may pass."""
+    """A reason that always holds takes precedence over one that may cease to hold."""
     known = {field: value for _, k in STOPS[first:] for field, value in k.items()}
 
     decision = RetryPolicy(non_idempotent="never").decide(attempt(**known), RNG)
@@ -104,7 +104,7 @@ def test_retry_after_is_obeyed_where_it_is_longer(asked_for: float | None, wait:
 
 @pytest.mark.parametrize("asked_for", [60.001, 3600.0, 1e14, math.inf])
 def test_a_retry_after_that_is_too_long_ends_the_call(asked_for: float) -> None:
-    """It is neither slept nor cut short."""
+    """The policy neither waits that long nor shortens the wait."""
     decision = DEFAULT.decide(attempt(retry_after=asked_for), RNG)
 
     assert decision is StopReason.RETRY_AFTER_TOO_LONG
@@ -123,7 +123,7 @@ def test_a_retry_after_that_is_too_long_ends_the_call(asked_for: float) -> None:
 def test_a_wait_that_the_deadline_would_cut_short_is_not_begun(
     asked_for: float | None, left: float, decision: Wait | StopReason
 ) -> None:
-    """There has to be time left after it, whether the backoff asks for it or the server."""
+    """Some time must be left after a backoff or a Retry-After."""
     asked = attempt(retry_after=asked_for, time_left=left)
 
     assert DEFAULT.decide(asked, RNG) == decision
@@ -138,7 +138,7 @@ def test_without_any_wait_there_has_to_be_time_for_the_attempt() -> None:
 
 
 def test_the_longest_retry_after_can_be_set() -> None:
-    """`max_retry_after` moves the limit, up to none at all."""
+    """`max_retry_after` sets the limit, or none."""
     asked = attempt(retry_after=3600.0)
 
     assert RetryPolicy(max_retry_after=math.inf).decide(asked, RNG) == Wait(3600.0, 1.0)
@@ -148,7 +148,7 @@ def test_the_longest_retry_after_can_be_set() -> None:
 
 
 def test_the_backoff_does_not_grow_from_a_retry_after() -> None:
-    """The share of the backoff is told apart, and is what the next one grows from."""
+    """`Wait` states the backoff's share separately, and the next backoff grows from that."""
     policy = RetryPolicy(backoff=Backoff(cap=100.0, jitter="decorrelated"))
 
     class Highest:
@@ -160,7 +160,7 @@ def test_the_backoff_does_not_grow_from_a_retry_after() -> None:
 
 
 def test_jitter_comes_from_the_source_given() -> None:
-    """A seed decides the delays."""
+    """The same seed gives the same delays."""
     policy = RetryPolicy(backoff=Backoff(jitter="full"))
 
     def decide(seed: int) -> object:
@@ -172,7 +172,7 @@ def test_jitter_comes_from_the_source_given() -> None:
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("method", REPEATABLE)
 def test_a_method_that_may_be_repeated_is(method: str, setting: NonIdempotent) -> None:
-    """The setting for the others does not touch it, also when the server may have acted."""
+    """`non_idempotent=` does not affect it, also when the server may have acted."""
     policy = RetryPolicy(non_idempotent=setting)
     failed = attempt(method=method, delivery=UNCERTAIN, status=None)
 
@@ -198,7 +198,7 @@ def test_a_method_that_may_act_twice(
     status: int | None,
     proven: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
-    """It is repeated where the server cannot have acted ("proven"), nowhere, or everywhere."""
+    """It is retried if the server cannot have acted ("proven"), never, or always."""
     failed = attempt(method=method, delivery=delivery, status=status)
 
     def repeated(setting: NonIdempotent) -> bool:
@@ -217,21 +217,21 @@ def test_a_method_that_may_act_twice(
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("method", [*REPEATABLE, *UNREPEATABLE])
 def test_which_requests_carry_a_key(method: str, setting: NonIdempotent) -> None:
-    """Under "keyed" those that may act twice do, and under no other setting any."""
+    """Only under "keyed", requests that may act twice carry one."""
     wanted = setting == "keyed" and method in UNREPEATABLE
 
     assert RetryPolicy(non_idempotent=setting).wants_key(method) is wanted
 
 
 def test_a_request_that_is_never_repeated_carries_no_key() -> None:
-    """Without retries there is nothing that a key would tell apart."""
+    """Without retries no key is needed."""
     assert not RetryPolicy(max_retries=0, non_idempotent="keyed").wants_key("POST")
     assert RetryPolicy(max_retries=1, non_idempotent="keyed").wants_key("POST")
 
 
 @pytest.mark.parametrize("jitter", ["full", "equal", "decorrelated"])
 def test_callers_that_were_given_the_same_moment_are_spread(jitter: Jitter) -> None:
-    """Of a hundred at most twenty come within ten milliseconds, and none before the moment."""
+    """At most twenty of a hundred retry within the same ten milliseconds, and none too early."""
     policy = RetryPolicy(backoff=Backoff(jitter=jitter))
     waits = [policy.decide(attempt(retry_after=5.0), RNG) for _ in range(100)]
     delays = sorted(wait.delay for wait in waits if isinstance(wait, Wait))
@@ -241,7 +241,7 @@ def test_callers_that_were_given_the_same_moment_are_spread(jitter: Jitter) -> N
 
 
 def test_without_a_hint_the_backoff_alone_is_waited() -> None:
-    """One random number is drawn for each."""
+    """Only one random number is drawn for each wait."""
     policy = RetryPolicy(backoff=Backoff(jitter="full"))
     rng, twin = random.Random(5), random.Random(5)  # noqa: S311 - jitter is no secret
     for _ in range(10):
@@ -251,7 +251,7 @@ def test_without_a_hint_the_backoff_alone_is_waited() -> None:
 
 @pytest.mark.parametrize("jitter", ["none", "full", "equal", "decorrelated"])
 def test_a_short_hint_does_not_shorten_the_backoff(jitter: Jitter) -> None:
-    """Such as `retry-after-ms: 20`, which a server in trouble would give to every attempt."""
+    """For example `retry-after-ms: 20`, which an overloaded server might send every time."""
     policy = RetryPolicy(backoff=Backoff(jitter=jitter))
     for _ in range(50):
         wait = policy.decide(attempt(retry_after=0.02), RNG)
@@ -266,13 +266,13 @@ def test_a_short_hint_does_not_shorten_the_backoff(jitter: Jitter) -> None:
 def test_a_conflict_is_worth_a_retry_while_an_earlier_attempt_may_be_in_progress(
     *, in_progress: bool, status: int, worth: bool
 ) -> None:
-    """Otherwise 409 is the answer."""
+    """Otherwise a 409 is returned to the caller."""
     assert DEFAULT.is_worth_retrying(status, in_progress=in_progress) is worth
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_conflict_in_progress_may_be_repeated(setting: NonIdempotent) -> None:
-    """The key says that it is the same request, whoever made it."""
+    """The key proves that the request in progress is the same one, so all settings retry."""
     conflict = attempt(method="POST", status=409, in_progress=True)
     policy = RetryPolicy(non_idempotent=setting)
     assert isinstance(policy.decide(conflict, RNG), Wait)
@@ -280,25 +280,25 @@ def test_a_conflict_in_progress_may_be_repeated(setting: NonIdempotent) -> None:
 
 @pytest.mark.parametrize("setting", ["proven", "never"])
 def test_a_conflict_of_another_call_is_no_proof(setting: NonIdempotent) -> None:
-    """Also where something else, such as `x-should-retry`, finds it worth a retry."""
+    """It is not retried, even if something else, such as `x-should-retry`, suggests a retry."""
     conflict = attempt(method="POST", status=409)
     assert RetryPolicy(non_idempotent=setting).decide(conflict, RNG) is METHOD_NOT_RETRIED
 
 
 def test_a_refusal_is_no_proof_if_an_earlier_attempt_may_have_been_processed() -> None:
-    """The delivery is that of the whole call then."""
+    """In that case, the delivery is that of the whole call."""
     doubtful = [attempt(method="POST", status=s, delivery=UNCERTAIN) for s in (429, 503, None)]
     assert {DEFAULT.decide(known, RNG) for known in doubtful} == {METHOD_NOT_RETRIED}
 
 
 def test_of_an_attempt_the_rest_is_as_usual() -> None:
-    """No response, no key in use, a circuit that is not open, all the time in the world."""
+    """The defaults are no response, no key in use, a closed circuit and no deadline."""
     plain = Attempt(1, "GET", NOT_SENT)
     assert plain == Attempt(1, "GET", NOT_SENT, None, None, True, False, False, math.inf, 0.0)
 
 
 def test_other_methods_may_be_idempotent() -> None:
-    """In capitals or not; and a string is no collection of names."""
+    """Methods are given in any letter case; a string is rejected as a collection of names."""
     policy = RetryPolicy(idempotent_methods={"post"}, non_idempotent="never")
     assert isinstance(policy.decide(attempt(method="POST"), RNG), Wait)
     assert policy.decide(attempt(method="GET"), RNG) is StopReason.METHOD_NOT_RETRIED
@@ -327,13 +327,13 @@ def test_other_methods_may_be_idempotent() -> None:
 def test_bad_arguments_are_refused(
     arguments: dict[str, Any], error: type[Exception], named: str
 ) -> None:
-    """What cannot be meant is refused where it is given, by its name."""
+    """The constructor raises an error that names the argument."""
     with pytest.raises(error, match=f"^{named} must be"):
         RetryPolicy(**arguments)
 
 
 def test_a_policy_is_a_value() -> None:
-    """Given lists it keeps sets and tuples of its own, so that it stays frozen and hashable."""
+    """It copies lists to sets and tuples, so that it stays immutable and hashable."""
     statuses, exceptions = [503], [httpx.ReadTimeout]
     loose: dict[str, Any] = {"statuses": statuses, "exceptions": exceptions}
     policy = RetryPolicy(**loose)
@@ -347,13 +347,13 @@ def test_a_policy_is_a_value() -> None:
 
 
 def test_the_repr_shows_what_is_not_the_default() -> None:
-    """As it could be typed."""
+    """It reads like the call of the constructor."""
     assert repr(DEFAULT) == "RetryPolicy()"
     given = RetryPolicy(5, non_idempotent="never")
     assert repr(given) == "RetryPolicy(max_retries=5, non_idempotent='never')"
 
 
 def test_a_backoff_of_another_type_is_refused() -> None:
-    """A number is no backoff; the policy says so before the first failure does."""
+    """A number is no backoff, and the constructor says so."""
     with pytest.raises(TypeError, match=r"^backoff must be a Backoff, got 2\.0$"):
         RetryPolicy(backoff=2.0)  # type: ignore[arg-type]

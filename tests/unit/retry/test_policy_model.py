@@ -1,4 +1,4 @@
-"""Run calls through a RetryTransport, and hold every one of them against a naive model.
+"""Run calls through a RetryTransport, and compare each of them with a naive model.
 
 The model is written from the documentation: it knows no Attempt, no Wait and no policy object, only
 what came back, and the sentences that say what is to follow.
@@ -30,7 +30,7 @@ REPEATABLE = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
 
 @dataclass(frozen=True)
 class Came:
-    """What one attempt comes to."""
+    """The outcome of one attempt."""
 
     what: int | str
     retry_after: str | None = None
@@ -40,7 +40,7 @@ class Came:
 
 @dataclass(frozen=True)
 class Planned:
-    """One call, and what its attempts come to, were they all made."""
+    """One call, and the outcomes of its attempts if all of them are made."""
 
     method: str
     one_shot: bool
@@ -49,7 +49,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Rules:
-    """What the transport is told."""
+    """The settings of the transport."""
 
     max_retries: int
     base: float
@@ -61,7 +61,7 @@ class Rules:
 
 @dataclass
 class Told:
-    """What a call came to, as seen from outside."""
+    """The outcome of a call, as seen from outside."""
 
     attempts: int = 0
     sleeps: list[float] = field(default_factory=list)
@@ -240,7 +240,7 @@ CALLS = st.builds(
 
 
 def test_a_call_ends_as_the_documentation_says() -> None:
-    """In any run of calls: attempts, waits, the end, why there was no other, and the budget."""
+    """In any series of calls, attempts, waits, outcomes, reasons and budget are as modelled."""
     reasons: set[str] = set()
 
     @PROFILE

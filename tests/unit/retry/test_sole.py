@@ -38,5 +38,5 @@ async def test_exceptions_pass_unchanged_and_families_are_told_apart() -> None:
 
 
 def test_its_repr_shows_what_is_inside() -> None:
-    """As that of every layer."""
+    """It has the inner transport, as the repr of every layer."""
     assert repr(SoleRetrier(Scripted(200))) == "SoleRetrier(Scripted())"

@@ -83,12 +83,12 @@ OTHER_ERRORS = [
 ]
 
 
-class Untouchable(Exception):  # noqa: N818 - stands for what nobody may catch
+class Untouchable(Exception):  # noqa: N818 - represents what must not be caught
     """An exception that no policy names."""
 
 
 class Shut:
-    """A gate that is shut for `seconds`, and remembers who asked."""
+    """A gate that is shut for `seconds`, and counts how often it was asked."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -113,12 +113,12 @@ Make = Callable[..., RetryTransport]
 
 
 def seeded() -> random.Random:
-    """A source of randomness that begins with the same numbers each time."""
+    """A source of random numbers with a fixed seed."""
     return random.Random(7)  # noqa: S311 - spreads waits, guards nothing
 
 
 def certificate_failure() -> httpx.ConnectError:
-    """What comes of a certificate that fails verification."""
+    """The exception for a certificate that fails verification."""
     error = httpx.ConnectError("certificate verify failed")
     error.__context__ = ssl.SSLCertVerificationError("self-signed certificate")
     return error
@@ -150,7 +150,7 @@ def put_once() -> httpx.Request:
 
 
 def after_reading(outcome: int | Exception) -> Step:
-    """An attempt that takes the whole body, and then ends so."""
+    """An attempt that reads the whole body, and then has this outcome."""
 
     async def step(request: httpx.Request) -> httpx.Response:
         body: Any = request.stream
@@ -216,7 +216,7 @@ async def test_jitter_comes_from_the_given_source(make: Make, clock: Clock) -> N
 
 @asynchronous
 async def test_a_decorrelated_wait_grows_from_the_one_before(make: Make, clock: Clock) -> None:
-    """The backoff gets to see what it gave last, not what Retry-After made of it."""
+    """The backoff grows from its own last delay, not from a longer Retry-After."""
     policy = RetryPolicy(backoff=Backoff(cap=100.0, jitter="decorrelated"))
     rng = seeded()
     inner = Scripted(503, waiting_for("50"), 503, 200)
@@ -243,7 +243,7 @@ async def test_a_status_that_says_not_now_is_retried(make: Make, status: int) ->
 @asynchronous
 @pytest.mark.parametrize("status", OTHER_STATUSES)
 async def test_any_other_status_is_an_answer(make: Make, events: Events, status: int) -> None:
-    """It comes back at once, and only who debugs is told why it was not retried."""
+    """It is returned at once; for an error status, an event says why it was not retried."""
     inner = Scripted(status)
     assert (await make(inner).handle_async_request(get())).status_code == status
     assert len(inner.requests) == 1
@@ -255,7 +255,7 @@ async def test_any_other_status_is_an_answer(make: Make, events: Events, status:
 @asynchronous
 @pytest.mark.parametrize("error", RETRIED_ERRORS)
 async def test_an_error_on_the_way_is_retried(make: Make, error: type[Exception]) -> None:
-    """Timeouts, broken connections, failing proxies, and nonsense from the server."""
+    """Timeouts, broken connections, failing proxies and malformed responses are retried."""
     inner = Scripted(error, 200)
     assert (await make(inner).handle_async_request(get())).status_code == 200
     assert len(inner.requests) == 2
@@ -269,7 +269,7 @@ async def test_an_error_on_the_way_is_retried(make: Make, error: type[Exception]
 async def test_any_other_error_comes_out_at_once(
     make: Make, earlier: tuple[int, ...], error: Exception
 ) -> None:
-    """It would come again, or it is no error of the service; also when it ends a retry."""
+    """It would recur, or is no error of the service; this holds for later attempts, too."""
     inner = Scripted(*earlier, error)
     with pytest.raises(type(error)) as raised:
         await make(inner).handle_async_request(get())
@@ -288,7 +288,7 @@ async def test_any_other_error_comes_out_at_once(
     ],
 )
 async def test_other_sets_can_be_retried(make: Make, outcome: Step, policy: RetryPolicy) -> None:
-    """What the policy names is retried instead."""
+    """The statuses and exceptions that the policy names are retried instead."""
     inner = Scripted(outcome, 200)
     assert (await make(inner, policy=policy).handle_async_request(get())).status_code == 200
     assert len(inner.requests) == 2
@@ -313,7 +313,7 @@ async def test_what_other_sets_leave_out_is_not_retried(
 
 @asynchronous
 async def test_the_last_response_comes_out_as_it_is(make: Make) -> None:
-    """The object itself, its body unread."""
+    """The caller gets the same object, with its body unread."""
     last = httpx.Response(503, stream=Body(b"sorry"))
     assert await make(Scripted(503, 502, 500, last)).handle_async_request(get()) is last
     assert not last.is_closed
@@ -322,7 +322,7 @@ async def test_the_last_response_comes_out_as_it_is(make: Make) -> None:
 
 @asynchronous
 async def test_the_last_exception_comes_out_as_it_is(make: Make) -> None:
-    """The object itself, and no other one in its chain."""
+    """The caller gets the same object, and no other exception in its chain."""
     last = httpx.ReadError("the last")
     inner = Scripted(httpx.ConnectError, 503, httpx.ReadTimeout, last)
     with pytest.raises(httpx.ReadError) as raised:
@@ -349,7 +349,7 @@ async def test_a_response_tells_how_many_attempts_it_took(
 async def test_a_report_tells_the_attempts_of_a_call_that_raised(
     make: Make, script: list[Step], attempts: int
 ) -> None:
-    """An exception has no extensions: whoever needs the number hands in a report."""
+    """An exception has no extensions, but a `CallReport` of the caller has the number."""
     report = CallReport()
     with pytest.raises((httpx.ReadError, ValueError)):
         await make(Scripted(*script)).handle_async_request(
@@ -371,7 +371,7 @@ async def test_a_report_tells_the_attempts_of_a_call_that_raised(
 async def test_a_report_tells_what_any_attempt_may_have_done(
     make: Make, script: list[Step], delivery: Delivery
 ) -> None:
-    """A connection that is refused in the end does not undo what went before."""
+    """A last attempt that was not sent does not change what earlier ones may have done."""
     report = CallReport()
     with pytest.raises(httpx.ConnectError):
         await make(Scripted(*script)).handle_async_request(
@@ -382,7 +382,7 @@ async def test_a_report_tells_what_any_attempt_may_have_done(
 
 @asynchronous
 async def test_a_report_tells_of_a_body_whose_reading_was_cancelled(make: Make) -> None:
-    """The attempt has no end: what the server did is unknown."""
+    """The attempt has no outcome, so what the server did is unknown."""
 
     async def hang() -> AsyncIterator[bytes]:
         yield b"x"
@@ -403,7 +403,7 @@ async def test_a_report_tells_of_a_body_whose_reading_was_cancelled(make: Make) 
 
 @asynchronous
 async def test_a_report_of_another_kind_is_left_alone(make: Make) -> None:
-    """Whatever stands in its place does no harm."""
+    """Any other object under that key is ignored."""
     request = get(extensions={"walltrack.report": "mine"})
     response = await make(Scripted(503, 200)).handle_async_request(request)
     assert response.status_code == 200
@@ -427,7 +427,7 @@ async def test_an_exception_dies_with_its_handler(
 
 @asynchronous
 async def test_a_discarded_exception_dies_before_the_wait(make: Make) -> None:
-    """The call that goes on does not drag along what it has got over."""
+    """A call that is retried keeps no reference to the exception."""
     discarded: list[weakref.ref[Exception]] = []
 
     def reset(_: httpx.Request) -> httpx.Response:
@@ -455,7 +455,7 @@ async def test_a_discarded_exception_dies_before_the_wait(make: Make) -> None:
 async def test_each_retry_is_reported_before_its_wait(
     make: Make, clock: Clock, events: Events
 ) -> None:
-    """Service, method, path, attempt, limit, delay and reason; no userinfo and no query."""
+    """The event has service, method, path, attempt, limit, delay and reason, but no query."""
     request = get("https://me:secret@api.test:8443/a?api-key=secret")
     transport = make(Scripted(503, httpx.ReadTimeout, 200), clock=clock)
     await transport.handle_async_request(request)
@@ -469,7 +469,7 @@ async def test_each_retry_is_reported_before_its_wait(
 
 @asynchronous
 async def test_the_end_of_the_retries_is_reported(make: Make, events: Events) -> None:
-    """What the last attempt ended with, and why there is no other."""
+    """The event has the last outcome, and why there is no retry."""
     await make(Scripted(503)).handle_async_request(get())
     assert events.names == ["retry_scheduled"] * 3 + ["retry_stopped"]
     assert events[-1] == RetryStopped(
@@ -480,7 +480,7 @@ async def test_the_end_of_the_retries_is_reported(make: Make, events: Events) ->
 
 @asynchronous
 async def test_events_call_the_service_by_its_name(make: Make, events: Events) -> None:
-    """A name that the caller gave goes before the host."""
+    """A name that the caller gave takes precedence over the host."""
     request = get(extensions={"walltrack.service": "things"})
     await make(Scripted(503)).handle_async_request(request)
     assert {event.service for event in events} == {"things"}
@@ -488,7 +488,7 @@ async def test_events_call_the_service_by_its_name(make: Make, events: Events) -
 
 @asynchronous
 async def test_an_event_is_emitted_before_the_wait(make: Make, clock: Clock) -> None:
-    """Whoever reads the log knows what the call is waiting for."""
+    """The log shows what the call is waiting for while it waits."""
     slept: list[list[float]] = []
     transport = make(Scripted(503, 200), listener=lambda _: slept.append(list(clock.sleeps)))
     await transport.handle_async_request(get())
@@ -497,14 +497,14 @@ async def test_an_event_is_emitted_before_the_wait(make: Make, clock: Clock) -> 
 
 @asynchronous
 async def test_no_listener_is_needed(make: Make) -> None:
-    """Without a listener everything else is the same."""
+    """Without a listener, calls are retried in the same way."""
     transport = make(Scripted(503), listener=None)
     assert (await transport.handle_async_request(get())).extensions["walltrack.attempts"] == 4
 
 
 @asynchronous
 async def test_a_listener_that_fails_harms_no_call(make: Make) -> None:
-    """Neither a retry nor its end depends on who hears of it."""
+    """A listener that raises changes neither the retries nor the response."""
 
     def broken(event: Event) -> None:
         raise RuntimeError(event.name)
@@ -515,7 +515,7 @@ async def test_a_listener_that_fails_harms_no_call(make: Make) -> None:
 
 @asynchronous
 async def test_the_log_is_the_listener_unless_another_is_given(clock: Clock) -> None:
-    """A structlog entry for each retry and for the end of them."""
+    """An entry for each retry and for their end goes to structlog."""
     with capture_logs() as logs:
         await RetryTransport(Scripted(503), sleep=clock.sleep).handle_async_request(get())
     assert [entry["event"] for entry in logs] == ["retry_scheduled"] * 3 + ["retry_stopped"]
@@ -537,7 +537,7 @@ async def test_the_log_is_the_listener_unless_another_is_given(clock: Clock) -> 
 
 @asynchronous
 async def test_one_call_has_a_policy_of_its_own(make: Make, clock: Clock) -> None:
-    """It replaces the transport's, as a whole."""
+    """It replaces the whole policy of the transport."""
     policy = RetryPolicy(max_retries=1, backoff=Backoff(base=9.0, cap=9.0), statuses={418})
     request = get(extensions={"walltrack.retry": policy})
     response = await make(Scripted(418)).handle_async_request(request)
@@ -557,7 +557,7 @@ async def test_one_call_has_a_policy_of_its_own(make: Make, clock: Clock) -> Non
 async def test_the_policy_of_a_call_holds_for_its_later_attempts(
     make: Make, policy: RetryPolicy, script: list[Step], attempts: int
 ) -> None:
-    """What the transport would retry does not matter to it."""
+    """They follow only the call's policy, not the transport's."""
     request = get(extensions={"walltrack.retry": policy})
     response = await make(Scripted(*script)).handle_async_request(request)
     assert response.extensions["walltrack.attempts"] == attempts
@@ -566,7 +566,7 @@ async def test_the_policy_of_a_call_holds_for_its_later_attempts(
 @asynchronous
 @pytest.mark.parametrize("outcome", [503, httpx.ReadError])
 async def test_one_call_can_do_without_retries(make: Make, events: Events, outcome: Step) -> None:
-    """A single attempt, no key, and a reason that is part of normal operation."""
+    """There is a single attempt without a key, and the reason is part of normal operation."""
     inner = Scripted(outcome)
     with suppress(httpx.ReadError):
         await make(inner).handle_async_request(post(extensions={"walltrack.retry": False}))
@@ -576,7 +576,7 @@ async def test_one_call_can_do_without_retries(make: Make, events: Events, outco
 
 @asynchronous
 async def test_no_policy_of_its_own_means_that_of_the_transport(make: Make) -> None:
-    """None stands for not given."""
+    """None means that no policy was given."""
     inner = Scripted(503)
     await make(inner).handle_async_request(get(extensions={"walltrack.retry": None}))
     assert len(inner.requests) == 4
@@ -585,7 +585,7 @@ async def test_no_policy_of_its_own_means_that_of_the_transport(make: Make) -> N
 @asynchronous
 @pytest.mark.parametrize("given", [True, 0, 3, "never", {"max_retries": 1}])
 async def test_anything_else_as_a_policy_is_refused(make: Make, given: object) -> None:
-    """With a message that names the key, and before anything is sent."""
+    """The error names the key, and nothing is sent."""
     inner = Scripted(200)
     with pytest.raises(TypeError, match=r"walltrack\.retry.* RetryPolicy or False"):
         await make(inner).handle_async_request(get(extensions={"walltrack.retry": given}))
@@ -630,7 +630,7 @@ def test_bad_input_is_refused_by_name(
 async def test_a_server_may_ask_for_a_longer_wait(
     make: Make, clock: Clock, value: str, delay: float
 ) -> None:
-    """The longer one of the backoff and Retry-After; one that cannot be read asks for nothing."""
+    """The wait is the longer of backoff and Retry-After; a malformed Retry-After is ignored."""
     await make(Scripted(waiting_for(value), 200)).handle_async_request(get())
     assert clock.sleeps == [delay]
 
@@ -640,7 +640,7 @@ async def test_a_server_may_ask_for_a_longer_wait(
 async def test_a_wait_that_is_too_long_ends_the_call(
     make: Make, clock: Clock, events: Events, value: str
 ) -> None:
-    """The response comes back at once: its wait is neither slept nor cut short."""
+    """The response is returned at once: its wait is neither kept nor shortened."""
     asking = waiting_for(value, 429)
     assert await make(Scripted(asking)).handle_async_request(get()) is asking
     assert clock.sleeps == []
@@ -654,7 +654,7 @@ async def test_a_wait_that_is_too_long_ends_the_call(
 async def test_a_date_is_measured_by_the_wall_clock(
     make: Make, clock: Clock, later: int, delay: float
 ) -> None:
-    """How long it is until then is told by the injected clock; a past date asks for nothing."""
+    """The time until the date is measured by the injected clock; a past date is ignored."""
     moment = format_datetime(datetime.fromtimestamp(1e9 + later, UTC), usegmt=True)
     transport = make(Scripted(waiting_for(moment), 200), wall_clock=lambda: 1e9)
     await transport.handle_async_request(get())
@@ -663,7 +663,7 @@ async def test_a_date_is_measured_by_the_wall_clock(
 
 @asynchronous
 async def test_of_several_waits_the_longest_is_obeyed(make: Make, clock: Clock) -> None:
-    """The server meant at least one of them."""
+    """Several Retry-After headers give the longest wait."""
     asking = httpx.Response(503, headers=[("Retry-After", "3"), ("Retry-After", "5")])
     await make(Scripted(asking, 200)).handle_async_request(get())
     assert clock.sleeps == [5.0]
@@ -698,7 +698,7 @@ async def test_every_discarded_response_is_released_once(make: Make) -> None:
 
 @asynchronous
 async def test_a_call_cancelled_in_its_sleep_leaves_nothing_open(make: Make) -> None:
-    """The cancellation comes out at once, and no connection is left behind."""
+    """The cancellation ends the call at once, and no connection is left behind."""
     body = Body(b"sorry")
     inner = Scripted(httpx.Response(503, stream=body), 200)
     with anyio.CancelScope() as scope:
@@ -715,13 +715,13 @@ async def test_a_call_cancelled_in_its_sleep_leaves_nothing_open(make: Make) -> 
 
 @asynchronous
 async def test_a_cancelled_attempt_is_not_made_again(make: Make, events: Events) -> None:
-    """A caller who leaves wants no other attempt."""
+    """After its caller has cancelled it, a call makes no further attempt."""
     with anyio.CancelScope() as scope:
 
         async def cancelled(_: httpx.Request) -> httpx.Response:
             scope.cancel()
             await anyio.sleep_forever()
-            raise AssertionError  # pragma: no cover - nobody waits so long
+            raise AssertionError  # pragma: no cover - the sleep never ends
 
         inner = Scripted(cancelled)
         await make(inner).handle_async_request(get())
@@ -741,7 +741,7 @@ async def test_an_idempotent_method_is_retried_without_a_key(
     method: str,
     mode: Any,  # noqa: ANN401 - a literal
 ) -> None:
-    """Asking twice does what asking once does."""
+    """Two such requests have the same effect as one."""
     inner = Scripted(500, httpx.ReadError, 200)
     transport = make(inner, policy=RetryPolicy(non_idempotent=mode))
     await transport.handle_async_request(httpx.Request(method, URL))
@@ -751,7 +751,7 @@ async def test_an_idempotent_method_is_retried_without_a_key(
 @asynchronous
 @pytest.mark.parametrize("method", ["POST", "PATCH", "LOCK"])
 async def test_any_other_method_carries_one_key_on_every_attempt(make: Make, method: str) -> None:
-    """A server that honours it acts once; a reset leaves open whether it did."""
+    """After a reset it is uncertain whether the server acted; with the key it acts once."""
     inner = Scripted(500, httpx.ReadError, 200)
     await make(inner, policy=KEYED).handle_async_request(httpx.Request(method, URL))
     [key] = set(keys(inner))
@@ -781,7 +781,7 @@ async def test_a_key_comes_from_the_given_maker(make: Make) -> None:
 @asynchronous
 @pytest.mark.parametrize("name", [KEY, KEY.lower(), KEY.upper()])
 async def test_a_key_of_the_caller_is_kept(make: Make, name: str) -> None:
-    """In any letter case, and alone."""
+    """It is found in any letter case, and no other key is added."""
     inner = Scripted(503, 200)
     await make(inner).handle_async_request(post(headers={name: "mine"}))
     assert [r.headers.get_list(KEY) for r in inner.requests] == [["mine"]] * 2
@@ -789,7 +789,7 @@ async def test_a_key_of_the_caller_is_kept(make: Make, name: str) -> None:
 
 @asynchronous
 async def test_the_callers_request_is_left_as_it_was(make: Make) -> None:
-    """The key goes to a copy, which says the same otherwise."""
+    """The key is added to a copy, which is the same otherwise."""
     inner, request = Scripted(behind(Shut(0.0)), 200), post(json={"a": 1})
     headers, extensions = request.headers.copy(), dict(request.extensions)
     await make(inner).handle_async_request(request)
@@ -825,7 +825,7 @@ async def test_a_post_is_repeated_as_the_policy_says(
     outcome: Step,
     attempts: int,
 ) -> None:
-    """Where it says "proven", only when the server cannot have acted."""
+    """Under "proven", it is repeated only if the server cannot have acted."""
     inner = Scripted(outcome)
     transport = make(inner, policy=RetryPolicy(non_idempotent=mode))
     with suppress(httpx.TransportError):
@@ -845,7 +845,7 @@ async def test_only_the_keyed_mode_adds_a_key(make: Make, mode: Any) -> None:  #
 
 @asynchronous
 async def test_a_post_that_is_not_retried_is_reported(make: Make, events: Events) -> None:
-    """The event says that it was the method."""
+    """The event names the method as the reason."""
     transport = make(Scripted(503), policy=RetryPolicy(non_idempotent="never"))
     await transport.handle_async_request(post())
     assert events == [
@@ -858,7 +858,7 @@ async def test_a_post_that_is_not_retried_is_reported(make: Make, events: Events
 async def test_a_body_that_can_be_read_once_is_sent_once(
     make: Make, events: Events, outcome: int | Exception
 ) -> None:
-    """The outcome stands as it came, and an event says why."""
+    """The outcome is returned unchanged, and an event says why."""
     inner = Scripted(after_reading(outcome))
     ended: int | Exception
     try:
@@ -877,7 +877,7 @@ async def test_a_body_that_can_be_read_once_is_sent_once(
 async def test_a_body_of_which_nothing_was_taken_may_still_be_sent(
     make: Make, outcome: Step
 ) -> None:
-    """As long as nobody began to read it, the next attempt sends the whole of it."""
+    """If no attempt has begun to read the body, the next one sends all of it."""
     inner = Scripted(outcome, outcome, after_reading(200))
     response = await make(inner).handle_async_request(put_once())
     assert response.extensions == {"walltrack.attempts": 3, "read": b"once"}
@@ -908,7 +908,7 @@ async def test_a_body_of_which_one_chunk_was_taken_is_not_sent_again(make: Make)
 async def test_a_small_body_that_breaks_off_is_asked_for_again(
     make: Make, events: Events, earlier: tuple[int, ...], error: type[Exception]
 ) -> None:
-    """It belongs to the attempt; the broken connection is let go of."""
+    """It is read inside the attempt, and the broken connection is released."""
     broken, whole = Body(b"so", error("broken")), Body(b"so", b"so")
     inner = Scripted(*earlier, small(broken), small(whole))
     response = await make(inner).handle_async_request(get())
@@ -922,7 +922,7 @@ async def test_a_small_body_that_breaks_off_is_asked_for_again(
 
 @asynchronous
 async def test_a_small_body_that_breaks_off_for_good_raises(make: Make) -> None:
-    """What came last, as ever."""
+    """The last exception is raised, as for any other failure."""
     last = httpx.ReadError("the last")
     bodies = [Body(b"so", error) for error in (*[httpx.ReadError("broken")] * 3, last)]
     with pytest.raises(httpx.ReadError) as raised:
@@ -934,7 +934,7 @@ async def test_a_small_body_that_breaks_off_for_good_raises(make: Make) -> None:
 @asynchronous
 @pytest.mark.parametrize("length", [None, str(1024 * 1024 + 1)])
 async def test_any_other_body_streams_through(make: Make, length: str | None) -> None:
-    """None of it is read before its reader asks; a break is the reader's then."""
+    """Nothing is read before its reader asks, so the reader gets its errors."""
     body = Body(b"so", httpx.ReadError("broken"))
     headers = {} if length is None else {"Content-Length": length}
     inner = Scripted(httpx.Response(200, headers=headers, stream=body))
@@ -947,7 +947,7 @@ async def test_any_other_body_streams_through(make: Make, length: str | None) ->
 
 @asynchronous
 async def test_a_caller_that_wants_the_whole_body_gets_it(make: Make) -> None:
-    """Without a length, too, a break in it is a failed attempt."""
+    """A body that breaks off is a failed attempt, also without a Content-Length."""
     broken = httpx.Response(200, stream=Body(b"so", httpx.ReadError("broken")))
     inner = Scripted(broken, httpx.Response(200, stream=Body(b"so", b"so")))
     response = await make(inner).handle_async_request(get(extensions=WHOLE))
@@ -961,7 +961,7 @@ async def test_a_caller_that_wants_the_whole_body_gets_it(make: Make) -> None:
 async def test_a_body_beyond_the_limit_raises(
     make: Make, earlier: tuple[int, ...], status: int
 ) -> None:
-    """At once and for good, since the next one would be as long; also the last failure's."""
+    """It raises without a retry, which would get the same; so does a last failure's body."""
     body = Endless()
     inner = Scripted(*earlier, httpx.Response(status, stream=body))
     policy = RetryPolicy(max_retries=len(earlier))
@@ -975,7 +975,7 @@ async def test_a_body_beyond_the_limit_raises(
 
 @asynchronous
 async def test_a_body_of_just_the_limit_is_read(make: Make) -> None:
-    """The limit is what may come."""
+    """A body as long as the limit is not too long."""
     inner = Scripted(httpx.Response(200, stream=Body(b"soso")))
     transport = make(inner, max_response_bytes=4)
     response = await transport.handle_async_request(get(extensions=WHOLE))
@@ -984,7 +984,7 @@ async def test_a_body_of_just_the_limit_is_read(make: Make) -> None:
 
 @asynchronous
 async def test_a_streaming_caller_knows_no_limit(make: Make) -> None:
-    """Who reads piece by piece decides when it is enough."""
+    """A caller that streams the body can stop reading when it is too long."""
     inner = Scripted(httpx.Response(200, stream=Body(b"soso", b"soso")))
     response = await make(inner, max_response_bytes=4).handle_async_request(get())
     assert await response.aread() == b"sosososo"
@@ -992,7 +992,7 @@ async def test_a_streaming_caller_knows_no_limit(make: Make) -> None:
 
 @asynchronous
 async def test_the_body_of_the_last_failure_is_read_whole_if_wanted(make: Make) -> None:
-    """And one that breaks off is raised then: no attempt is left."""
+    """If it breaks off, its error is raised, since no attempt is left."""
     last = httpx.Response(503, stream=Body(b"so", httpx.ReadError("broken")))
     with pytest.raises(httpx.ReadError):
         await make(Scripted(503, 503, 503, last)).handle_async_request(get(extensions=WHOLE))
@@ -1005,7 +1005,7 @@ async def test_the_body_of_the_last_failure_is_read_whole_if_wanted(make: Make) 
 async def test_a_call_never_sleeps_towards_a_shut_gate(
     make: Make, clock: Clock, events: Events
 ) -> None:
-    """It ends at once with what came last."""
+    """It ends at once with the last outcome."""
     inner = Scripted(503, behind(Shut(30.0), 502))
     response = await make(inner).handle_async_request(get())
     assert response.status_code == 502
@@ -1027,7 +1027,7 @@ async def test_an_open_gate_stops_no_retry(make: Make) -> None:
 @asynchronous
 @pytest.mark.parametrize("seconds", [0.0, 30.0])
 async def test_no_gate_lingers_in_the_callers_request(make: Make, seconds: float) -> None:
-    """A request that is sent again is judged by what it meets then."""
+    """A request that is sent again is not affected by the gate of an earlier call."""
     request = get()
     await make(Scripted(behind(Shut(seconds)))).handle_async_request(request)
     assert "walltrack.gate" not in request.extensions
@@ -1035,7 +1035,7 @@ async def test_no_gate_lingers_in_the_callers_request(make: Make, seconds: float
 
 @asynchronous
 async def test_a_gate_is_good_for_one_failure(make: Make) -> None:
-    """The next attempt may have gone another way, and left none."""
+    """The next attempt may have taken another route, and left none."""
     gate = Shut(0.0)
     inner = Scripted(behind(gate), 503)
     await make(inner).handle_async_request(get())
@@ -1046,7 +1046,7 @@ async def test_a_gate_is_good_for_one_failure(make: Make) -> None:
 @asynchronous
 @pytest.mark.parametrize("outcome", [503, httpx.ReadError])
 async def test_the_gate_of_an_earlier_call_is_dropped(make: Make, outcome: Step) -> None:
-    """The same request was sent before, by whatever way; this attempt left no gate."""
+    """If the same request was sent before, only a gate of this attempt counts."""
     gate = Shut(30.0)
     request = get(extensions={"walltrack.gate": gate})
     response = await make(Scripted(outcome, 200)).handle_async_request(request)
@@ -1060,7 +1060,7 @@ async def test_the_gate_of_an_earlier_call_is_dropped(make: Make, outcome: Step)
 
 @asynchronous
 async def test_an_empty_budget_ends_the_call(make: Make, clock: Clock, events: Events) -> None:
-    """With what came last; the retries before it were paid for."""
+    """It ends with the last outcome; the retries before were within the budget."""
     budget = RetryBudget(2, refill=0, shared=True)
     response = await make(Scripted(503), budget=budget).handle_async_request(get())
     assert response.extensions["walltrack.attempts"] == 3
@@ -1086,7 +1086,7 @@ async def test_a_hiccup_long_after_an_outage_is_retried(make: Make, clock: Clock
 @asynchronous
 @pytest.mark.parametrize("script", [[200], [404], [503, 200]])
 async def test_a_success_funds_the_budget(make: Make, script: list[Step]) -> None:
-    """Any answer that is not retried is one, on whichever attempt it comes."""
+    """A response that is not retried funds it, on whichever attempt it comes."""
     budget = RetryBudget(10, deposit=0.5, refill=0, shared=True)
     for _ in range(2):
         budget.withdraw()
@@ -1097,7 +1097,7 @@ async def test_a_success_funds_the_budget(make: Make, script: list[Step]) -> Non
 @asynchronous
 @pytest.mark.parametrize("outcome", [503, httpx.ReadError])
 async def test_a_failure_funds_no_budget(make: Make, outcome: Step) -> None:
-    """It only takes, and what is not retried takes nothing."""
+    """A retry takes from the budget, and a failure adds nothing."""
     budget = RetryBudget(10, deposit=0.5, refill=0, shared=True)
     transport = make(Scripted(outcome), budget=budget, policy=RetryPolicy(max_retries=1))
     with suppress(httpx.ReadError):
@@ -1108,7 +1108,7 @@ async def test_a_failure_funds_no_budget(make: Make, outcome: Step) -> None:
 @asynchronous
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_a_failure_that_is_not_retried_funds_no_budget(make: Make, status: int) -> None:
-    """It is no success only because the policy leaves it alone; on whichever attempt it comes."""
+    """A failure that the policy does not retry is no success, on whichever attempt it comes."""
     budget = RetryBudget(10, deposit=0.5, refill=0, shared=True)
     budget.withdraw()
     transport = make(
@@ -1126,7 +1126,7 @@ async def test_a_failure_that_is_not_retried_funds_no_budget(make: Make, status:
 async def test_the_inner_transport_is_looked_up_for_each_attempt(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever patches the transport, as mocking libraries do, is heard also by a running call."""
+    """A patch of the transport, as by mocking libraries, also affects a running call."""
     inner, patched = Scripted(503), Scripted(200)
 
     async def patch(_: float) -> None:
@@ -1156,7 +1156,7 @@ async def test_around_a_breaker_each_attempt_counts(make: Make, clock: Clock) ->
 
 @asynchronous
 async def test_a_circuit_that_somebody_else_opened_ends_the_call(make: Make, clock: Clock) -> None:
-    """The gate is live: it is the breaker's present state that counts."""
+    """The current state of the breaker counts, not the state after the attempt."""
     breaker = CircuitBreaker(failure_threshold=2, clock=clock)
 
     def fail(_: httpx.Request) -> httpx.Response:
@@ -1173,7 +1173,7 @@ async def test_a_circuit_that_somebody_else_opened_ends_the_call(make: Make, clo
 
 @asynchronous
 async def test_a_circuit_that_opens_during_the_wait_refuses_the_next_attempt(make: Make) -> None:
-    """The refusal comes out, and nothing more is sent."""
+    """The rejection is raised, and nothing more is sent."""
     inner, breaker = Scripted(503), CircuitBreaker(failure_threshold=2)
 
     async def sleep(_: float) -> None:
@@ -1187,7 +1187,7 @@ async def test_a_circuit_that_opens_during_the_wait_refuses_the_next_attempt(mak
 
 @asynchronous
 async def test_inside_a_breaker_a_whole_call_counts_once(make: Make, clock: Clock) -> None:
-    """The other order works, too: the breaker sees what the retries could not mend."""
+    """In this order, the breaker counts only calls that still fail after their retries."""
     inner, breaker = Scripted(503), CircuitBreaker(failure_threshold=2, clock=clock)
     transport = CircuitBreakerTransport(make(inner), breaker=breaker, listener=None)
     async with httpx.AsyncClient(transport=transport) as client:
@@ -1201,7 +1201,7 @@ async def test_inside_a_breaker_a_whole_call_counts_once(make: Make, clock: Cloc
 
 @asynchronous
 async def test_a_client_mocked_by_respx_is_still_retried(clock: Clock) -> None:
-    """As it comes, over the transport that is made by default: it patches beneath that one."""
+    """Since respx patches beneath the default transport, the retries are used."""
     with respx.mock:
         route = respx.get("https://api.test/things")
         route.mock(side_effect=[httpx.Response(503), httpx.ConnectError, httpx.Response(200)])
@@ -1217,7 +1217,7 @@ async def test_a_client_mocked_by_respx_is_still_retried(clock: Clock) -> None:
 async def test_httpx_error_catches_any_failure_of_a_plain_client(
     make: Make, error: type[Exception]
 ) -> None:
-    """Code that knows only httpx needs to learn nothing, and finds the request in it."""
+    """Code that knows only httpx handles it, and finds the request in it."""
     async with httpx.AsyncClient(transport=make(Scripted(error))) as client:
         request = client.build_request("POST", URL)
         with pytest.raises(httpx.HTTPError) as raised:
@@ -1227,7 +1227,7 @@ async def test_httpx_error_catches_any_failure_of_a_plain_client(
 
 @asynchronous
 async def test_httpx_error_catches_an_open_circuit(make: Make) -> None:
-    """A refusal is a failure of the transport, with the request in it."""
+    """A rejection is an `httpx.TransportError` with the request."""
     breaker = CircuitBreaker(failure_threshold=1)
     breaker.record_failure()
     inner = CircuitBreakerTransport(Scripted(200), breaker=breaker, listener=None)
@@ -1240,7 +1240,7 @@ async def test_httpx_error_catches_an_open_circuit(make: Make) -> None:
 
 
 def test_a_transport_shows_what_it_wraps() -> None:
-    """Its repr could be typed: the one inside, and where the policy differs from the default."""
+    """Its repr has the inner transport, and what differs from the default policy."""
     policy = RetryPolicy(max_retries=5, statuses={503})
     assert repr(RetryTransport(Scripted(200))) == "RetryTransport(Scripted(), policy=RetryPolicy())"
     assert repr(RetryTransport(Scripted(200), policy=policy)) == (
@@ -1268,7 +1268,7 @@ async def test_an_attempt_that_is_cancelled_may_have_been_acted_on(clock: Clock)
 async def test_a_circuit_that_opens_while_a_response_is_let_go_is_not_slept_towards(
     clock: Clock,
 ) -> None:
-    """The gate is asked once more right before the wait; the attempt is refused at once then."""
+    """The gate is checked again right before the wait, and the next attempt is rejected."""
     gate = Shut(0.0)
 
     class Closing(Body):
@@ -1310,7 +1310,7 @@ async def test_each_attempt_knows_its_number_before_it_is_sent(
 
 @asynchronous
 async def test_a_transport_around_itself_works(make: Make) -> None:
-    """The body is read ahead once, by the inner one, and comes out whole."""
+    """The body is read ahead once, by the inner one, and arrives complete."""
     body = Body(b"one", b"two")
     answer = httpx.Response(200, headers={"content-length": "6"}, stream=body)
     nested = make(make(make(Scripted(503, answer))))
@@ -1324,7 +1324,7 @@ async def test_a_transport_around_itself_works(make: Make) -> None:
 async def test_a_transport_closed_while_a_response_is_discarded_sends_nothing_more(
     is_shut: bool,  # noqa: FBT001 - a column
 ) -> None:
-    """Also if the retry would not wait: its backoff is zero, or a circuit has opened."""
+    """This holds also if the retry would not wait, with a backoff of 0 or an open circuit."""
     gate = Shut(0.0)
 
     class Closing(Body):
@@ -1370,7 +1370,7 @@ async def fails_by_closing(transport: RetryTransport) -> None:
 async def test_a_call_that_fails_after_the_closing_is_not_retried(
     make: Make, events: Events, failure: Step
 ) -> None:
-    """It began before: what came last is handed over, also if the transport was opened again."""
+    """It gets the last outcome, also if the transport was opened again meanwhile."""
     answering = anyio.Event()
 
     async def answer(_: httpx.Request) -> httpx.Response:
@@ -1446,7 +1446,7 @@ async def test_a_transport_says_which_bodies_are_part_of_the_attempt(
 
 
 def test_another_word_for_the_body_is_refused() -> None:
-    """The message names those that are known."""
+    """The error names the values that exist."""
     with pytest.raises(ValueError, match="body must be one of 'small', 'whole', 'stream'; got 'al"):
         RetryTransport(Scripted(200), body="all")  # type: ignore[arg-type]
 
@@ -1468,7 +1468,7 @@ async def test_a_conflict_after_an_uncertain_attempt_is_retried(make: Make) -> N
 async def test_a_conflict_after_an_attempt_that_did_not_act_is_the_answer(
     make: Make, first: Step
 ) -> None:
-    """Nothing of this call can be in progress."""
+    """No attempt of this call can be in progress, so the 409 is returned."""
     inner = Scripted(first, 409, 201)
     response = await make(inner, policy=KEYED).handle_async_request(post())
     assert response.status_code == 409
@@ -1513,7 +1513,7 @@ async def test_a_response_shows_the_key_of_its_call(make: Make, steps: list[Step
 async def test_a_server_may_say_whether_to_retry(
     make: Make, status: int, hint: str, attempts: int
 ) -> None:
-    """`x-should-retry` decides; any other word decides nothing."""
+    """`x-should-retry` decides; other values are ignored."""
     inner = Scripted(httpx.Response(status, headers={"x-should-retry": hint}), 200)
     await make(inner).handle_async_request(get())
     assert len(inner.requests) == attempts
@@ -1523,7 +1523,7 @@ QUOTA = b'{"error": {"code": "insufficient_quota"}}'
 
 
 def by_body(outcome: Outcome) -> Classification | None:
-    """What an API means that says everything in its body."""
+    """A classifier for an API that states errors in the body."""
     said = outcome.json()
     if not isinstance(said, dict):
         return None
@@ -1536,7 +1536,7 @@ def by_body(outcome: Outcome) -> Classification | None:
 
 @asynchronous
 async def test_a_classifier_ends_what_no_retry_can_mend(make: Make) -> None:
-    """Its body comes through, and it funds the budget: the service has not failed."""
+    """The response is returned with its body, and funds the budget as a success."""
     budget = RetryBudget(2, deposit=0.5, refill=0, shared=True)
     budget.withdraw()
     inner = Scripted(httpx.Response(429, stream=Body(QUOTA)), 200)
@@ -1550,7 +1550,7 @@ async def test_a_classifier_ends_what_no_retry_can_mend(make: Make) -> None:
 
 @asynchronous
 async def test_a_classifier_retries_what_looks_well(make: Make, clock: Clock) -> None:
-    """An answer of 200 that carries errors, after the wait that the classifier names."""
+    """A 200 response with errors is retried, after the wait that the classifier returns."""
     sick = httpx.Response(200, stream=Body(b'{"errors": [1]}'), headers={"content-length": "15"})
     inner = Scripted(sick, 200)
     response = await make(inner, classify=by_body).handle_async_request(get())
@@ -1560,7 +1560,7 @@ async def test_a_classifier_retries_what_looks_well(make: Make, clock: Clock) ->
 
 @asynchronous
 async def test_a_classifier_sees_exceptions_and_the_number_of_the_attempt(make: Make) -> None:
-    """What it says of them is done, too."""
+    """Its classification of an exception is used, too."""
     seen: list[tuple[str, int]] = []
 
     def classify(outcome: Outcome) -> Classification | None:
@@ -1574,7 +1574,7 @@ async def test_a_classifier_sees_exceptions_and_the_number_of_the_attempt(make: 
 
 @asynchronous
 async def test_a_classifier_may_know_that_the_server_did_not_act(make: Make) -> None:
-    """A POST is repeated on its word, and not without it."""
+    """A POST is retried if the classifier says so, and not otherwise."""
 
     def classify(_: Outcome) -> Classification:
         return Classification(retry=True, delivery=Delivery.NOT_SENT)
@@ -1604,7 +1604,7 @@ async def test_a_classifier_that_raises_changes_nothing(
 
 @asynchronous
 async def test_a_body_that_breaks_off_before_it_is_classified_is_retried(make: Make) -> None:
-    """It is how the attempt ended."""
+    """The broken body is the outcome of the attempt."""
     broken = httpx.Response(429, stream=Body(b"so", httpx.ReadError("reset")))
     inner = Scripted(broken, 200)
     response = await make(inner, classify=by_body).handle_async_request(get())
@@ -1622,7 +1622,7 @@ def test_a_classifier_must_be_a_function_or_several() -> None:
 
 @asynchronous
 async def test_a_retry_that_the_caller_will_not_wait_for_is_not_begun(events: Events) -> None:
-    """His own scope ends before the wait: what came last comes back at once."""
+    """If the caller's scope ends before the wait does, the last outcome is returned at once."""
     transport = RetryTransport(Scripted(503), listener=events)
     with anyio.fail_after(0.5):
         response = await transport.handle_async_request(get())

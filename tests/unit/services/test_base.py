@@ -45,7 +45,7 @@ VERBS = ["get", "head", "post", "put", "patch", "delete"]
 async def never(_: httpx.Request) -> httpx.Response:
     """No answer at all."""
     await anyio.sleep_forever()
-    raise AssertionError  # pragma: no cover - it sleeps for ever
+    raise AssertionError  # pragma: no cover - the sleep never ends
 
 
 # Requests
@@ -54,7 +54,7 @@ async def never(_: httpx.Request) -> httpx.Response:
 @asynchronous
 @pytest.mark.parametrize("verb", VERBS)
 async def test_every_verb_takes_options(make: Make, verb: str) -> None:
-    """They reach the request under the names that httpx gave them."""
+    """The options have httpx's names, and reach the request."""
     inner = Scripted(204)
     await getattr(make(inner=inner), verb)(
         "/a", params={"x": "1"}, headers={"X-A": "1"}, timeout=3.0, extensions={"mine": 1}
@@ -78,7 +78,7 @@ async def test_every_verb_takes_options(make: Make, verb: str) -> None:
 async def test_a_body_is_sent_on_every_attempt(
     make: Make, options: dict[str, Any], body: bytes
 ) -> None:
-    """As httpx encodes it."""
+    """Each attempt sends the body as httpx encodes it."""
     inner = Scripted(503, 200)
     await make(inner=inner).post("/a", **options)
     assert [request.content for request in inner.requests] == [body] * 2
@@ -86,7 +86,7 @@ async def test_a_body_is_sent_on_every_attempt(
 
 @asynchronous
 async def test_files_are_sent(make: Make) -> None:
-    """As multipart."""
+    """Files are sent as multipart, as by httpx."""
     inner = Scripted(200)
     await make(inner=inner).post("/a", files={"f": b"the file"})
     assert b"the file" in await inner.requests[0].aread()
@@ -94,7 +94,7 @@ async def test_files_are_sent(make: Make) -> None:
 
 @asynchronous
 async def test_auth_reaches_the_request(make: Make) -> None:
-    """As httpx makes it a header."""
+    """It becomes the header that httpx makes of it."""
     inner = Scripted(200)
     await make(inner=inner).get("/a", auth=("me", "hunter2"))
     assert inner.requests[0].headers["Authorization"].startswith("Basic ")
@@ -105,7 +105,7 @@ async def test_auth_reaches_the_request(make: Make) -> None:
 async def test_redirects_are_followed_when_asked_for(
     make: Make, *, follow: bool, status: int
 ) -> None:
-    """A 3xx is an answer otherwise, and no failure."""
+    """Otherwise, a 3xx response is returned, and is no failure."""
     client = make(httpx.Response(302, headers={"Location": "/b"}), 200)
     response = await client.get("/a", follow_redirects=follow)
     assert response.status_code == status
@@ -122,7 +122,7 @@ async def test_a_response_is_read_whole(make: Make) -> None:
 
 @asynchronous
 async def test_headers_of_a_request_go_before_those_of_the_client(make: Make) -> None:
-    """In any letter case, and the others stay."""
+    """They replace the client's in any letter case; the other headers stay."""
     inner = Scripted(200)
     client = make(inner=inner, headers={"X-A": "1", "X-B": "1"})
     await client.get("/a", headers={"x-a": "2"})
@@ -150,7 +150,7 @@ async def test_the_query_of_a_path_is_sent_as_written(make: Make) -> None:
 @asynchronous
 @pytest.mark.parametrize("path", ["https://evil.test/a", "//evil.test/a", "../admin"])
 async def test_a_path_that_leads_elsewhere_is_refused(make: Make, path: str) -> None:
-    """Before anything is sent, so that credentials stay home."""
+    """It is rejected before anything is sent, so that credentials go to no other origin."""
     inner = Scripted(200)
     client = make(inner=inner, headers=HEADERS)
     with pytest.raises(ValueError, match="path must"):
@@ -163,7 +163,7 @@ async def test_a_path_that_leads_elsewhere_is_refused(make: Make, path: str) -> 
 
 @asynchronous
 async def test_an_option_of_another_name_is_refused(make: Make) -> None:
-    """Before anything is sent, in a request and in a stream."""
+    """It is rejected before anything is sent, in a request and in a stream."""
     inner = Scripted(200)
     client: Any = make(inner=inner)
     with pytest.raises(TypeError, match="a request has no option parms; it takes auth,"):
@@ -181,7 +181,7 @@ async def test_an_option_of_another_name_is_refused(make: Make) -> None:
 async def test_headers_of_the_client_follow_no_redirect_elsewhere(
     make: Make, location: str, key: str | None
 ) -> None:
-    """An API key is for its own API."""
+    """An API key is sent only to its own API."""
     inner = Scripted(httpx.Response(302, headers={"Location": location}), 200)
     await make(inner=inner, headers=HEADERS).get("/a", follow_redirects=True)
     assert [request.headers.get("X-Key") for request in inner.requests] == ["hunter2", key]
@@ -192,7 +192,7 @@ async def test_headers_of_the_client_follow_no_redirect_elsewhere(
 
 @asynchronous
 async def test_clients_can_share_a_breaker(make: Make) -> None:
-    """What one of them meets spares the other."""
+    """A circuit that one client opens rejects the other's calls."""
     breaker = base.CircuitBreaker(failure_threshold=1)
     await failure_of(make(503, breaker=breaker))
     other = make(200, breaker=breaker)
@@ -203,7 +203,7 @@ async def test_clients_can_share_a_breaker(make: Make) -> None:
 
 @asynchronous
 async def test_a_policy_can_be_given(make: Make, clock: Clock) -> None:
-    """For the client as a whole, and for one call."""
+    """A policy applies to the whole client, or to one call."""
     client = make(503, retry=RetryPolicy(max_retries=1))
     assert (await failure_of(client)).attempts == 2
     assert (await failure_of(client, extensions={"walltrack.retry": False})).attempts == 1
@@ -212,7 +212,7 @@ async def test_a_policy_can_be_given(make: Make, clock: Clock) -> None:
 
 @asynchronous
 async def test_a_client_asks_its_classifier(make: Make) -> None:
-    """It is asked in all layers: no retry, no failure of the service, and the caller is told."""
+    """All layers use it: no retry, no failure for the breaker, and an error for the caller."""
 
     def classify(outcome: Outcome) -> Classification | None:
         body = outcome.json()
@@ -232,7 +232,7 @@ async def test_a_client_asks_its_classifier(make: Make) -> None:
 
 @asynchronous
 async def test_events_name_the_service(make: Make, events: Events) -> None:
-    """Those of both layers reach the listener."""
+    """Events of both layers reach the listener, with the name of the service."""
     client = make(503, service="things")
     for _ in range(2):
         await failure_of(client)
@@ -242,7 +242,7 @@ async def test_events_name_the_service(make: Make, events: Events) -> None:
 
 @asynchronous
 async def test_the_log_is_the_listener_unless_another_is_given(clock: Clock) -> None:
-    """A structlog entry for each event."""
+    """An entry for each event goes to structlog."""
     client = BaseAPIClient(URL, transport=Scripted(503, 200), sleep=clock.sleep)
     with capture_logs() as logs:
         await client.get("/a")
@@ -252,7 +252,7 @@ async def test_the_log_is_the_listener_unless_another_is_given(clock: Clock) -> 
 
 @asynchronous
 async def test_no_listener_is_needed(make: Make) -> None:
-    """Without a listener everything else is the same."""
+    """Without a listener, calls behave in the same way."""
     assert (await failure_of(make(503, listener=None))).attempts == 4
 
 
@@ -261,7 +261,7 @@ async def test_no_listener_is_needed(make: Make) -> None:
 
 @asynchronous
 async def test_there_are_no_limits_by_default(make: Make) -> None:
-    """Only the author of a client can know what its service can handle."""
+    """By default there are none, since only the author of a client knows its service."""
     shown = repr(vars(make(200)))
     assert "RetryTransport(CircuitBreakerTransport(AuthTransport(" in shown
     assert shown.count("Transport(") == 3
@@ -269,7 +269,7 @@ async def test_there_are_no_limits_by_default(make: Make) -> None:
 
 @asynchronous
 async def test_limits_stand_in_the_standard_order(make: Make) -> None:
-    """Each where `resilient_transport` puts it."""
+    """Each limit is at the position that `resilient_transport` gives it."""
     limits = {
         "deadline": 9,
         "attempt_timeout": 3,
@@ -284,7 +284,7 @@ async def test_limits_stand_in_the_standard_order(make: Make) -> None:
 
 @asynchronous
 async def test_a_deadline_ends_the_call(make: Make) -> None:
-    """By the error of a service that does not answer, with what is known of it."""
+    """It ends with the error of a service that does not respond, and with its delivery."""
     client = make(never, deadline=0.01)
     error = await failure_of(client)
     assert isinstance(error.__cause__, TimeLimitExceededError)
@@ -301,12 +301,12 @@ async def test_a_deadline_counts_the_waits(make: Make, clock: Clock) -> None:
 
 @asynchronous
 async def test_the_body_of_a_stream_counts_for_the_deadline(make: Make) -> None:
-    """It is the failure of the service then, like a body that breaks off."""
+    """A body that takes too long is a failure of the service, like one that breaks off."""
 
     class Silent(IteratorBody):
         async def next_chunk(self) -> bytes:
             await anyio.sleep_forever()
-            raise AssertionError  # pragma: no cover - it sleeps for ever
+            raise AssertionError  # pragma: no cover - the sleep never ends
 
     client = make(httpx.Response(200, stream=Silent()), deadline=0.01)
     with pytest.raises(ExternalServiceError) as raised:
@@ -317,7 +317,7 @@ async def test_the_body_of_a_stream_counts_for_the_deadline(make: Make) -> None:
 
 @asynchronous
 async def test_an_attempt_that_takes_too_long_is_repeated(make: Make) -> None:
-    """And counted: the limit stands inside the breaker."""
+    """It is retried, and counted by the breaker, which is outside the attempt timeout."""
     client = make(never, 503, 200, attempt_timeout=0.01)
     response = await client.get("/a")
     assert response.extensions["walltrack.attempts"] == 3
@@ -335,7 +335,7 @@ async def test_a_rate_outlives_the_connections(make: Make, clock: Clock) -> None
 
 @asynchronous
 async def test_places_outlive_the_connections(make: Make) -> None:
-    """A response that is still being read holds one, and a refusal names the service."""
+    """A response that is still being read holds a permit; a rejection names the service."""
     limit = partial(ConcurrencyLimitTransport, limit=1, max_queue=0, listener=None)
     client = make(
         lambda _: httpx.Response(200, stream=Body(b"so")), service="things", concurrency_limit=limit
@@ -351,7 +351,7 @@ async def test_places_outlive_the_connections(make: Make) -> None:
 
 @asynchronous
 async def test_limits_are_heard_of(make: Make, events: Events) -> None:
-    """By the same listener, under the name of the service."""
+    """The same listener gets their events, with the name of the service."""
     client = make(200, service="things", rate_limit=0.01)
     await client.get("/a")
     with pytest.raises(RateLimitError):
@@ -367,7 +367,7 @@ async def test_limits_are_heard_of(make: Make, events: Events) -> None:
 async def test_without_a_transport_it_can_still_be_mocked(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What stands in for httpx's own transport is asked, a new one after each closing."""
+    """A replacement of httpx's own transport is used, and made again after each close."""
     made: list[Scripted] = []
 
     def transport(**_: object) -> Scripted:
@@ -383,7 +383,7 @@ async def test_without_a_transport_it_can_still_be_mocked(
 
 
 def test_a_proxy_that_cannot_be_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the client is made, not by its first request."""
+    """It is rejected when the client is made, not at its first request."""
     monkeypatch.setenv("ALL_PROXY", "gopher://me:hunter2@proxy.test")
     with pytest.raises(ValueError, match="the environment's proxy for all://") as raised:
         make(transport=None)
@@ -395,7 +395,7 @@ def test_a_proxy_that_cannot_be_is_refused(make: Make, monkeypatch: pytest.Monke
 
 @asynchronous
 async def test_settings_say_how_a_client_behaves(make: Make, clock: Clock) -> None:
-    """Threshold, cooldown, retries, backoff and timeout."""
+    """Settings give the threshold, cooldown, retries, backoff and timeout."""
     settings = Settings(
         circuit_breaker_threshold=2,
         circuit_breaker_cooldown=7,
@@ -417,14 +417,14 @@ async def test_settings_say_how_a_client_behaves(make: Make, clock: Clock) -> No
 
 @asynchronous
 async def test_the_cap_of_the_settings_holds(make: Make, clock: Clock) -> None:
-    """No wait is longer."""
+    """No wait is longer than the cap."""
     settings = Settings(retry_max_retries=3, retry_backoff_base=3.0, retry_backoff_cap=5.0)
     await failure_of(make(503, settings=settings))
     assert clock.sleeps == [3.0, 5.0, 5.0]
 
 
 def test_settings_come_from_the_environment(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless others are given."""
+    """The environment is read unless settings are given."""
     monkeypatch.setenv("CIRCUIT_BREAKER_THRESHOLD", "17")
     get_settings.cache_clear()
     try:
@@ -438,7 +438,7 @@ def test_settings_come_from_the_environment(make: Make, monkeypatch: pytest.Monk
 async def test_a_timeout_that_is_given_goes_before_the_settings(
     make: Make, given: float | httpx.Timeout, read: float
 ) -> None:
-    """As a number of seconds, or as an `httpx.Timeout` with separate values."""
+    """It is a number of seconds, or an `httpx.Timeout` with separate values."""
     inner = Scripted(200)
     await make(inner=inner, timeout=given).get("/a")
     assert inner.requests[0].extensions["timeout"]["read"] == read
@@ -462,7 +462,7 @@ def test_a_timeout_that_cannot_be_is_refused(make: Make, timeout: float) -> None
 
 
 def test_a_service_is_called_by_its_host_unless_it_has_a_name() -> None:
-    """The host shows no userinfo."""
+    """By default it is called by its host, without userinfo."""
     assert BaseAPIClient("https://me:hunter2@api.test:8443/v1").service == "api.test:8443"
     assert BaseAPIClient(URL, service="things").service == "things"
 
@@ -475,7 +475,7 @@ def test_a_base_url_that_is_none_is_refused() -> None:
 
 @asynchronous
 async def test_secrets_are_unwrapped_in_the_request(make: Make) -> None:
-    """Those of the client and those of one request alike."""
+    """Secrets of the client and those of one request are sent unwrapped."""
     inner = Scripted(200)
     await make(inner=inner, headers=HEADERS, params=PARAMS).get(
         "/a", headers={"X-Other": SecretStr("other")}, params={"token": SecretStr("token")}
@@ -488,7 +488,7 @@ async def test_secrets_are_unwrapped_in_the_request(make: Make) -> None:
 
 @asynchronous
 async def test_a_client_shows_no_secret(make: Make) -> None:
-    """Neither its repr nor what it holds, before a request or after one."""
+    """Neither its repr nor its attributes show one, before a request or after it."""
     client = make(200, headers=HEADERS, params=PARAMS)
     before = repr(client) + repr(vars(client))
     await client.get("/a")
@@ -498,13 +498,13 @@ async def test_a_client_shows_no_secret(make: Make) -> None:
 
 
 def test_a_client_shows_its_class_its_service_and_its_breaker(make: Make) -> None:
-    """Enough to see in a debugger what it is and how it is."""
+    """Its repr shows these for a debugger."""
     client = make(200)
     assert repr(client) == f"<Things api.test, {client.circuit_breaker!r}>"
 
 
 def test_the_module_hands_on_the_breaker() -> None:
-    """Code that imports it from here gets the very class."""
+    """Code that imports it from this module gets the same class."""
     assert base.CircuitBreaker is breaker.CircuitBreaker
     assert base.CircuitState is state.CircuitState
     assert {"CircuitBreaker", "CircuitState"} <= set(base.__all__)
@@ -527,7 +527,7 @@ def test_the_module_hands_on_the_breaker() -> None:
     ],
 )
 def test_bad_input_is_refused_by_name(name: str, value: Any, error: type[Exception]) -> None:  # noqa: ANN401 - bad on purpose
-    """What would fail on the first request, or be taken for a default, is refused at once."""
+    """Input that would fail at the first request or be ignored is rejected at once."""
     options: dict[str, Any] = {name: value}
     with pytest.raises(error, match=f"^{name} must be"):
         BaseAPIClient("https://api.test", **options)
@@ -600,7 +600,7 @@ def test_the_options_of_the_connection_are_those_of_the_transport_that_it_makes(
 
 @asynchronous
 async def test_statuses_that_the_breaker_counts_can_be_chosen(make: Make) -> None:
-    """Where a 403 means that the service is down, for instance, and a 503 does not."""
+    """For example, where a 403 means that the service is down, and a 503 does not."""
     client = make(503, 403, retry=RetryPolicy(max_retries=0), breaker_statuses=frozenset({403}))
     for failures in (0, 1):
         await failure_of(client)
@@ -609,7 +609,7 @@ async def test_statuses_that_the_breaker_counts_can_be_chosen(make: Make) -> Non
 
 @asynchronous
 async def test_each_key_can_have_a_breaker(make: Make) -> None:
-    """By the settings; one that is open rejects the requests of its key alone."""
+    """All have the client's settings; an open one rejects only the requests of its key."""
     client = make(
         500,
         service="things",

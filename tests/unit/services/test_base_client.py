@@ -67,7 +67,7 @@ async def test_post_put_and_patch_send_their_body(
 async def test_delete_and_head_send_no_body(
     client: BaseAPIClient, respx_mock: respx.Router, method: str
 ) -> None:
-    """They are sent by their own methods of the client, like the others."""
+    """They are sent by `delete()` and `head()`, without a body."""
     route = respx_mock.request(method, "/alerts/1").respond(204)
 
     response = await getattr(client, method.lower())("/alerts/1")
@@ -226,7 +226,7 @@ async def test_close_closes_the_connections(pool: Pool, close: Callable[..., Any
 
 @asynchronous
 async def test_the_end_of_async_with_closes_the_connections(pool: Pool) -> None:
-    """Also when an exception leaves the block."""
+    """They are closed also when the block raises."""
     with suppress(ZeroDivisionError):
         async with BaseAPIClient("https://api.test", transport=pool) as client:
             await client.get("/prices/sol")
@@ -237,7 +237,7 @@ async def test_the_end_of_async_with_closes_the_connections(pool: Pool) -> None:
 
 @asynchronous
 async def test_closing_a_client_that_sent_nothing_is_fine(pool: Pool) -> None:
-    """There is nothing to close, and so nothing is."""
+    """If no connection was opened, closing does nothing."""
     await BaseAPIClient("https://api.test", transport=pool).close()
 
     assert pool.closed == 0

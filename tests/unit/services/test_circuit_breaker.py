@@ -90,7 +90,7 @@ async def test_errors_of_the_service_and_of_the_network_are_failures(
 async def test_a_client_error_is_no_failure_of_the_service(
     prices: BaseAPIClient, route: respx.Route
 ) -> None:
-    """A service that answers 404 is well, however often it does."""
+    """A service that answers 404 is healthy, however often it does."""
     route.respond(404)
 
     await fail(prices, 10)
@@ -147,7 +147,7 @@ async def test_an_open_circuit_refuses_without_touching_the_network(
 async def test_an_open_circuit_is_not_retried(
     opened: CircuitBreaker, route: respx.Route, time: VirtualTime
 ) -> None:
-    """A client that retries refuses at once as well; clients may share a circuit breaker."""
+    """A client with retries is rejected at once, too; clients may share a circuit breaker."""
     client = BaseAPIClient("https://api.test", breaker=opened, sleep=time.sleep)
     with pytest.raises(CircuitBreakerOpenError):
         await client.get("/prices/sol")
@@ -160,7 +160,7 @@ async def test_an_open_circuit_is_not_retried(
 async def test_the_circuit_stays_open_for_30_seconds(
     opened: CircuitBreaker, prices: BaseAPIClient, time: VirtualTime
 ) -> None:
-    """Until the very end of them it refuses."""
+    """It rejects requests until the cooldown ends."""
     await time.sleep(29.9)
 
     assert opened.state is CircuitState.OPEN
@@ -174,7 +174,7 @@ async def test_the_circuit_stays_open_for_30_seconds(
 async def test_the_circuit_is_half_open_after_30_seconds(
     opened: CircuitBreaker, time: VirtualTime
 ) -> None:
-    """A request would be let through then."""
+    """The next request is then admitted."""
     await time.sleep(30)
 
     assert opened.state is CircuitState.HALF_OPEN
@@ -184,7 +184,7 @@ async def test_the_circuit_is_half_open_after_30_seconds(
 async def test_a_half_open_circuit_lets_one_probe_through(
     opened: CircuitBreaker, prices: BaseAPIClient, route: respx.Route, time: VirtualTime
 ) -> None:
-    """Of ten callers at once one reaches the service; the others are refused meanwhile."""
+    """Of ten concurrent calls one reaches the service; the others are rejected."""
 
     async def slow(_: httpx.Request) -> httpx.Response:
         await time.sleep(2)
@@ -207,7 +207,7 @@ async def test_a_half_open_circuit_lets_one_probe_through(
 async def test_a_probe_that_succeeds_closes_the_circuit(
     opened: CircuitBreaker, prices: BaseAPIClient, route: respx.Route, time: VirtualTime
 ) -> None:
-    """Every request goes through again, and the count starts at zero."""
+    """Every request is admitted again, and the count starts at zero."""
     await time.sleep(30)
     route.respond(200)
 
@@ -221,7 +221,7 @@ async def test_a_probe_that_succeeds_closes_the_circuit(
 async def test_a_probe_that_fails_opens_the_circuit_again(
     opened: CircuitBreaker, prices: BaseAPIClient, route: respx.Route, time: VirtualTime
 ) -> None:
-    """For another 30 seconds, by this one failure."""
+    """One failed probe opens it for another 30 seconds."""
     await time.sleep(30)
 
     await fail(prices, 1)
@@ -238,7 +238,7 @@ async def test_a_probe_that_fails_opens_the_circuit_again(
 async def test_clients_of_all_processes_share_one_circuit(
     route: respx.Route, time: VirtualTime
 ) -> None:
-    """By the name of the service, whatever the process."""
+    """The name of the service identifies the circuit in all processes."""
     store = FakeStore(time.monotonic)
     clients = [BaseAPIClient("https://api.test", retry=ONCE, shared=store) for _ in range(6)]
     for client in clients:

@@ -32,14 +32,14 @@ SETTINGS = Settings(
 
 
 def test_a_policy_is_made_by_the_settings() -> None:
-    """By their retries and their backoff; all else is as ever."""
+    """Settings give the retries and the backoff; everything else is the default."""
     backoff = Backoff(base=3.0, cap=5.0)
     expected = RetryPolicy(max_retries=1, backoff=backoff, non_idempotent="never")
     assert policy_by(SETTINGS) == expected
 
 
 def test_a_breaker_is_made_by_the_settings() -> None:
-    """By their threshold and their cooldown, for the service."""
+    """Settings give its threshold and its cooldown."""
     breaker = breaker_by(SETTINGS, "things")
     assert (breaker.failure_threshold, breaker.cooldown_seconds) == (2, 7)
     breaker.record_failure()

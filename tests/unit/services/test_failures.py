@@ -23,7 +23,7 @@ def answered(status: int, **extensions: object) -> httpx.Response:
 
 
 def shown(error: BaseException | None) -> str:
-    """All that a log would show of `error` and of what stands behind it."""
+    """All that a log would show of `error` and of its causes."""
     cause = error and error.__cause__
     return "".join(traceback.format_exception(error)) + repr(error) + repr(cause)
 
@@ -40,12 +40,12 @@ def shown(error: BaseException | None) -> str:
     ],
 )
 def test_a_final_response_is_described_in_one_sentence(response: httpx.Response, text: str) -> None:
-    """Service, method, path, answer and attempts."""
+    """The sentence has service, method, path, response and attempts."""
     assert str(failures.of_response("things", CallReport(), response)) == text
 
 
 def test_a_final_response_is_described_in_fields() -> None:
-    """For code that decides by them."""
+    """Code can decide by the fields of the error."""
     response = answered(503, **{"walltrack.attempts": 4})
     error = failures.of_response("things", CallReport(), response)
     assert (error.service, error.status_code, error.attempts) == ("things", 503, 4)
@@ -54,7 +54,7 @@ def test_a_final_response_is_described_in_fields() -> None:
 
 
 def test_a_conflict_with_an_earlier_attempt_leaves_open_whether_it_acted() -> None:
-    """The answer is to the second one, and says that the first may have been processed."""
+    """The response to the second attempt says that the first may have been processed."""
     response = answered(409, **{"walltrack.attempts": 2, "walltrack.idempotency_key": "key"})
     uncertain = CallReport(2, Delivery.UNCERTAIN)
     error = failures.of_response("things", uncertain, response)
@@ -66,14 +66,14 @@ def test_a_conflict_with_an_earlier_attempt_leaves_open_whether_it_acted() -> No
 
 
 def test_a_damaged_tls_record_is_reported_as_a_broken_connection() -> None:
-    """No raw exception is the cause: code that knows httpx can handle it."""
+    """The cause is an exception of httpx, which code can handle."""
     error = failures.of_error("things", get(), CallReport(), ssl.SSLError("bad record"))
     assert isinstance(error.__cause__, httpx.ReadError)
     assert error.delivery is Delivery.UNCERTAIN
 
 
 def test_behind_a_final_answer_stands_the_error_of_httpx() -> None:
-    """With the request and the response, and without the URL that httpx would put into it."""
+    """It has the request and the response, but not the URL that httpx would show."""
     response = answered(503)
     cause = failures.of_response("things", CallReport(), response).__cause__
     assert isinstance(cause, httpx.HTTPStatusError)
@@ -118,7 +118,7 @@ def test_a_failure_without_a_response_is_described(
 
 
 def test_what_any_attempt_may_have_done_goes_before_what_the_last_one_did() -> None:
-    """The report knows all of them, the cause is the last one's."""
+    """The report covers all attempts; the cause is the exception of the last one."""
     error = failed(httpx.ConnectError("refused"), report=CallReport(2, Delivery.UNCERTAIN))
     assert error.delivery is Delivery.UNCERTAIN
 
@@ -126,12 +126,12 @@ def test_what_any_attempt_may_have_done_goes_before_what_the_last_one_did() -> N
 @pytest.mark.parametrize(
     ("cause", "delivery"),
     [
-        (httpx.ConnectError("by whom?"), Delivery.UNCERTAIN),
+        (httpx.ConnectError("scripted"), Delivery.UNCERTAIN),
         (ResponseTooLargeError("things", 5), Delivery.ANSWERED),
     ],
 )
 def test_without_a_report_the_cause_tells(cause: httpx.RequestError, delivery: Delivery) -> None:
-    """Where no attempt was noted, as much as can be concluded from the exception."""
+    """If no attempt was noted, the delivery is concluded from the exception."""
     assert failed(cause).delivery is delivery
 
 
@@ -166,7 +166,7 @@ def test_a_time_limit_whose_text_shows_a_secret_is_withheld_like_any_other() -> 
 
 
 def test_behind_a_failure_stands_the_error_itself() -> None:
-    """Where it shows nothing, it is handed on as it is."""
+    """If it shows no secret, it is the cause unchanged."""
     cause = httpx.ReadTimeout("late")
     assert failed(cause).__cause__ is cause
 
@@ -202,7 +202,7 @@ def test_a_text_that_may_show_a_secret_is_withheld(cause: httpx.RequestError) ->
     ],
 )
 def test_userinfo_and_query_are_withheld_in_either_spelling(url: str, text: str) -> None:
-    """As they were sent, and as they are read."""
+    """Both the encoded and the decoded form are withheld."""
     error = failed(httpx.ConnectError(text), url)
     assert str(error.__cause__) == WITHHELD
     assert "hunt" not in shown(error)
@@ -210,26 +210,26 @@ def test_userinfo_and_query_are_withheld_in_either_spelling(url: str, text: str)
 
 @pytest.mark.parametrize("url", ["https://api.test/a", "https://me:@api.test/a?"])
 def test_nothing_is_withheld_where_there_is_no_secret(url: str) -> None:
-    """An empty password is in every text."""
+    """An empty password, which is a part of every text, withholds nothing."""
     cause = httpx.ConnectError("refused")
     assert failed(cause, url).__cause__ is cause
 
 
 def test_an_error_of_another_make_is_replaced_by_that_of_httpx() -> None:
-    """Its class is somebody else's, and may take other arguments or keep them."""
+    """Its foreign class may take other arguments, or keep the secret in them."""
     error = failed(Numbered(7, f"no way to {URL}"))
     assert type(error.__cause__) is httpx.ConnectError
     assert "hunter2" not in shown(error)
 
 
 def test_an_error_of_another_make_that_shows_nothing_is_handed_on() -> None:
-    """Code that knows it finds it."""
+    """Code that knows its class finds it as the cause."""
     cause = Numbered(7, "refused")
     assert failed(cause).__cause__ is cause
 
 
 def test_an_error_whose_text_is_withheld_keeps_its_request() -> None:
-    """Code that looks at it finds what httpx's own errors have."""
+    """It has the request, as httpx's own errors do."""
     request = get()
     cause = failures.of_error(
         "things", request, CallReport(), httpx.LocalProtocolError("hunter2")
@@ -253,7 +253,7 @@ def test_the_query_of_a_redirect_is_withheld() -> None:
 
 
 def test_a_user_name_is_withheld() -> None:
-    """Some services take their key for a user name."""
+    """Some services expect their key as a user name."""
     cause = httpx.ConnectError("no user sk_live")
     error = failures.of_error("things", get("https://sk_live:x@api.test/a"), CallReport(), cause)
     assert "sk_live" not in repr(error.__cause__)

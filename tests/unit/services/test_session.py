@@ -60,7 +60,7 @@ class Endless(IteratorBody):
 async def test_a_final_transport_failure_raises(
     make: Make, outcome: type[httpx.RequestError], attempts: int, delivery: Delivery
 ) -> None:
-    """With all that is known of it, and the error of httpx as its cause."""
+    """The error has all that is known, and httpx's error as its cause."""
     error = await failure_of(make(outcome, service="things"))
     assert (error.service, error.status_code, error.attempts) == ("things", None, attempts)
     assert error.delivery is delivery
@@ -78,7 +78,7 @@ async def test_an_error_response_can_be_read(make: Make) -> None:
 
 @asynchronous
 async def test_a_body_that_breaks_off_is_asked_for_again(make: Make, clock: Clock) -> None:
-    """Nothing of it was handed out; the caller gets the whole of the next one."""
+    """Nothing of it was delivered, so the call is retried, and the next body is complete."""
     response = await make(broken_body(), httpx.Response(200, stream=Body(b"so", b"so"))).get("/a")
     assert response.content == b"soso"
     assert response.extensions["walltrack.attempts"] == 2
@@ -98,7 +98,7 @@ async def test_a_body_that_breaks_off_for_good_raises(make: Make) -> None:
 
 @asynchronous
 async def test_a_stream_knows_no_limit(make: Make) -> None:
-    """Its reader decides when it is enough."""
+    """The caller of a stream decides how much to read."""
     client = make(httpx.Response(200, stream=Endless(1000)), max_response_bytes=5)
     async with client.stream("GET", "/a") as response:
         assert len(await response.aread()) == 1000
@@ -169,7 +169,7 @@ async def test_the_failure_of_a_stream_dies_with_its_handler(make: Make) -> None
     ids=["404", "503", "ReadError", "LocalProtocolError", "ConnectError"],
 )
 async def test_no_failure_shows_a_secret(make: Make, events: Events, outcome: Step) -> None:
-    """Not the error, not what stands behind it, and no event."""
+    """Neither the error, nor its causes, nor an event shows one."""
     client = make(outcome, headers=HEADERS, params=PARAMS)
     text = shown(await failure_of(client)) + repr(events)
     assert "hunter2" not in text
@@ -178,7 +178,7 @@ async def test_no_failure_shows_a_secret(make: Make, events: Events, outcome: St
 
 @asynchronous
 async def test_a_bug_comes_out_as_it_is(make: Make) -> None:
-    """What is no failure of the service is not dressed up as one."""
+    """An exception that is no failure of the service is raised unchanged."""
     with pytest.raises(ZeroDivisionError):
         await make(ZeroDivisionError).get("/a")
 
@@ -200,7 +200,7 @@ async def test_a_stream_is_read_as_it_comes(make: Make) -> None:
 
 @asynchronous
 async def test_a_stream_takes_options(make: Make) -> None:
-    """Those of `request`."""
+    """A stream takes the options of `request`."""
     inner = Scripted(200)
     async with make(inner=inner).stream("POST", "/a", json={"a": 1}, headers={"X-A": "1"}):
         pass
@@ -211,7 +211,7 @@ async def test_a_stream_takes_options(make: Make) -> None:
 
 @asynchronous
 async def test_a_stream_is_retried_until_its_headers_are_good(make: Make) -> None:
-    """Nothing was handed out before."""
+    """Before the headers, nothing was delivered."""
     async with make(503, 200).stream("GET", "/a") as response:
         assert response.extensions["walltrack.attempts"] == 2
 
@@ -219,7 +219,7 @@ async def test_a_stream_is_retried_until_its_headers_are_good(make: Make) -> Non
 @asynchronous
 @pytest.mark.parametrize("outcome", [404, httpx.ConnectError])
 async def test_a_stream_that_does_not_begin_raises(make: Make, outcome: Step) -> None:
-    """Like any other request."""
+    """It raises the same error as any other request."""
     with pytest.raises(ExternalServiceError):
         async with make(outcome).stream("GET", "/a"):
             pytest.fail("it began")  # pragma: no cover
@@ -237,7 +237,7 @@ async def test_a_refused_stream_is_closed(make: Make) -> None:
 
 @asynchronous
 async def test_a_stream_that_breaks_off_raises(make: Make) -> None:
-    """With the attempts that it took to begin, and without another one."""
+    """The error has the attempts made until it began; no other attempt follows."""
     inner = Scripted(503, broken_body())
     with pytest.raises(ExternalServiceError) as raised:
         async with make(inner=inner).stream("GET", "/a") as response:
@@ -269,7 +269,7 @@ async def test_a_stream_that_breaks_off_shows_no_secret(make: Make) -> None:
     ids=["bug", "no request", "other request", "other circuit"],
 )
 async def test_a_strangers_error_passes_through_a_stream(make: Make, error: Exception) -> None:
-    """What goes wrong elsewhere while the block runs is not blamed on this service."""
+    """An exception from other code inside the block is no failure of this service."""
     with pytest.raises(type(error)) as raised:
         async with make(200).stream("GET", "/a") as response:
             raise error
@@ -279,7 +279,7 @@ async def test_a_strangers_error_passes_through_a_stream(make: Make, error: Exce
 
 @asynchronous
 async def test_a_stream_that_its_reader_leaves_is_closed(make: Make) -> None:
-    """Early, and that is no failure."""
+    """Closing a stream early is no failure."""
     body = Body(b"a", b"b")
     client = make(httpx.Response(200, stream=body))
     async with client.stream("GET", "/a"):

@@ -30,7 +30,7 @@ async def answered_at(job: Job) -> float:
 
 
 def test_workers_take_one_job_after_the_other() -> None:
-    """Two at a time, first in, first out."""
+    """Two workers serve two jobs at a time, first in, first out."""
 
     async def main() -> list[float]:
         served, job = backend(Service(workers=2, latency=EXACT))
@@ -42,7 +42,7 @@ def test_workers_take_one_job_after_the_other() -> None:
 
 
 def test_a_full_queue_takes_no_more() -> None:
-    """As many may wait as there is room, besides those that are worked on."""
+    """The queue's size counts waiting jobs, without those in work."""
 
     async def main() -> list[bool]:
         served, job = backend(Service(workers=1, queue=2, latency=EXACT))
@@ -81,7 +81,7 @@ def test_abandoned_jobs_are_done_in_vain() -> None:
 
 
 def test_a_timeout_and_an_answer_reach_a_client_once() -> None:
-    """Whichever comes first."""
+    """A client gets whichever comes first, and only that."""
 
     async def main() -> tuple[bool, bool, bool]:
         _, job = backend(Service())
@@ -96,7 +96,7 @@ def test_a_timeout_and_an_answer_reach_a_client_once() -> None:
 
 
 def test_a_late_answer_frees_its_worker_in_time() -> None:
-    """What is late costs the service nothing."""
+    """A late answer takes no more of the worker's time than any other."""
 
     async def main() -> list[float]:
         served, job = backend(Service(workers=1, latency=EXACT))
@@ -109,7 +109,7 @@ def test_a_late_answer_frees_its_worker_in_time() -> None:
 
 
 def test_a_job_whose_client_has_stopped_waiting_is_skipped() -> None:
-    """If the service was told; it takes no time, and the one behind it is begun."""
+    """If the service knows when the client stops, such a job takes no time."""
 
     async def main() -> tuple[bool, list[float], int]:
         served, job = backend(Service(workers=1, latency=EXACT))

@@ -17,7 +17,7 @@ CALLERS = Callers()
 
 
 class Fake(httpx.AsyncBaseTransport):
-    """Answers as it is told, after some time; knows whether it was entered and closed."""
+    """Gives the configured answer after some time; logs that it was entered and closed."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ def ended(call: Call) -> tuple[str | None, float]:
 
 
 def test_calls_are_made_at_their_times_whatever_becomes_of_them() -> None:
-    """An open loop: nobody waits for the one before."""
+    """An open loop: no call waits for the one before."""
     calls = made(Fake(seconds=3.0), times=[0.0, 1.0, 1.0, 2.5])
     assert [call.began for call in calls] == [0.0, 1.0, 1.0, 2.5]
     assert [ended(call) for call in calls] == [(None, 3.0)] * 4
@@ -81,13 +81,13 @@ def test_calls_are_made_at_their_times_whatever_becomes_of_them() -> None:
     ],
 )
 def test_a_status_or_an_exception_is_a_failure(fake: Fake, failure: str | None) -> None:
-    """A status below 400 is none."""
+    """Only a status below 400 is a success."""
     assert ended(made(fake)[0]) == (failure, 1.0)
 
 
 @pytest.mark.parametrize("announced", [False, True])
 def test_a_caller_gives_up(*, announced: bool) -> None:
-    """Also while the body is still being read."""
+    """A caller gives up also while it reads the body."""
     callers = Callers(patience=10.0, announced=announced)
     for fake in (Fake(seconds=60.0), Fake(answer=endless_response)):
         assert ended(made(fake, callers)[0]) == (GAVE_UP, 10.0)
@@ -95,14 +95,14 @@ def test_a_caller_gives_up(*, announced: bool) -> None:
 
 @pytest.mark.parametrize(("announced", "deadline"), [(False, math.inf), (True, 12.0)])
 def test_a_stack_can_know_a_patience_that_is_announced(deadline: float, *, announced: bool) -> None:
-    """As the deadline of the cancel scope around it."""
+    """A known patience is the deadline of the cancel scope around the call."""
     fake = Fake()
     made(fake, Callers(patience=10.0, announced=announced), times=[2.0])
     assert fake.effective == [deadline]
 
 
 def test_an_answer_that_is_too_late_is_no_success() -> None:
-    """A stack that swallows the cancellation does not win by that."""
+    """It counts as a failure, even if a stack swallows the cancellation."""
 
     class Stubborn(Fake):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -117,14 +117,14 @@ def test_an_answer_that_is_too_late_is_no_success() -> None:
 
 
 def test_a_caller_without_patience_waits_but_the_run_ends() -> None:
-    """Some minutes after the last call began."""
+    """The run ends some minutes after the last call began."""
     callers = Callers(patience=None)
     assert ended(made(Fake(seconds=200.0), callers)[0]) == (None, 200.0)
     assert ended(made(Fake(answer=endless_response), callers)[0]) == (GAVE_UP, 300.0)
 
 
 def test_a_request_is_what_a_client_would_send() -> None:
-    """Its method, its URL, its headers and its timeouts; and each has its own."""
+    """Each call has a request of its own, with method, URL, headers and timeouts."""
     fake = Fake()
     made(fake, Callers(method="POST", timeout=7.0), times=[0.0, 1.0])
     first, second = fake.requests
@@ -138,14 +138,14 @@ def test_a_request_is_what_a_client_would_send() -> None:
 
 
 def test_a_transport_is_entered_and_closed() -> None:
-    """As a client does with it."""
+    """It is entered and closed once, as by a client."""
     fake = Fake(seconds=2.0)
     made(fake)
     assert fake.log == ["entered", "closed"]
 
 
 def test_a_body_that_a_layer_has_read_is_not_read_again() -> None:
-    """Its connection has no more of it."""
+    """The connection has no more data of it."""
     reads: list[int] = []
 
     class Once(httpx.AsyncByteStream):
@@ -165,7 +165,7 @@ def test_a_body_that_a_layer_has_read_is_not_read_again() -> None:
 
 
 def test_a_client_sends_by_its_own_code() -> None:
-    """With its auth, its hooks and its redirects."""
+    """Its auth, its hooks and its redirects are used."""
     fake = Fake(1.0)
     client = httpx.AsyncClient(transport=fake, auth=("me", "secret"))
     assert ended(made(client)[0]) == (None, 1.0)
@@ -174,5 +174,5 @@ def test_a_client_sends_by_its_own_code() -> None:
 
 
 def test_nothing_is_called_without_callers() -> None:
-    """An empty run ends at once."""
+    """A run without callers ends at once."""
     assert made(Fake(), times=[]) == []

@@ -20,7 +20,7 @@ def test_hours_pass_in_no_time() -> None:
 
 
 def test_time_stands_still_while_a_task_has_something_to_do() -> None:
-    """Only when all tasks wait does time move, and only to the next timer."""
+    """Time moves only when all tasks wait, and only to the next timer."""
     seen: list[tuple[str, float]] = []
 
     async def waiting(name: str, seconds: float) -> None:

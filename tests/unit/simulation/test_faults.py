@@ -22,7 +22,7 @@ from walltrack.simulation.faults import Fault
 def test_a_fault_has_its_time_and_its_place(
     fault: Fault, at: float, host: str, backend: int, *, expected: bool
 ) -> None:
-    """It befalls requests from its beginning until before its end, at its host and backend."""
+    """It affects requests from its beginning until before its end, at its host and backend."""
     assert fault.befalls(at, host, backend) is expected
 
 
@@ -40,6 +40,6 @@ def test_a_fault_has_its_time_and_its_place(
 def test_a_fault_that_makes_no_sense_is_refused(
     wrong: dict[str, Any], error: type[Exception]
 ) -> None:
-    """With the name of what is wrong."""
+    """The error names the wrong argument."""
     with pytest.raises(error, match=list(wrong)[-1]):
         Fault(**wrong)

@@ -18,7 +18,7 @@ def _as_before() -> Iterator[None]:
 def test_nothing_is_logged_any_more(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither by structlog, which this library logs by, nor by the standard library."""
+    """Neither structlog, which this library uses, nor the standard library logs anything."""
     event = RetryStopped(
         service="s",
         method="GET",

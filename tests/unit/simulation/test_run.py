@@ -45,7 +45,7 @@ def test_a_blackout_costs_what_it_lasts() -> None:
 
 
 def test_runs_repeat_to_the_last_digit() -> None:
-    """For the same seed, also where the stack itself draws lots."""
+    """The same seed gives the same result, also if the stack uses random numbers."""
     random.seed(1)
     first = repr(simulate(Jittery, SHORT, seeds=[7]))
     random.seed(2)
@@ -54,7 +54,7 @@ def test_runs_repeat_to_the_last_digit() -> None:
 
 
 def test_the_randomness_of_the_program_is_left_as_it_was() -> None:
-    """A simulation draws from its own seed."""
+    """A simulation has a random generator of its own."""
     random.seed(1)
     expected = random.random()  # noqa: S311 - a model
     random.seed(1)
@@ -63,7 +63,7 @@ def test_the_randomness_of_the_program_is_left_as_it_was() -> None:
 
 
 def test_all_stacks_see_the_same_calls() -> None:
-    """Whatever they make of them."""
+    """The calls do not depend on the stack."""
     reports = compare({"bare": bare, "naive": naive}, SHORT, seeds=2)
     assert list(reports) == ["bare", "naive"]
     assert reports["bare"].begun == reports["naive"].begun
@@ -72,12 +72,12 @@ def test_all_stacks_see_the_same_calls() -> None:
 
 
 def test_a_scenario_can_be_named() -> None:
-    """A kind of outage, or a standard scenario."""
+    """The name is that of a kind of outage or of a standard scenario."""
     assert simulate(bare, "A", seeds=1).success == 1.0
 
 
 def test_a_sweep_reports_each_scenario() -> None:
-    """In order, with its own runs; progress is told for each scenario and seed."""
+    """The reports are in order; progress is reported for each scenario and seed."""
     steps: list[int] = []
     results = sweep({"bare": bare}, [SHORT, STEADY], seeds=[3, 4], progress=lambda: steps.append(1))
     assert [reports["bare"].scenario.name for reports in results] == ["short", "steady"]
@@ -87,13 +87,13 @@ def test_a_sweep_reports_each_scenario() -> None:
 
 
 def test_several_processes_give_the_same_report() -> None:
-    """To the last digit."""
+    """The reports are identical."""
     alone, spread = (compare({"n": naive}, SHORT, seeds=2, processes=n) for n in (1, 2))
     assert repr(alone) == repr(spread)
 
 
 def test_what_cannot_go_to_another_process_is_refused() -> None:
-    """With a message that says what would."""
+    """The error says what could be passed instead."""
     with pytest.raises(TypeError, match="must be importable"):
         simulate(lambda inner: inner, STEADY, processes=2)
 
@@ -133,14 +133,14 @@ def test_each_client_has_a_transport_of_its_own_and_virtual_time() -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: dict[str, Any], error: type[Exception]) -> None:
-    """Before anything is simulated."""
+    """It is rejected before anything is simulated."""
     standard: dict[str, Any] = {"make_transport": bare, "scenario": STEADY}
     with pytest.raises(error):
         simulate(**standard | arguments)
 
 
 def test_nothing_is_compared_with_nothing() -> None:
-    """A report needs a stack."""
+    """A comparison needs at least one stack."""
     with pytest.raises(ValueError, match="at least one stack"):
         compare({}, STEADY)
 

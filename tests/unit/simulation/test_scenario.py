@@ -16,7 +16,7 @@ def scenario(*faults: Fault, **more: Any) -> Scenario:  # noqa: ANN401 - any fie
 
 
 def test_latency_is_at_least_the_minimum_and_has_its_mean() -> None:
-    """The tail is random, and ends nowhere."""
+    """The tail is random and has no upper bound."""
     latency, rng = Latency(minimum=0.1, tail=0.3), random.Random(1)  # noqa: S311 - a model
     drawn = [latency.draw(rng) for _ in range(10_000)]
     assert min(drawn) >= 0.1
@@ -50,20 +50,20 @@ def test_capacity_counts_workers_backends_and_hosts() -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused(make: Any, error: type[Exception]) -> None:  # noqa: ANN401 - a lambda
-    """Where it is given."""
+    """The constructor rejects it."""
     with pytest.raises(error):
         make()
 
 
 def test_what_may_be_unlimited_is_none() -> None:
-    """Patience, timeouts, the queue, and the header of a 429."""
+    """Patience, timeouts, the queue and a 429's header are unlimited or absent as None."""
     assert Callers(patience=None, timeout=None).patience is None
     assert Service(queue=None).queue is None
     assert Quota(rate=1.0, retry_after=None).retry_after is None
 
 
 def test_the_outage_spans_all_faults_unless_it_is_given() -> None:
-    """One that outlasts the run ends with it."""
+    """An outage that is longer than the run ends with it."""
     assert scenario(DOWN, SLOW).outage == (10, 30)
     assert scenario(DOWN, begins=5.0, ends=40.0).outage == (5.0, 40.0)
     assert scenario().outage == (0.0, 60.0)
@@ -71,7 +71,7 @@ def test_the_outage_spans_all_faults_unless_it_is_given() -> None:
 
 
 def test_there_is_something_to_recover_from_when_an_outage_ends() -> None:
-    """Neither without one, nor if it lasts."""
+    """There is no recovery without an outage, or if it lasts until the end."""
     assert scenario(DOWN).recovers
     assert scenario(ends=30.0).recovers
     assert not scenario().recovers
@@ -79,14 +79,14 @@ def test_there_is_something_to_recover_from_when_an_outage_ends() -> None:
 
 
 def test_slowdowns_multiply() -> None:
-    """Only faults that slow down count, in their time."""
+    """Slowdowns that overlap multiply; other faults do not count."""
     both = scenario(SLOW, SLOW, DOWN)
     assert both.slowdown(14.0, "a", 0) == 1.0
     assert both.slowdown(15.0, "a", 0) == 9.0
 
 
 def test_the_first_fault_befalls_a_request() -> None:
-    """A slowdown befalls the service, and no request."""
+    """A slowdown affects the service, not single requests."""
     rng = random.Random(1)  # noqa: S311 - a model
     lost = Fault(kind="lost", begins=10, ends=20)
     assert scenario(SLOW, DOWN, lost).fault_of(16.0, "a", 0, rng) is DOWN
@@ -94,7 +94,7 @@ def test_the_first_fault_befalls_a_request() -> None:
 
 
 def test_a_share_of_the_requests_is_befallen() -> None:
-    """About as many as it says."""
+    """The share of affected requests is about the configured one."""
     rng = random.Random(1)  # noqa: S311 - a model
     some = scenario(Fault(kind="lost", share=0.2))
     hits = sum(some.fault_of(0.0, "a", 0, rng) is not None for _ in range(10_000))

@@ -64,7 +64,7 @@ async def outcome(send: Callable[[], Any]) -> tuple[int | str, float]:
 def test_a_request_ends_as_the_fault_has_it(
     fault: Fault | None, expected: tuple[int | str, float]
 ) -> None:
-    """With the status or the exception, at the time, that a real service would give."""
+    """It ends with the status or exception and at the time of a real service."""
 
     async def main() -> tuple[int | str, float]:
         transport = service_of(*([fault] if fault else [])).transport()
@@ -74,7 +74,7 @@ def test_a_request_ends_as_the_fault_has_it(
 
 
 def test_a_body_that_drips_never_ends() -> None:
-    """Its headers are there in time, and so is each byte."""
+    """The headers and each byte arrive in time, but the body never ends."""
 
     async def main() -> int:
         transport = service_of(Fault(kind="drip")).transport()
@@ -92,7 +92,7 @@ def test_a_body_that_drips_never_ends() -> None:
     [("refuse", Delivery.NOT_SENT), ("blackhole", Delivery.NOT_SENT), ("reset", None)],
 )
 def test_what_was_not_sent_is_stated(kind: Any, stated: Delivery | None) -> None:  # noqa: ANN401 - a kind
-    """So that retry layers know what they know of a real connection."""
+    """Retry layers learn that nothing was sent, as from a real connection."""
 
     async def main() -> object:
         transport, sent = service_of(Fault(kind=kind)).transport(), request()
@@ -103,7 +103,7 @@ def test_what_was_not_sent_is_stated(kind: Any, stated: Delivery | None) -> None
 
 
 def test_without_timeouts_nothing_times_out() -> None:
-    """As a request that was made without a client has it."""
+    """A request that was made without a client has no timeouts."""
 
     async def main() -> tuple[int | str, float]:
         transport = service_of(Fault(kind="slow", factor=500.0)).transport()
@@ -124,7 +124,7 @@ def test_an_unknown_host_cannot_be_reached() -> None:
 
 
 def test_a_full_queue_is_503_at_once() -> None:
-    """One is worked on, one waits, and the third is turned away."""
+    """One request is in work, one waits, and the third is rejected."""
 
     async def main() -> list[tuple[int | str, float]]:
         small = Service(workers=1, queue=1, latency=EXACT.latency)
@@ -137,7 +137,7 @@ def test_a_full_queue_is_503_at_once() -> None:
 
 @pytest.mark.parametrize(("per_client", "accepted"), [(False, 2), (True, 4)])
 def test_a_quota_is_shared_or_for_each_client(accepted: int, *, per_client: bool) -> None:
-    """What exceeds it is a 429 that says when to come back."""
+    """A request over the quota gets a 429 with a Retry-After."""
 
     async def main() -> list[int]:
         quota = Quota(rate=1.0, burst=2, per_client=per_client, retry_after=3)
@@ -152,7 +152,7 @@ def test_a_quota_is_shared_or_for_each_client(accepted: int, *, per_client: bool
 
 
 def test_a_service_that_heeds_deadlines_skips_what_comes_too_late() -> None:
-    """It was told how long its client waits, and answers 504 without any work."""
+    """A header states how long the client waits; after that the answer is 504, without work."""
 
     async def main() -> tuple[list[tuple[int | str, float]], int]:
         heeding = Service(workers=1, latency=EXACT.latency, deadline_header="x-left")
@@ -168,7 +168,7 @@ def test_a_service_that_heeds_deadlines_skips_what_comes_too_late() -> None:
 
 
 def test_the_work_for_a_caller_that_is_gone_is_wasted() -> None:
-    """Both for one that was cancelled and for one that timed out."""
+    """The service works on cancelled and timed out requests, too."""
 
     async def main() -> tuple[int, int]:
         service = service_of(Fault(kind="slow", factor=6.0))
@@ -206,7 +206,7 @@ def test_requests_are_spread_over_backends_and_counted_by_second() -> None:
 
 
 def test_a_recorded_service_is_replayed() -> None:
-    """Instead of a simulated one."""
+    """Its recorded responses replace a simulated service."""
 
     async def main() -> tuple[int | str, float]:
         service = service_of(record=(Observation(0.0, 418, 2.0),))

@@ -12,13 +12,13 @@ REQUEST = httpx.Request("GET", "http://api.test/")
 
 
 def test_bare_httpx_is_left_as_it_is() -> None:
-    """Nothing stands between the client and its transport."""
+    """It puts no layer between the client and its transport."""
     inner = ScriptedTransport([200])
     assert bare(inner) is inner
 
 
 def test_the_recommended_stack_has_its_defaults() -> None:
-    """It is what a user gets who chooses nothing."""
+    """It is what a user gets without any options."""
     inner = ScriptedTransport([200])
     assert repr(recommended(inner)) == repr(resilient_transport(inner))
     assert list(STANDARD_STACKS) == ["bare httpx", "naive retry loop", "resilient_transport()"]
@@ -38,7 +38,7 @@ def test_the_recommended_stack_has_its_defaults() -> None:
 def test_the_naive_loop_tries_four_times(
     script: list[int | type[Exception]], status: int, seconds: float
 ) -> None:
-    """After 1, 2 and 4 s, and then it returns what there is."""
+    """It waits 1, 2 and 4 s, and then returns the last response."""
 
     async def main() -> tuple[int, float]:
         transport = naive(ScriptedTransport(script))
@@ -49,7 +49,7 @@ def test_the_naive_loop_tries_four_times(
 
 
 def test_the_naive_loop_raises_what_the_last_attempt_does() -> None:
-    """An exception that is no transport's ends it at once."""
+    """An exception that is no transport error ends it at once."""
 
     async def main(*script: type[Exception]) -> None:
         await naive(ScriptedTransport(list(script))).handle_async_request(REQUEST)

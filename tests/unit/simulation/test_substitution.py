@@ -143,7 +143,7 @@ def test_everything_is_as_before_when_the_block_ends() -> None:
 
 
 def test_what_is_imported_meanwhile_works_ever_after() -> None:
-    """It keeps a clock that is virtual in every simulation, and real outside of them."""
+    """It keeps a clock that is virtual in every simulation, and real outside."""
     namespace: dict[str, Any] = {}
     with virtual_clock_functions():
         exec("import time\ndef read(clock=time.monotonic): return clock()", namespace)  # noqa: S102 - our own

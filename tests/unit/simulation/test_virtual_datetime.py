@@ -16,7 +16,7 @@ def _noon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_is_what_time_says() -> None:
-    """In a time zone, in UTC without one, and in local time."""
+    """The date agrees with `time.time()` in a time zone, in UTC and in local time."""
     assert VirtualDatetime.now(UTC) == NOON
     assert VirtualDatetime.utcnow() == NOON.replace(tzinfo=None)
     assert VirtualDatetime.now() == datetime.fromtimestamp(NOON.timestamp())  # noqa: DTZ006 - local time is meant
@@ -39,7 +39,7 @@ def test_it_computes_like_a_datetime() -> None:
 
 
 def test_copies_are_plain() -> None:
-    """What is pickled is a datetime to whoever reads it."""
+    """A pickled or copied virtual datetime is a plain `datetime`."""
     now = VirtualDatetime.now(UTC)
     assert type(pickle.loads(pickle.dumps(now))) is datetime  # noqa: S301 - our own
     assert type(copy.copy(now)) is datetime

@@ -53,13 +53,13 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopThread]:
 
 
 def test_a_lone_caller_runs_the_event_loop(loop: LoopThread) -> None:
-    """Each of its calls does; between them the event loop stands still."""
+    """Each of its calls runs the event loop; between them it stands still."""
     assert [Job(loop, thread).result() for _ in range(3)] == [here()] * 3
     assert stands_still(loop)
 
 
 def test_threads_take_turns(loop: LoopThread, start: Start) -> None:
-    """Any thread may be the lone caller."""
+    """Any thread may be the only caller and run the event loop."""
     names = [start(lambda: (Job(loop, thread).result(), here())).result(SOON) for _ in range(5)]
     assert all(ran == called for ran, called in names)
 
@@ -99,7 +99,7 @@ def test_a_second_caller_is_served_at_once(loop: LoopThread, start: Start) -> No
 def test_what_another_thread_wants_sends_the_event_loop_home(
     loop: LoopThread, start: Start
 ) -> None:
-    """The call that was alone gets its answer from there."""
+    """The first call then gets its result from the loop's own thread."""
     meeting = Meeting()
     events: Any = loop._events
     call = start(Job(loop, meeting.wait).result)
@@ -112,7 +112,7 @@ def test_what_another_thread_wants_sends_the_event_loop_home(
 
 
 def test_the_event_loop_stays_there_until_a_caller_is_alone(loop: LoopThread, start: Start) -> None:
-    """Handing it to and fro between callers that overlap would cost both of them."""
+    """Passing it between overlapping callers would slow down both."""
     meeting = Meeting()
     events: Any = loop._events
     first = start(Job(loop, meeting.wait).result)
@@ -128,7 +128,7 @@ def test_the_event_loop_stays_there_until_a_caller_is_alone(loop: LoopThread, st
 
 
 def test_what_a_call_leaves_running_goes_on_in_the_own_thread(loop: LoopThread) -> None:
-    """As the rest of a hedged request does; the event loop stands still again afterwards."""
+    """For example, the rest of a hedged request; afterwards the event loop stands still again."""
     ended: Future[str] = Future()
 
     async def begin() -> None:
@@ -163,7 +163,7 @@ def test_what_a_call_posts_before_its_end_is_had_at_once(loop: LoopThread) -> No
 
 
 def test_an_errand_is_done_outside_of_the_event_loop(loop: LoopThread) -> None:
-    """So that it may make calls itself, as a generator of a body may."""
+    """It may make calls itself, for example as the generator of a body."""
 
     class Asking(Call):
         async def act(self) -> Any:  # noqa: ANN401 - what the errand returns
@@ -196,7 +196,7 @@ def test_a_coroutine_does_not_run_another_event_loop(loop: LoopThread, backend: 
 def test_another_kind_of_event_loop_stays_in_its_own_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As that of uvloop, which nobody promises to run in several threads."""
+    """That of uvloop, for example, is not promised to work in several threads."""
 
     class Other(asyncio.SelectorEventLoop):
         pass
@@ -212,7 +212,7 @@ def test_another_kind_of_event_loop_stays_in_its_own_thread(
 
 
 def test_an_idle_event_loop_is_run_by_its_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that timers and ends of connections are served although no call follows."""
+    """Timers and closed connections are handled although no call follows."""
     monkeypatch.setattr(asyncio_loop, "_IDLE_SECONDS", 0.005)
     loop = LoopThread("asyncio", nothing)
     served: Future[str] = Future()
@@ -232,7 +232,7 @@ def test_an_idle_event_loop_is_run_by_its_own_thread(monkeypatch: pytest.MonkeyP
 
 
 def test_what_other_threads_want_is_done_while_it_stands_still(loop: LoopThread) -> None:
-    """Its own thread does it."""
+    """The loop's own thread does it."""
     done: Future[str] = Future()
     loop.soon(lambda: done.set_result(here()))
     assert done.result(SOON) == OWN
@@ -254,7 +254,7 @@ class Raced(Turn):
 
 
 def race(loop: LoopThread, method: str, act: Callable[[], object]) -> None:
-    """Have something done at the worst moment."""
+    """Run a function at the worst moment."""
     events: Any = loop._events
     events._turn = Raced(events._turn, method, act)
 
@@ -262,7 +262,7 @@ def race(loop: LoopThread, method: str, act: Callable[[], object]) -> None:
 def test_a_turn_that_another_thread_takes_first_is_left_to_it(
     loop: LoopThread, start: Start
 ) -> None:
-    """Both saw the event loop stand still."""
+    """Two threads may see that the event loop stands still, but only one runs it."""
     meeting = Meeting()
     others: list[Future[None]] = []
 
@@ -298,7 +298,7 @@ def test_what_is_posted_while_the_event_loop_is_left_is_done(
 
 
 def test_it_can_be_stopped_while_a_caller_runs_it(loop: LoopThread, start: Start) -> None:
-    """The caller gets a TransportClosedError, and its task has cleaned up."""
+    """The caller gets a TransportClosedError after its task has cleaned up."""
     ended = []
     begun = threading.Event()
 
@@ -348,7 +348,7 @@ def test_an_interrupt_cancels_the_call(loop: LoopThread) -> None:
 
 
 def test_an_interrupt_within_a_step_gives_the_event_loop_up(loop: LoopThread) -> None:
-    """What it has interrupted, such as a pool of connections, may be incomplete for good."""
+    """What it has interrupted, such as a pool of connections, may stay inconsistent."""
     seen = interrupted(loop, lambda: signal.raise_signal(signal.SIGINT))
     assert seen == [here(), "KeyboardInterrupt"]
     assert loop.over

@@ -155,7 +155,7 @@ def test_an_asynchronous_trace_is_called_in_the_event_loop(loop: LoopThread) -> 
 
 
 def test_a_transport_of_the_other_family_is_explained(loop: LoopThread) -> None:
-    """Here as in the layers."""
+    """The error is the same as in the layers."""
     request: Any = httpx2.Request("GET", "http://127.0.0.1:1/")
     with pytest.raises(TypeError, match=r"one of httpx2.*one of httpx:"):
         Exchange(loop, None, httpx.AsyncHTTPTransport(), request).send()
@@ -181,7 +181,7 @@ def test_a_call_that_the_closing_ends_may_have_been_sent(loop: LoopThread, start
 
 
 def test_a_call_after_the_closing_was_not_sent(loop: LoopThread) -> None:
-    """This is known."""
+    """Its delivery is known to be not sent."""
     loop.stop()
     with pytest.raises(TransportClosedError) as caught:
         send(loop, get(), 200)

@@ -23,7 +23,7 @@ def test_one_that_runs_an_event_loop_may_not(backend: str) -> None:
 
 
 def test_one_that_runs_plain_asyncio_may_not() -> None:
-    """Which tells sniffio nothing."""
+    """Plain asyncio is detected as well, which sniffio does not notice."""
 
     async def refused() -> bool:
         return lending.refused_here()

@@ -17,7 +17,7 @@ def test_one_thread_has_the_turn() -> None:
 
 
 def test_of_threads_that_take_it_at_once_one_has_it() -> None:
-    """Each time."""
+    """Exactly one of them gets the turn, each time."""
     turn = Turn(0)
     meeting = threading.Barrier(4, turn.leave)
 

@@ -40,7 +40,7 @@ class Tasks(httpx.AsyncBaseTransport):
 
 
 def test_a_transport_is_entered_and_left_in_one_task(loop: LoopThread) -> None:
-    """It learns why it is left."""
+    """Its exit method gets the exception that ends the block."""
     inner = Tasks()
     visit = Visit(loop, inner)
     visit.result()
@@ -106,7 +106,7 @@ def test_closing_leaves_wherever_it_was_entered(backend: Backend) -> None:
 
 
 def test_closing_waits_for_no_one_who_has_left(loop: LoopThread) -> None:
-    """What is left is left once."""
+    """Each entered transport is left once."""
     inner = Scripted(200)
     visit = Visit(loop, inner)
     visit.result()

@@ -13,7 +13,7 @@ EVENT = CircuitClosed("api.test")
 
 
 class StoppedError(BaseException):
-    """Stands for what ends a task or the program."""
+    """Represents an exception that ends a task or the program."""
 
 
 def test_a_listener_hears_the_event(events: Events) -> None:
@@ -53,7 +53,7 @@ def test_a_listener_that_raises_is_logged_and_the_call_goes_on(
 
 
 def test_a_broken_structlog_is_logged_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
-    """A processor of the application's that raises neither breaks the call nor goes unheard."""
+    """A structlog processor that raises does not break the call, and its error is logged."""
 
     def broken(*_: object) -> str:
         raise ValueError("no renderer")

@@ -339,7 +339,7 @@ def test_without_a_configuration_an_event_is_a_record_of_the_standard_library(
 
 
 def test_the_line_is_the_name_and_the_fields(caplog: pytest.LogCaptureFixture) -> None:
-    """A person can read it, and logfmt parsers can, too."""
+    """It can be read by people and by logfmt parsers."""
     log_event(OriginThrottled("api.test", 30.0, "Retry-After"))
     log_event(RequestRejected("api.test", "GET", "/a b", RejectReason.QUEUE_FULL))
 

@@ -22,7 +22,7 @@ Outcome = httpx.Response | BaseException
 
 
 class Observing:
-    """An observer that keeps what it is told."""
+    """An observer that records its calls."""
 
     def __init__(self) -> None:
         self.layers: list[str] = []
@@ -55,7 +55,7 @@ def stack(inner: httpx.AsyncBaseTransport, observer: Observer, **options: Any) -
 
 
 async def test_each_layer_is_introduced_to_its_observer(observer: Observing) -> None:
-    """From the inside out; those without a listener are not."""
+    """The layers are reported from the inside out; those without a listener are not."""
     stack(Scripted(200), observer, hedge=1.0, rate_limit=9, concurrency_limit=9)
     assert observer.layers == [
         "CircuitBreakerTransport",
@@ -68,7 +68,7 @@ async def test_each_layer_is_introduced_to_its_observer(observer: Observing) -> 
 
 
 async def test_a_call_is_observed_once_by_its_outermost_layer(observer: Observing) -> None:
-    """However many layers and attempts it has."""
+    """A call is observed once, regardless of its layers and attempts."""
     inner = Scripted(503, 503, 200)
     request = get()
     response = await stack(inner, observer, sleep=at_once).handle_async_request(request)
@@ -83,7 +83,7 @@ async def at_once(_: float) -> None:
 
 
 async def test_a_deadline_around_all_is_a_part_of_the_call(observer: Observing) -> None:
-    """What ends it is what its caller sees, and not the cancellation inside."""
+    """The observed outcome is the caller's error, not the cancellation inside."""
 
     async def silent(_: httpx.Request) -> httpx.Response:
         await anyio.sleep_forever()
@@ -152,6 +152,6 @@ async def test_an_observer_that_raises_is_logged_and_the_call_goes_on(
 
 
 async def test_another_listener_changes_no_method() -> None:
-    """No cost: the method is that of the class."""
+    """Without an observer, the method is that of the class, so there is no cost."""
     transport = RetryTransport(TimeoutTransport(Scripted(200), 1), listener=lambda _: None)
     assert "handle_async_request" not in vars(transport)

@@ -52,7 +52,7 @@ async def at_once(_: float) -> None:
 
 
 async def test_calls_retries_and_rejections_are_counted(recorded: Recorded) -> None:
-    """With the server, the method, and what they failed with; never with a path."""
+    """The attributes are server, method and failure, never a path."""
     stack = resilient_transport(
         Scripted(503, httpx.ReadTimeout, 200, 404, *[503] * 5),
         budget=None,
@@ -86,7 +86,7 @@ async def test_calls_retries_and_rejections_are_counted(recorded: Recorded) -> N
 
 
 async def test_a_call_is_measured_with_its_waits(recorded: Recorded, clock: Clock) -> None:
-    """In seconds, in buckets for seconds."""
+    """The duration is in seconds, with buckets for seconds."""
     listener = listening(recorded, clock=clock)
     transport = RetryTransport(Scripted(503, 503, 200), sleep=clock.sleep, listener=listener)
     await transport.handle_async_request(get())
@@ -235,7 +235,7 @@ async def test_keys_are_attributes_only_on_request(recorded: Recorded, *, keys: 
 
 
 async def test_a_shared_breaker_has_the_name_of_its_service(recorded: Recorded) -> None:
-    """It belongs to no origin."""
+    """Since it belongs to no origin, the name of the service is used."""
     kept = CircuitBreakerTransport(
         Scripted(200), breaker=CircuitBreaker(service="prices"), listener=listening(recorded)
     )
@@ -316,7 +316,7 @@ async def test_waits_in_queues_are_measured_and_are_on_the_span_of_the_caller(
 
 
 async def test_hedges_are_counted(recorded: Recorded) -> None:
-    """Each second attempt."""
+    """Each second attempt counts as a hedge."""
 
     async def slow(_: httpx.Request) -> httpx.Response:
         await anyio.sleep_forever()
@@ -455,7 +455,7 @@ async def test_an_sdk_that_fails_changes_neither_calls_nor_the_log(
 
 
 async def test_after_the_shutdown_of_the_sdk_calls_go_on(recorded: Recorded) -> None:
-    """As at the end of a program."""
+    """This happens at the end of a program."""
     listener = listening(recorded, tracer_provider=recorded.tracers)
     transport = RetryTransport(Scripted(503, 200), sleep=at_once, listener=listener)
     recorded.meters.shutdown()
@@ -492,7 +492,7 @@ async def test_by_default_events_are_logged(
 async def test_a_wrong_option_is_refused_by_name(
     recorded: Recorded, options: dict[str, Any]
 ) -> None:
-    """Where it is given."""
+    """The constructor raises an error that names the option."""
     with pytest.raises(TypeError, match=next(iter(options))):
         OpenTelemetryListener(recorded.meters, **options)
 

@@ -89,7 +89,7 @@ async def test_a_failure_is_kept_and_reported() -> None:
 
 
 async def test_the_task_that_stops_it_may_be_cancelled() -> None:
-    """It is awaited to its end all the same."""
+    """It still waits until the task has ended."""
     task = started(work := Work())
     await anyio.wait_all_tasks_blocked()
     with anyio.CancelScope() as scope:

@@ -57,7 +57,7 @@ async def test_nothing_is_read_that_is_not_passed_on() -> None:
 
 
 async def test_a_body_that_never_waits_is_left_in_the_end() -> None:
-    """It hears of no cancellation, and has no end."""
+    """A body without any wait cannot be cancelled, but is abandoned all the same."""
 
     class Restless(Endless):
         async def next_chunk(self) -> bytes:
@@ -113,14 +113,14 @@ async def test_a_second_iteration_is_one_of_the_body() -> None:
 
 
 async def test_a_body_that_breaks_by_itself_does() -> None:
-    """Before the cut, with its own exception."""
+    """It fails before the cut, with its own exception."""
     body = CutBody(Body(b"one", httpx.ReadError("by itself")), 100, broken)
     with pytest.raises(httpx.ReadError, match="by itself"):
         _ = [chunk async for chunk in body]
 
 
 async def test_what_goes_wrong_in_closing_does_not_hide_the_cut() -> None:
-    """It is the cut that the reader was to see."""
+    """The reader gets the error of the cut."""
 
     class Stubborn(Body):
         async def aclose(self) -> None:

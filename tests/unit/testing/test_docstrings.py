@@ -19,7 +19,7 @@ KIT = {"FaultTransport", "ScriptedTransport", "VirtualTime"}
 
 @pytest.mark.parametrize("name", sorted(KIT))
 async def test_the_example_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """As it stands, over a service that is well, and without waiting."""
+    """It runs unchanged, with a service that works, and without waiting."""
     found = EXAMPLE.search(inspect.getdoc(getattr(testing, name)) or "")
     assert found is not None
     example = textwrap.indent(textwrap.dedent(found.group(1)), "    ")
@@ -37,7 +37,7 @@ async def test_the_example_runs(name: str, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_every_name_of_the_kit_is_listed_once_and_in_order() -> None:
-    """Whoever adds a name sees where it belongs."""
+    """The names are sorted and unique, and each has a docstring."""
     assert testing.__all__ == sorted(set(testing.__all__))
     assert set(testing.__all__) >= KIT
     assert all(getattr(testing, name).__doc__ for name in testing.__all__)

@@ -24,19 +24,19 @@ def plan(**options: Any) -> FaultPlan:  # noqa: ANN401 - handed on
 
 
 def faults(count: int, **options: Any) -> Iterator[Fault]:  # noqa: ANN401 - handed on
-    """What befalls so many requests."""
+    """The faults of the first `count` requests."""
     decided = plan(**options)
     return (decided.next() for _ in range(count))
 
 
 def test_nothing_happens_unless_asked_for() -> None:
-    """No rate, no fault."""
+    """Without a rate there is no fault."""
     assert set(faults(1000)) == {Fault()}
 
 
 @pytest.mark.parametrize("kind", ["error_rate", "status_rate", "cut_rate", "latency_rate"])
 def test_a_rate_of_one_befalls_every_request(kind: str) -> None:
-    """And a rate is that of its own kind alone."""
+    """The rate of one kind of fault does not affect other kinds."""
     for fault in faults(1000, **{kind: 1.0}):
         assert (fault.error is not None) == (kind == "error_rate")
         assert (fault.status is not None) == (kind == "status_rate")
@@ -45,7 +45,7 @@ def test_a_rate_of_one_befalls_every_request(kind: str) -> None:
 
 
 def test_rates_are_shares_of_all_requests() -> None:
-    """Of 20,000, each kind has its share; at most one end befalls a request, latency besides."""
+    """Each kind has its share of 20,000; a request has at most one error, status or cut."""
     drawn = list(
         faults(20_000, error_rate=0.1, status_rate=0.2, cut_rate=0.3, latency_rate=0.5, seed=7)
     )
@@ -62,13 +62,13 @@ def test_rates_are_shares_of_all_requests() -> None:
 
 
 def test_rates_may_fill_the_whole() -> None:
-    """However their sum is rounded."""
+    """Rates that add up to 1 are accepted despite rounding errors."""
     drawn = faults(1000, error_rate=0.1, status_rate=0.7, cut_rate=0.2)
     assert all(fault != Fault() for fault in drawn)
 
 
 def test_the_same_seed_gives_the_same_faults() -> None:
-    """Another one, others; none at all, others each time."""
+    """Another seed gives other faults; without a seed, each plan has others."""
     options = {"error_rate": 0.3, "status_rate": 0.3, "cut_rate": 0.3, "latency_rate": 0.5}
     first, again, other, *unseeded = (
         list(faults(100, **options, seed=seed)) for seed in (1, 1, 2, None, None)
@@ -86,7 +86,7 @@ def test_one_kind_of_fault_does_not_change_another() -> None:
 
 
 def test_the_order_of_what_can_happen_does_not_matter() -> None:
-    """A set of classes has another one in each run."""
+    """A set of classes, whose order differs in each run, gives the same faults."""
     kinds = [httpx.ReadError, httpx.ConnectError, httpx.PoolTimeout, OSError]
     one = [fault.error for fault in faults(50, error_rate=1.0, errors=kinds)]
     assert one == [fault.error for fault in faults(50, error_rate=1.0, errors=kinds[::-1])]
@@ -96,13 +96,13 @@ def test_the_order_of_what_can_happen_does_not_matter() -> None:
 
 
 def test_what_is_named_twice_comes_twice_as_often() -> None:
-    """That is how one fault is weighed against another."""
+    """Repeating a value gives it more weight."""
     drawn = [fault.status for fault in faults(9000, status_rate=1.0, statuses=(429, 503, 503))]
     assert drawn.count(503) / drawn.count(429) == pytest.approx(2.0, abs=0.2)
 
 
 def test_latency_lies_in_its_span() -> None:
-    """Anywhere from low to high, or always the same."""
+    """It is anywhere between low and high, or always the same."""
     spread = [fault.latency for fault in faults(1000, latency_rate=1.0, latency=(0.2, 0.4))]
     assert 0.2 <= min(spread) < 0.22
     assert 0.38 < max(spread) <= 0.4
@@ -110,7 +110,7 @@ def test_latency_lies_in_its_span() -> None:
 
 
 def test_a_cut_is_a_share_of_the_body() -> None:
-    """From its very beginning to just before its end."""
+    """It is at a position from its beginning to just before its end."""
     cuts = [fault.cut for fault in faults(1000, cut_rate=1.0)]
     assert 0.0 <= min(cuts) < 0.01
     assert 0.99 < max(cuts) < 1.0
@@ -144,18 +144,18 @@ def test_a_cut_is_a_share_of_the_body() -> None:
     ],
 )
 def test_bad_input_is_refused(options: dict[str, Any], error: type[Exception], text: str) -> None:
-    """With a message that names it."""
+    """The error names the argument."""
     with pytest.raises(error, match=text):
         plan(**options)
 
 
 def test_it_says_what_it_was_asked_for() -> None:
-    """Rates that are not zero, and the seed."""
+    """Its repr has the rates that are not zero, and the seed."""
     assert str(plan(error_rate=0.1, cut_rate=0.5)) == "error_rate=0.1, cut_rate=0.5, seed=1"
     assert str(plan(seed=None)) == ""
 
 
 def test_counts_add_up() -> None:
-    """To every fault that was."""
+    """The total is the number of all faults."""
     assert FaultCounts().total == 0
     assert FaultCounts(latencies=1, errors=2, statuses=3, cuts=4).total == 10

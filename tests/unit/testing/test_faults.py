@@ -19,7 +19,7 @@ HOMES = pytest.mark.parametrize("home", family.FAMILIES, ids=lambda home: home._
 
 
 def well(text: str = "a body of some length") -> ScriptedTransport:
-    """A service that is always well."""
+    """A service that always works."""
     return ScriptedTransport([httpx.Response(200, text=text)], repeat_last=True)
 
 
@@ -36,7 +36,7 @@ async def ask(transport: FaultTransport, home: Any = httpx) -> list[int | str]: 
 
 
 async def test_without_rates_everything_passes() -> None:
-    """And nothing is counted."""
+    """Without rates no fault is injected or counted."""
     inner = well()
     transport = FaultTransport(inner)
     assert await ask(transport) == [200] * 100
@@ -46,7 +46,7 @@ async def test_without_rates_everything_passes() -> None:
 
 @HOMES
 async def test_faults_come_at_their_rate_and_are_counted(home: Any) -> None:  # noqa: ANN401 - a module
-    """Errors of the client's own family, statuses and cut bodies; what is seen is what is told."""
+    """The client gets its family's errors, statuses and cut bodies, as often as counted."""
     transport = FaultTransport(
         well(), error_rate=0.2, status_rate=0.2, statuses=(503, 429), cut_rate=0.2, seed=3
     )
@@ -61,7 +61,7 @@ async def test_faults_come_at_their_rate_and_are_counted(home: Any) -> None:  # 
 
 
 async def test_the_same_seed_gives_the_same_story() -> None:
-    """Whatever the timing: latency is drawn with the rest, before any wait."""
+    """Timing does not matter: all random numbers are drawn before any wait."""
     options: dict[str, Any] = {"error_rate": 0.3, "status_rate": 0.3, "seed": 11}
     plain = await ask(FaultTransport(well(), **options))
     late = FaultTransport(well(), **options, latency_rate=0.5, latency=9, sleep=Clock().sleep)
@@ -70,7 +70,7 @@ async def test_the_same_seed_gives_the_same_story() -> None:
 
 
 async def test_requests_under_way_together_meet_their_own_faults() -> None:
-    """The order in which they came decides, not the one in which they are held up."""
+    """Faults follow the order in which the requests came, not that of their delays."""
 
     async def story(latency: float) -> dict[str, int]:
         ends: dict[str, int] = {}
@@ -98,7 +98,7 @@ async def test_requests_under_way_together_meet_their_own_faults() -> None:
 
 
 async def test_latency_is_waited_for_and_counted() -> None:
-    """By the sleep that was given; then the request goes on."""
+    """The given `sleep` waits, and then the request is sent."""
     clock = Clock()
     transport = FaultTransport(well(), latency_rate=1.0, latency=(2, 4), sleep=clock.sleep)
     assert await ask(transport) == [200] * 100
@@ -116,7 +116,7 @@ async def test_a_latency_of_nothing_is_none() -> None:
 
 
 async def test_an_injected_status_does_not_reach_the_service() -> None:
-    """It comes without content, its body still to be read."""
+    """The response has an empty body, which is still to be read."""
     inner = well()
     transport = FaultTransport(inner, status_rate=1.0, statuses=[418])
     response = await transport.handle_async_request(get())
@@ -128,7 +128,7 @@ async def test_an_injected_status_does_not_reach_the_service() -> None:
 
 @pytest.mark.parametrize("kind", [httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout])
 async def test_an_error_before_sending_proves_it(kind: type[Exception]) -> None:
-    """Nothing is sent, and retry layers are told so."""
+    """Nothing is sent, and the request says so to retry layers."""
     inner = well()
     request = get()
     transport = FaultTransport(inner, error_rate=1.0, errors=[kind])
@@ -140,7 +140,7 @@ async def test_an_error_before_sending_proves_it(kind: type[Exception]) -> None:
 
 @pytest.mark.parametrize("kind", [httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError])
 async def test_an_error_after_sending_loses_the_answer(kind: type[Exception]) -> None:
-    """The service acted, its answer is closed, and nobody claims that nothing was sent."""
+    """The service acted, its response is closed, and the request is not marked as not sent."""
     body = Body(b"acted")
     inner = ScriptedTransport([httpx.Response(200, stream=body)])
     request = get()
@@ -155,7 +155,7 @@ async def test_an_error_after_sending_loses_the_answer(kind: type[Exception]) ->
 
 @pytest.mark.parametrize("kind", [httpx.WriteError, OSError])
 async def test_any_other_error_is_raised_instead_of_sending(kind: type[Exception]) -> None:
-    """Without a claim about how far it came."""
+    """The request is not marked as sent or not sent."""
     inner = well()
     request = get()
     with pytest.raises(kind):
@@ -175,7 +175,7 @@ async def test_an_error_of_the_service_itself_comes_first() -> None:
 
 
 async def test_a_lost_answer_is_closed_whatever_happens() -> None:
-    """A cancellation meanwhile does not keep it open, nor does a failure to close."""
+    """It is closed despite a cancellation or a failure to close."""
     closed: list[bool] = []
 
     class Slow(Body):
@@ -217,7 +217,7 @@ async def test_a_cut_body_breaks_off_in_its_middle(home: Any) -> None:  # noqa: 
 
 
 async def test_a_cut_counts_when_it_is_met() -> None:
-    """A reader that closes before it saw nothing go wrong."""
+    """A body that is closed before its cut is not counted."""
     body = Body(b"x" * 100)
     response = httpx.Response(200, headers={"content-length": "100"}, stream=body)
     transport = FaultTransport(ScriptedTransport([response]), cut_rate=1.0)
@@ -239,7 +239,7 @@ async def test_a_body_of_unknown_length_is_cut_as_well() -> None:
 
 
 async def test_a_body_in_memory_can_be_cut() -> None:
-    """A mock's response, which no client would read any more, is given as one to be read."""
+    """A mock's response that is already read becomes one that is still to be read."""
     mock = httpx.MockTransport(lambda _: httpx.Response(200, json={"a": "body"}))
     transport = FaultTransport(mock, cut_rate=1.0)
     assert set(await ask(transport)) == {"RemoteProtocolError"}
@@ -258,7 +258,7 @@ async def test_a_body_in_memory_can_be_cut() -> None:
 async def test_what_has_no_body_is_not_cut(
     method: str, answer: Callable[[], httpx.Response]
 ) -> None:
-    """There is nothing in it to break off."""
+    """An empty response has nothing to cut."""
     response = answer()
     transport = FaultTransport(httpx.MockTransport(lambda _: response), cut_rate=1.0)
     assert await transport.handle_async_request(httpx.Request(method, URL)) is response
@@ -267,7 +267,7 @@ async def test_what_has_no_body_is_not_cut(
 
 
 async def test_only_some_requests_are_harmed() -> None:
-    """The others pass, and take no faults away from these."""
+    """Other requests pass unchanged, and use up no faults of the plan."""
     options: dict[str, Any] = {"status_rate": 0.5, "seed": 2}
     transport = FaultTransport(well(), only=lambda r: r.method == "POST", **options)
     ends = []
@@ -279,7 +279,7 @@ async def test_only_some_requests_are_harmed() -> None:
 
 
 async def test_it_can_be_switched_off_and_on() -> None:
-    """What passes meanwhile takes no faults away."""
+    """Requests that pass while it is off use up no faults of the plan."""
     transport = FaultTransport(well(), status_rate=0.5, seed=2)
     whole = await ask(FaultTransport(well(), status_rate=0.5, seed=2))
     begin = await ask(transport)
@@ -291,7 +291,7 @@ async def test_it_can_be_switched_off_and_on() -> None:
 
 
 async def test_a_caller_that_is_held_up_can_be_cancelled() -> None:
-    """Nothing is sent then."""
+    """A call that is cancelled during its latency is not sent."""
     inner = well()
     transport = FaultTransport(inner, latency_rate=1.0, latency=60.0)
     with anyio.move_on_after(0.01) as scope:
@@ -301,7 +301,7 @@ async def test_a_caller_that_is_held_up_can_be_cancelled() -> None:
 
 
 async def test_it_opens_and_closes_what_is_inside() -> None:
-    """As every layer does."""
+    """The inner transport is entered and closed, as by every layer."""
     closed = []
 
     class Inner(httpx.AsyncBaseTransport):
@@ -323,13 +323,13 @@ async def test_it_opens_and_closes_what_is_inside() -> None:
     ],
 )
 def test_bad_input_is_refused(options: dict[str, Any], error: type[Exception], text: str) -> None:
-    """With a message that names it."""
+    """The error names the argument."""
     with pytest.raises(error, match=text):
         FaultTransport(**options)
 
 
 def test_repr_tells_what_it_does() -> None:
-    """The rates, the seed, and whether it is switched off."""
+    """It shows the rates, the seed, and whether it is switched off."""
     transport = FaultTransport(ScriptedTransport([]), error_rate=0.1, latency_rate=0.5, seed=7)
     inner = "ScriptedTransport(0 calls, 0 of 0 left)"
     assert repr(transport) == (f"FaultTransport({inner}, error_rate=0.1, latency_rate=0.5, seed=7)")

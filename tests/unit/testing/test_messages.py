@@ -106,7 +106,7 @@ async def test_a_body_that_was_streamed_is_used_up() -> None:
 @HOMES
 @pytest.mark.parametrize("error", [httpx.ConnectTimeout, httpx.ConnectTimeout("too slow")])
 def test_an_error_is_of_the_familys_own(home: Any, error: Any) -> None:  # noqa: ANN401 - a module
-    """Whatever family it was named from, and it knows its request."""
+    """It is of the request's family, and has the request."""
     request = home.Request("GET", "https://api.test")
     made = error_for(request, error, "scripted")
     assert isinstance(made, home.ConnectTimeout)
@@ -169,7 +169,7 @@ def test_other_errors_are_made_with_a_text() -> None:
 
 
 def test_a_rejection_tells_of_the_request() -> None:
-    """Ours make their own texts."""
+    """Rejections of this library have texts of their own."""
     made = error_for(get(), CircuitBreakerOpenError, "scripted")
     assert isinstance(made, CircuitBreakerOpenError)
     assert made.service == "api.test"
@@ -185,5 +185,5 @@ def test_a_class_that_needs_arguments_is_refused(kind: type[Exception]) -> None:
 
 
 def test_a_class_that_needs_none_passes() -> None:
-    """Nothing is said."""
+    """No error is raised."""
     check_class("errors", httpx.ReadError)

@@ -20,7 +20,7 @@ HOMES = pytest.mark.parametrize("home", family.FAMILIES, ids=lambda home: home._
 
 @HOMES
 async def test_each_request_takes_the_next_step(home: Any) -> None:  # noqa: ANN401 - a module
-    """A status, a response, an exception, a class, functions of both kinds, in that order."""
+    """Steps are statuses, responses, exceptions, classes, and functions of both kinds."""
 
     def echo(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, text=request.method)
@@ -48,7 +48,7 @@ async def test_each_request_takes_the_next_step(home: Any) -> None:  # noqa: ANN
 
 @pytest.mark.skipif(len(family.FAMILIES) == 1, reason="httpx2 is not installed")
 async def test_a_response_of_either_family_serves_both() -> None:
-    """A step need not know who will ask."""
+    """A step made with one family also answers a client of the other."""
     other: Any = family.FAMILIES[1]
     transport = ScriptedTransport([other.Response(200, text="hello"), other.ConnectError])
     async with httpx.AsyncClient(transport=transport) as client:
@@ -59,7 +59,7 @@ async def test_a_response_of_either_family_serves_both() -> None:
 
 @pytest.mark.parametrize("step", [200, httpx.Response(200, content=b"body")])
 async def test_a_body_is_still_to_be_read(step: int | httpx.Response) -> None:
-    """As over a connection: the caller reads it, and closes it."""
+    """As over a connection, the caller has to read it and close it."""
     response = await ScriptedTransport([step]).handle_async_request(get())
     assert not response.is_closed
     await response.aread()
@@ -67,7 +67,7 @@ async def test_a_body_is_still_to_be_read(step: int | httpx.Response) -> None:
 
 
 async def test_what_came_is_kept_as_it_came() -> None:
-    """Copies with their content: what happens to a request later does not change them."""
+    """Requests are copied with their content, so later changes do not affect the record."""
     transport = ScriptedTransport([200, 200])
     request = httpx.Request("POST", URL, json={"n": 1})
     await transport.handle_async_request(request)
@@ -80,7 +80,7 @@ async def test_what_came_is_kept_as_it_came() -> None:
 
 
 async def test_a_body_that_can_be_read_once_is_read() -> None:
-    """Its content is kept, and nobody can send it again, as over a network."""
+    """Its content is recorded, and it cannot be sent again, as over a network."""
 
     async def parts() -> AsyncIterator[bytes]:
         yield b"one"
@@ -102,7 +102,7 @@ async def test_a_body_that_can_be_read_once_is_read() -> None:
     ],
 )
 async def test_one_request_too_many_fails_the_test(script: list[int], text: str) -> None:
-    """Which one it was is told, without its secrets; retries and a breaker do not swallow it."""
+    """The error names the request without secrets; retries and a breaker do not swallow it."""
     transport = ScriptedTransport(script)
     layers = RetryTransport(
         CircuitBreakerTransport(transport, listener=None), sleep=Clock().sleep, listener=None
@@ -118,7 +118,7 @@ async def test_one_request_too_many_fails_the_test(script: list[int], text: str)
 
 
 async def test_the_last_step_is_repeated_if_so_asked() -> None:
-    """As often as anybody asks, each time with a body to read."""
+    """It answers every further request, each time with a body to read."""
     last = httpx.Response(200, text="well")
     transport = ScriptedTransport([503, last], repeat_last=True)
     async with httpx.AsyncClient(transport=transport) as client:
@@ -149,7 +149,7 @@ async def test_an_exception_proves_what_it_would_in_earnest(step: Any, sent: int
 
 
 async def test_a_function_may_state_what_it_knows() -> None:
-    """What it raises by itself goes up as it is, with the evidence that it left."""
+    """Its own exception is raised unchanged, with the delivery that it stated."""
 
     def refuse(request: httpx.Request) -> httpx.Response:
         request.extensions[DELIVERY] = Delivery.ANSWERED
@@ -162,7 +162,7 @@ async def test_a_function_may_state_what_it_knows() -> None:
 
 
 async def test_callers_at_once_take_steps_in_their_order() -> None:
-    """A step belongs to the request that came first, whoever is answered first."""
+    """Steps follow the order in which requests came, not that of the answers."""
     transport = ScriptedTransport(list(range(200, 300)))
     got = {}
 
@@ -178,7 +178,7 @@ async def test_callers_at_once_take_steps_in_their_order() -> None:
 
 
 async def test_a_cancelled_caller_used_up_its_step() -> None:
-    """It asked; what it would have got is nobody else's."""
+    """The next request gets the next step, not that of the cancelled one."""
     transport = ScriptedTransport([200, 201])
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -203,14 +203,14 @@ async def test_a_cancelled_caller_used_up_its_step() -> None:
     ],
 )
 def test_a_mistaken_step_is_refused(steps: Any, text: str) -> None:  # noqa: ANN401 - bad input
-    """At once, and with its position."""
+    """The constructor raises an error with its position."""
     with pytest.raises(TypeError, match=text):
         ScriptedTransport(steps)
 
 
 @pytest.mark.parametrize("status", [42, 99, 600, -1])
 def test_a_status_that_is_none_is_refused(status: int) -> None:
-    """With its position."""
+    """The error has its position in the script."""
     with pytest.raises(
         ValueError, match=rf"steps\[1\] must be a status from 100 to 599, got {status}"
     ):
@@ -220,7 +220,7 @@ def test_a_status_that_is_none_is_refused(status: int) -> None:
 @pytest.mark.parametrize("status", [100, 599])
 @pytest.mark.parametrize("kind", ["status", "function"])
 async def test_the_first_and_the_last_status_are_answered(status: int, kind: str) -> None:
-    """They are statuses like those in between."""
+    """100 and 599 are valid statuses, too."""
     transport = ScriptedTransport([status if kind == "status" else lambda _: status])
     async with httpx.AsyncClient(transport=transport) as client:
         assert (await client.get(URL)).status_code == status
@@ -228,14 +228,14 @@ async def test_the_first_and_the_last_status_are_answered(status: int, kind: str
 
 @pytest.mark.parametrize("status", [99, 600])
 async def test_a_function_that_returns_no_status_is_found_out(status: int) -> None:
-    """With the bounds, which are those of a step."""
+    """The error states the bounds, which are those of a step."""
     transport = ScriptedTransport([lambda _: status])
     with pytest.raises(ValueError, match=f"must be a status from 100 to 599, got {status}"):
         await transport.handle_async_request(get())
 
 
 async def test_a_response_without_its_body_is_refused() -> None:
-    """One that was received and read elsewhere has nothing left to stream."""
+    """A response that was read elsewhere has nothing left to stream."""
     response = httpx.Response(200, stream=Body(b"one"))
     await response.aread()
     with pytest.raises(ValueError, match=r"steps\[0\] is a response whose body was read"):
@@ -243,21 +243,21 @@ async def test_a_response_without_its_body_is_refused() -> None:
 
 
 def test_nothing_cannot_be_repeated() -> None:
-    """There is no last step."""
+    """An empty script has no last step to repeat."""
     with pytest.raises(ValueError, match="steps must not be empty"):
         ScriptedTransport([], repeat_last=True)
 
 
 @pytest.mark.parametrize("returned", [None, "503", True, len])
 async def test_a_function_that_returns_no_answer_is_found_out(returned: Any) -> None:  # noqa: ANN401 - bad input
-    """As soon as it is called."""
+    """The error is raised when the function is called."""
     transport = ScriptedTransport([lambda _: returned])
     with pytest.raises(TypeError, match="what a step's function returns must be a status"):
         await transport.handle_async_request(get())
 
 
 async def test_it_outlives_the_client() -> None:
-    """Closing a client closes nothing here: the next one goes on with the script."""
+    """After a client is closed, the next one continues with the script."""
     transport = ScriptedTransport([200, 201])
     for status in (200, 201):
         async with httpx.AsyncClient(transport=transport) as client:
@@ -265,7 +265,7 @@ async def test_it_outlives_the_client() -> None:
 
 
 async def test_repr_tells_how_far_it_is() -> None:
-    """And shows no body, header or URL."""
+    """It shows the position, but no body, header or URL."""
     transport = ScriptedTransport([httpx.Response(200, text="secret"), 200])
     await transport.handle_async_request(get())
     assert repr(transport) == "ScriptedTransport(1 calls, 1 of 2 left)"

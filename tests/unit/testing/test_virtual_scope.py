@@ -12,12 +12,12 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def line() -> Timeline:
-    """A timeline that nobody listens to."""
+    """A timeline whose changes notify nothing."""
     return Timeline(lambda: None)
 
 
 async def test_it_is_cancelled_when_its_moment_comes(line: Timeline) -> None:
-    """And says so as anyio's scopes do."""
+    """It reports the cancellation as anyio's scopes do."""
     with VirtualCancelScope(line, 5.0) as scope:
         line.advance_to(4.0)
         assert not scope.cancel_called
@@ -29,7 +29,7 @@ async def test_it_is_cancelled_when_its_moment_comes(line: Timeline) -> None:
 
 
 async def test_its_timer_is_forgotten_when_it_is_left(line: Timeline) -> None:
-    """Nothing is left over of a thousand calls that were in time, nor of one never begun."""
+    """Calls that end in time leave no timer behind, and neither does one that never began."""
     for _ in range(1000):
         with VirtualCancelScope(line, 5.0):
             assert len(line) == 1
@@ -38,14 +38,14 @@ async def test_its_timer_is_forgotten_when_it_is_left(line: Timeline) -> None:
 
 
 async def test_it_is_forgotten_also_when_the_block_fails(line: Timeline) -> None:
-    """The exception goes through."""
+    """Its timer is removed, and the exception is raised."""
     with pytest.raises(ValueError, match="mine"), VirtualCancelScope(line, 5.0):
         raise ValueError("mine")
     assert len(line) == 0
 
 
 async def test_a_moment_that_has_passed_cancels_at_once(line: Timeline) -> None:
-    """At the first await in the block."""
+    """It cancels at the first await in the block."""
     with VirtualCancelScope(line, 0.0) as scope:
         await anyio.lowlevel.checkpoint()
     assert scope.cancelled_caught
@@ -53,7 +53,7 @@ async def test_a_moment_that_has_passed_cancels_at_once(line: Timeline) -> None:
 
 
 async def test_without_an_end_there_is_no_timer(line: Timeline) -> None:
-    """Time would jump to it otherwise."""
+    """Otherwise time would jump to it."""
     with VirtualCancelScope(line, math.inf):
         assert len(line) == 0
 
@@ -77,7 +77,7 @@ async def test_its_moment_can_be_changed(line: Timeline) -> None:
 
 @pytest.mark.parametrize("reason", [None, "enough"])
 async def test_it_can_be_cancelled_manually(line: Timeline, reason: str | None) -> None:
-    """As any other."""
+    """`cancel()` works as for any other scope."""
     with VirtualCancelScope(line, 5.0) as scope:
         scope.cancel(reason)
         await anyio.sleep_forever()
@@ -85,7 +85,7 @@ async def test_it_can_be_cancelled_manually(line: Timeline, reason: str | None) 
 
 
 async def test_it_shields(line: Timeline) -> None:
-    """From what comes from outside, as long as it is asked to."""
+    """It shields from outer cancellations while `shield` is True."""
     reached = False
     with anyio.CancelScope() as outer, VirtualCancelScope(line, 5.0, shield=True) as scope:
         outer.cancel()

@@ -27,13 +27,13 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def driven() -> AsyncIterator[VirtualTime]:
-    """Virtual time in a fixture, as a user would have it."""
+    """Virtual time in a fixture, as in a user's tests."""
     async with VirtualTime() as time:
         yield time
 
 
 async def test_hours_pass_in_no_time() -> None:
-    """A sleep takes exactly as long as it was asked to, by this time, and next to nothing else."""
+    """A sleep takes exactly its length in virtual time, and almost no real time."""
     began = real.monotonic()
     async with VirtualTime() as time:
         await time.sleep(24 * 3600)
@@ -44,13 +44,13 @@ async def test_hours_pass_in_no_time() -> None:
 
 
 async def test_it_can_be_a_fixture(driven: VirtualTime) -> None:
-    """Of a framework that runs fixtures and tests in one task."""
+    """This works in a framework that runs fixtures and tests in one task."""
     await driven.sleep(30)
     assert driven.monotonic() == 30
 
 
 async def test_retries_and_a_cooldown_in_no_time() -> None:
-    """The whole story of an outage, by the clock of the layers."""
+    """A whole outage passes on the clock of the layers."""
     async with VirtualTime() as time:
         script = ScriptedTransport([500, 500, httpx.Response(200, headers={"x": "y"})])
         breaker = CircuitBreaker(2, 30, clock=time.monotonic)
@@ -68,7 +68,7 @@ async def test_retries_and_a_cooldown_in_no_time() -> None:
 
 
 async def test_a_time_limit_strikes_in_no_time() -> None:
-    """The layer's clock and its timer are this time's; what is slow is slow by it, too."""
+    """The layer's clock and timer, and the slow response, all use virtual time."""
     async with VirtualTime() as time:
 
         async def slow(_: httpx.Request) -> int:
@@ -98,7 +98,7 @@ async def test_a_date_in_retry_after_is_met() -> None:
 
 
 async def test_sleepers_wake_in_the_order_of_their_moments() -> None:
-    """Each sees its own moment on the clock, and what it does then happens in it."""
+    """Each sees its own moment on the clock, and acts in it."""
     seen: list[tuple[int, float]] = []
 
     async def sleeper(time: VirtualTime, seconds: int) -> None:
@@ -114,7 +114,7 @@ async def test_sleepers_wake_in_the_order_of_their_moments() -> None:
 
 
 async def test_a_thousand_sleepers_of_one_moment_have_their_turns_in_order() -> None:
-    """First come, first woken, on trio, too, which shuffles its tasks otherwise."""
+    """They wake first come, first served, also on trio, which otherwise shuffles its tasks."""
     began: list[int] = []
     woke: list[int] = []
 
@@ -191,7 +191,7 @@ async def test_a_sleep_of_nothing_next_to_a_sleeper() -> None:
 
 
 async def test_a_cancelled_sleeper_leaves_nothing_behind() -> None:
-    """Time does not go to where it would have woken."""
+    """Time does not advance to the moment at which it would have woken."""
     async with VirtualTime() as time:
         async with anyio.create_task_group() as group:
             for _ in range(100):
@@ -206,7 +206,7 @@ async def test_a_cancelled_sleeper_leaves_nothing_behind() -> None:
 
 
 async def test_a_sleeper_cancelled_as_time_was_to_move() -> None:
-    """The only one there was: time stays where it is, and goes on with the next."""
+    """If it was the only sleeper, time stays, and moves on with the next one."""
     async with VirtualTime() as time, anyio.create_task_group() as group:
 
         async def briefly() -> None:
@@ -227,7 +227,7 @@ async def test_a_sleeper_cancelled_as_time_was_to_move() -> None:
 
 
 async def test_for_ever_is_for_ever() -> None:
-    """Time does not run to its end for it."""
+    """An infinite sleep does not move time to infinity."""
     async with VirtualTime() as time:
         with time.move_on_after(5) as scope:
             await time.sleep(math.inf)
@@ -236,7 +236,7 @@ async def test_for_ever_is_for_ever() -> None:
 
 
 async def test_a_scope_is_cancelled_by_this_time() -> None:
-    """While whatever it holds waits; one that is left in time is forgotten."""
+    """It is cancelled while its block waits; the timer of one left in time is removed."""
     async with VirtualTime() as time:
         with time.move_on_after(30) as scope:
             await anyio.sleep_forever()
@@ -251,7 +251,7 @@ async def test_a_scope_is_cancelled_by_this_time() -> None:
 
 
 async def test_what_is_due_first_wins() -> None:
-    """A sleep and its limit of the same length: the limit began first."""
+    """If a sleep and its limit end together, the limit counts, since it began first."""
     async with VirtualTime() as time:
         with time.move_on_after(5) as scope:
             await time.sleep(5)
@@ -272,7 +272,7 @@ class _MineError(Exception):
 
 
 async def test_an_exception_comes_out_as_it_is() -> None:
-    """Not in a group of exceptions, and with nothing added."""
+    """It is raised unchanged, and not in a group."""
     error = _MineError()
 
     async def story() -> None:
@@ -287,7 +287,7 @@ async def test_an_exception_comes_out_as_it_is() -> None:
 
 
 async def test_a_cancellation_from_outside_comes_through() -> None:
-    """Wherever it meets the block: in a sleep, or in the work before."""
+    """The block may be in a sleep or in the work before it."""
     for wait in ("sleep", "work"):
         with anyio.CancelScope() as scope:
             async with VirtualTime() as time:
@@ -301,7 +301,7 @@ async def test_a_cancellation_from_outside_comes_through() -> None:
 
 
 async def test_a_cancelled_block_may_end_without_an_await() -> None:
-    """Then the leaving itself hears of it, and the driver is gone all the same."""
+    """In that case leaving the block raises it, and the driver ends as well."""
     ended = False
     with anyio.CancelScope() as scope:
         async with VirtualTime():
@@ -312,7 +312,7 @@ async def test_a_cancelled_block_may_end_without_an_await() -> None:
 
 
 async def test_a_task_that_outlives_it_gets_an_error() -> None:
-    """Rather than left to sleep for ever."""
+    """It does not sleep without end."""
     heard: list[str] = []
 
     async def late(time: VirtualTime) -> None:
@@ -348,7 +348,7 @@ async def test_one_task_enters_it_and_another_one_leaves_it() -> None:
 
 
 async def test_another_event_loop_is_refused(anyio_backend_name: str) -> None:
-    """Its driver could not wake anything there; no timer is left behind."""
+    """The driver could not wake a task of another event loop; no timer is left behind."""
 
     async def elsewhere() -> None:
         with pytest.raises(RuntimeError, match="VirtualTime was entered in another event loop"):
@@ -367,7 +367,7 @@ async def test_another_event_loop_is_refused(anyio_backend_name: str) -> None:
 async def test_when_time_cannot_move_on_the_waiting_and_the_block_get_an_error(
     monkeypatch: pytest.MonkeyPatch, wait: str
 ) -> None:
-    """Nothing waits for a time that will not come, and the reason is not lost."""
+    """No task waits for a time that will not come, and the error keeps the reason."""
     fault = AttributeError("no such event loop")
 
     async def failing() -> None:
@@ -393,7 +393,7 @@ async def test_when_time_cannot_move_on_the_waiting_and_the_block_get_an_error(
 
 
 async def test_an_exception_of_the_block_goes_before_a_cancellation() -> None:
-    """Leaving does not wait for anything that could be cancelled instead."""
+    """Leaving the block contains no wait at which a cancellation could replace it."""
     with anyio.CancelScope() as scope, pytest.raises(_MineError):  # noqa: PT012 - the order matters
         async with VirtualTime():
             scope.cancel()
@@ -401,7 +401,7 @@ async def test_an_exception_of_the_block_goes_before_a_cancellation() -> None:
 
 
 async def test_it_serves_again_but_not_twice_at_once() -> None:
-    """Time goes on where it was."""
+    """A second block continues at the same time; a nested one is rejected."""
     time = VirtualTime()
     for _ in range(2):
         async with time:
@@ -412,7 +412,7 @@ async def test_it_serves_again_but_not_twice_at_once() -> None:
 
 
 async def test_time_is_moved_manually() -> None:
-    """Without `async with` time moves when it is told to."""
+    """Without `async with`, `advance` moves the time."""
     time = VirtualTime()
     breaker = CircuitBreaker(1, 30, clock=time.monotonic)
     breaker.record_failure()
@@ -427,7 +427,7 @@ async def test_time_is_moved_manually() -> None:
 
 
 async def test_time_is_moved_manually_inside_the_block() -> None:
-    """Whoever waited for a moment that was passed over wakes."""
+    """A task wakes if time jumps past the moment it waited for."""
     async with VirtualTime() as time, anyio.create_task_group() as group:
         group.start_soon(time.sleep, 10)
         while not time.slept:
@@ -437,7 +437,7 @@ async def test_time_is_moved_manually_inside_the_block() -> None:
 
 
 async def test_without_a_driver_a_sleep_moves_time_by_itself() -> None:
-    """It lets others have a turn, and does not add up with another of the same moment."""
+    """Other tasks run meanwhile, and two sleeps from the same moment do not add up."""
     time = VirtualTime()
     await time.sleep(3)
     assert time.monotonic() == 3
@@ -452,7 +452,7 @@ async def test_without_a_driver_a_sleep_moves_time_by_itself() -> None:
 
 
 def test_the_date_is_what_was_asked_for() -> None:
-    """In whatever time zone; by default the same in each run."""
+    """It is the given one, in any time zone, and by default the same in each run."""
     noon = datetime(2031, 5, 6, 12, tzinfo=timezone(timedelta(hours=2)))
     assert datetime.fromtimestamp(VirtualTime(noon).time(), UTC) == noon
     assert datetime.fromtimestamp(VirtualTime().time(), UTC) == datetime(2030, 1, 1, tzinfo=UTC)
@@ -471,14 +471,14 @@ def test_a_start_without_a_place_in_time_is_refused(
     error: type[Exception],
     text: str,
 ) -> None:
-    """With a message that names it."""
+    """The error names the argument."""
     with pytest.raises(error, match=text):
         VirtualTime(start)
 
 
 @pytest.mark.parametrize("tasks", [1, 2, 3])
 async def test_time_stands_still_while_a_task_hears_of_the_end_of_another(tasks: int) -> None:
-    """At whichever turn of the event loop it ends: none of them runs in the moment between."""
+    """Time does not move in between, at whichever step of the event loop the other task ends."""
 
     async def nested(depth: int, turns: int) -> None:
         if depth:
@@ -499,7 +499,7 @@ async def test_time_stands_still_while_a_task_hears_of_the_end_of_another(tasks:
 
 @pytest.mark.parametrize("bad", [math.nan, "1", True, None])
 async def test_what_is_no_time_is_refused(bad: Any) -> None:  # noqa: ANN401 - bad input
-    """By every method that takes one."""
+    """Every method that takes a time rejects it."""
     time = VirtualTime()
     with pytest.raises((TypeError, ValueError), match="seconds must be"):
         await time.sleep(bad)
@@ -513,6 +513,6 @@ async def test_what_is_no_time_is_refused(bad: Any) -> None:  # noqa: ANN401 - b
 
 @pytest.mark.parametrize("bad", [-1, math.inf])
 def test_time_moves_on_and_not_too_far(bad: float) -> None:
-    """Neither back nor to the end."""
+    """Time moves neither backwards nor to infinity."""
     with pytest.raises(ValueError, match="seconds must be a finite number of at least 0"):
         VirtualTime().advance(bad)

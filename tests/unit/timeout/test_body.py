@@ -43,7 +43,7 @@ def paced(timers: Timers, *seconds: float) -> httpx.Response:
 
 
 async def test_a_long_stream_is_healthy_while_its_chunks_come_in_time(timers: Timers) -> None:
-    """An answer of a language model may take minutes."""
+    """For example, the response of a language model may take minutes."""
     transport = transport_over(timers, paced(timers, *[4.0] * 50), headers=5, idle=5)
     response = await transport.handle_async_request(get())
     assert await response.aread() == b"x" * 50
@@ -83,7 +83,7 @@ async def test_the_limit_that_strikes_first_is_named(
 async def test_a_server_that_does_not_answer_is_left_by_the_limit_to_headers(
     timers: Timers,
 ) -> None:
-    """Whatever time the body might have had."""
+    """This limit ends the call even if the body would have more time."""
 
     async def late(_: httpx.Request) -> httpx.Response:
         await timers.sleep(6)

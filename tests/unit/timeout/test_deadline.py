@@ -12,7 +12,7 @@ PROFILE = settings(max_examples=200, deadline=None, derandomize=True, database=N
 
 
 class Foreign:
-    """A deadline of somebody else's, which may have passed long ago."""
+    """A deadline of a foreign class, which may have passed long ago."""
 
     def __init__(self, left: float) -> None:
         self._left = left
@@ -37,7 +37,7 @@ def test_what_is_left_goes_down_to_nothing(clock: Clock) -> None:
 def test_what_is_left_is_what_the_shorter_of_two_leaves(
     clock: Clock, outer: float, inner: float, left: float
 ) -> None:
-    """Whichever that is; alone, each keeps its own."""
+    """The shorter one counts, whichever it is; `own_remaining` does not include the other."""
     around = TimeLimit(outer, "deadline", clock)
     limit = TimeLimit(inner, "attempt timeout", clock, around)
 
@@ -68,14 +68,14 @@ def test_any_nesting_leaves_what_the_naive_sum_leaves(lengths: list[int], waits:
 def test_no_limit_is_longer_than_a_strangers_deadline_leaves(
     clock: Clock, left: float, seconds: float
 ) -> None:
-    """Nobody else is known to enforce that one."""
+    """It is enforced here, since no other layer may enforce it."""
     limit = TimeLimit(5, "deadline", clock, Foreign(left))
 
     assert limit.seconds == limit.own_remaining() == limit.remaining() == seconds
 
 
 def test_a_deadline_that_has_passed_leaves_nothing(clock: Clock) -> None:
-    """Not less than nothing, whatever a stranger's says."""
+    """The remaining time is never negative, even if a foreign deadline says so."""
     deadline = Foreign(1)
     limit = TimeLimit(5, "deadline", clock, deadline)
     deadline.remaining = lambda: -3.0  # type: ignore[method-assign]  # time has passed
@@ -98,7 +98,7 @@ def test_the_limit_that_has_passed_is_named_the_outermost_first(clock: Clock) ->
 
 
 def test_a_limit_under_a_strangers_deadline_passes_with_it(clock: Clock) -> None:
-    """There is no other object of ours to name."""
+    """The limit itself is named, since the foreign deadline has no name."""
     limit = TimeLimit(5, "deadline", clock, Foreign(0))
 
     assert limit.passed() is limit
@@ -110,5 +110,5 @@ def test_it_is_a_deadline(clock: Clock) -> None:
 
 
 def test_it_tells_what_it_is(clock: Clock) -> None:
-    """In a debugger, and wherever extensions are printed."""
+    """Its repr shows it in a debugger, and where extensions are printed."""
     assert repr(TimeLimit(5, "deadline", clock)) == "TimeLimit(5, 'deadline')"

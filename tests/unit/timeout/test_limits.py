@@ -15,13 +15,13 @@ from walltrack.timeout.limits import HEADERS
 def test_a_limit_that_is_none_is_refused(
     limit: str, seconds: object, error: type[Exception]
 ) -> None:
-    """By its name."""
+    """The error names the limit."""
     with pytest.raises(error, match=f"^{limit} must be"):
         AttemptTimeout(**{limit: seconds})  # type: ignore[arg-type]
 
 
 def test_without_any_limit_there_is_nothing_to_enforce() -> None:
-    """That cannot be meant."""
+    """A constructor without any limit raises an error."""
     with pytest.raises(ValueError, match="at least one of headers, idle, total must be given"):
         AttemptTimeout()
 
@@ -40,7 +40,7 @@ def test_without_any_limit_there_is_nothing_to_enforce() -> None:
 def test_which_limit_strikes_first(
     clock: Clock, limits: AttemptTimeout, first: str, seconds: float
 ) -> None:
-    """While the headers have not come, the shorter of two; the one between chunks has no part."""
+    """Before the headers, the shorter limit ends first; the one between chunks does not count."""
     limit = limits.to_headers(limits.begin("attempt timeout", clock, None), clock)
     assert (limit.name, limit.seconds) == (first, seconds)
 

@@ -46,7 +46,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def timers(clock: Clock) -> Timers:
-    """Limits that strike when the test moves the clock."""
+    """Limits that end when the test moves the clock."""
     return Timers(clock)
 
 
@@ -58,7 +58,7 @@ def limited(
 
 
 def takes(timers: Timers, seconds: float, outcome: Any = 200) -> Any:  # noqa: ANN401 - any step
-    """A step of a script: what comes after so many seconds."""
+    """A step of a script whose outcome comes after `seconds`."""
 
     async def step(_: httpx.Request) -> httpx.Response:
         await timers.sleep(seconds)
@@ -122,7 +122,7 @@ async def test_what_comes_in_time_comes_as_it_is(timers: Timers) -> None:
 
 
 async def test_a_body_that_comes_in_time_is_read_to_its_end(timers: Timers) -> None:
-    """Each read has what is left by then, and the end is the end however often it is asked for."""
+    """Each read has the remaining time; reading after the end gives the end again."""
     body = Slow(timers, 3)
     transport = limited(Scripted(httpx.Response(200, stream=body)), timers)
 
@@ -135,7 +135,7 @@ async def test_a_body_that_comes_in_time_is_read_to_its_end(timers: Timers) -> N
 
 
 async def test_an_inner_exception_comes_as_it_is(timers: Timers) -> None:
-    """In time, nothing is added to it."""
+    """An exception that comes in time is raised unchanged."""
     error = httpx.ReadError("scripted")
     transport = limited(Scripted(error), timers)
 
@@ -148,7 +148,7 @@ async def test_an_inner_exception_comes_as_it_is(timers: Timers) -> None:
 
 
 async def test_silence_ends_with_an_error_that_says_which_limit(timers: Timers) -> None:
-    """It names service, limit and seconds, knows the request, and shows nothing of it."""
+    """It names service, limit and seconds, and has the request, but shows nothing of it."""
     transport = limited(Scripted(takes(timers, 5)), timers, name="attempt timeout")
     request = get()
 
@@ -165,7 +165,7 @@ async def test_silence_ends_with_an_error_that_says_which_limit(timers: Timers) 
 
 
 async def test_the_default_limit_is_real_time() -> None:
-    """Without a clock and a timer of the test's own, seconds are seconds."""
+    """Without a clock and a timer of the test, the limit is in real seconds."""
 
     async def never(_: httpx.Request) -> httpx.Response:
         await anyio.sleep_forever()
@@ -189,7 +189,7 @@ async def test_the_default_limit_of_a_body_is_real_time() -> None:
 
 
 async def test_a_body_that_drips_ends_in_the_middle(timers: Timers) -> None:
-    """The limit runs from the sending of the request; what reads the body is cancelled, closed."""
+    """The limit begins with the request; reading the body is cancelled, and the body closed."""
     body = Slow(timers, 9)
     transport = limited(Scripted(takes(timers, 2, httpx.Response(200, stream=body))), timers)
     response = await transport.handle_async_request(get())
@@ -204,7 +204,7 @@ async def test_a_body_that_drips_ends_in_the_middle(timers: Timers) -> None:
 
 
 async def test_the_time_that_the_reader_takes_counts(timers: Timers) -> None:
-    """Nothing more is asked of the connection then, and the iteration ends here and now."""
+    """After that nothing more is read from the connection, and the iteration ends at once."""
     body = Slow(timers, 9)
     transport = limited(Scripted(httpx.Response(200, stream=body)), timers)
     response = await transport.handle_async_request(get())
@@ -221,7 +221,7 @@ async def test_the_time_that_the_reader_takes_counts(timers: Timers) -> None:
 
 
 async def test_what_reads_the_body_ends_here_and_now(timers: Timers) -> None:
-    """With all that it reads from: trio complains of a generator that is left half-way."""
+    """All generators beneath end, too; trio would report one that is left half-way."""
     body = Slow(timers, 9)
 
     class Outer(Slow):
@@ -241,7 +241,7 @@ async def test_what_reads_the_body_ends_here_and_now(timers: Timers) -> None:
 
 
 async def test_a_body_that_was_cut_by_the_limit_never_looks_whole(timers: Timers) -> None:
-    """However often it is asked again: an iterator that failed would say that it has ended."""
+    """Reading again raises again, where an iterator that failed would just end."""
     transport = limited(Scripted(httpx.Response(200, stream=Slow(timers, 9))), timers)
     response = await transport.handle_async_request(get())
     chunks: AsyncIterator[bytes] = aiter(response.stream)  # type: ignore[arg-type]  # of both kinds
@@ -254,7 +254,7 @@ async def test_a_body_that_was_cut_by_the_limit_never_looks_whole(timers: Timers
 
 
 async def test_a_body_that_never_waits_is_ended_between_two_chunks(timers: Timers) -> None:
-    """It hears of no cancellation, and is let go of all the same."""
+    """It cannot be cancelled, since it never waits, but is closed as well."""
     body = Slow(timers, 10**9, deaf=True)
     transport = limited(Scripted(httpx.Response(200, stream=body)), timers)
     response = await transport.handle_async_request(get())
@@ -267,7 +267,7 @@ async def test_a_body_that_never_waits_is_ended_between_two_chunks(timers: Timer
 
 
 async def test_what_goes_wrong_while_letting_go_is_of_no_interest(timers: Timers) -> None:
-    """The error is the limit's."""
+    """An error while closing does not replace that of the limit."""
 
     class Bad(Slow):
         async def aclose(self) -> None:
@@ -285,7 +285,7 @@ async def test_what_goes_wrong_while_letting_go_is_of_no_interest(timers: Timers
 
 
 async def test_closing_is_not_limited(timers: Timers) -> None:
-    """A connection that is slow to close is closed all the same, after the limit, too."""
+    """A connection that is slow to close is still closed, also after the limit."""
 
     class SlowToClose(Slow):
         async def aclose(self) -> None:
@@ -304,7 +304,7 @@ async def test_closing_is_not_limited(timers: Timers) -> None:
 
 
 async def test_a_body_in_memory_is_not_limited(timers: Timers) -> None:
-    """What was read ahead inside is there, however late it is asked for."""
+    """A body that was read ahead can be read at any later time."""
 
     async def reads_ahead(_: httpx.Request) -> httpx.Response:
         response = httpx.Response(200, stream=Body(b"x", b"y"))
@@ -319,7 +319,7 @@ async def test_a_body_in_memory_is_not_limited(timers: Timers) -> None:
 
 
 async def test_a_response_that_comes_although_the_limit_struck_is_preferred(timers: Timers) -> None:
-    """It is real; only a body that is still to be read is late then."""
+    """The response is returned; only a body that is still to be read is late."""
 
     async def deaf(_: httpx.Request) -> httpx.Response:
         timers.advance(60)
@@ -332,7 +332,7 @@ async def test_a_response_that_comes_although_the_limit_struck_is_preferred(time
 async def test_a_late_response_with_a_body_to_come_is_closed_at_the_first_read(
     timers: Timers,
 ) -> None:
-    """Headers that came although the limit struck lead to a body that did not."""
+    """If the headers came although the limit had ended, reading the body raises."""
     body = Slow(timers)
 
     async def deaf(_: httpx.Request) -> httpx.Response:
@@ -349,7 +349,7 @@ async def test_a_late_response_with_a_body_to_come_is_closed_at_the_first_read(
 async def test_an_exception_that_comes_although_the_limit_struck_is_preferred(
     timers: Timers,
 ) -> None:
-    """It tells more than that time has passed; so does one in the body."""
+    """It says more than a timeout would; the same holds for one in the body."""
     error = httpx.ReadError("scripted")
 
     async def deaf(_: httpx.Request) -> httpx.Response:
@@ -393,7 +393,7 @@ async def test_a_cancellation_from_outside_propagates_from_a_read(timers: Timers
 
 
 async def test_a_cancellation_at_the_moment_of_the_limit_goes_first(timers: Timers) -> None:
-    """Whoever cancelled is waiting for it."""
+    """The cancellation wins, because its caller is waiting for it."""
     with anyio.CancelScope() as scope:
 
         async def cancelled(_: httpx.Request) -> httpx.Response:
@@ -409,7 +409,7 @@ async def test_a_cancellation_at_the_moment_of_the_limit_goes_first(timers: Time
 async def test_a_cancellation_while_letting_go_does_not_keep_the_connection(
     timers: Timers,
 ) -> None:
-    """The closing is shielded; then the cancellation goes first."""
+    """Closing is shielded, and then the cancellation takes precedence."""
     with anyio.CancelScope() as scope:
 
         class Cancelling(Slow):
@@ -467,7 +467,7 @@ async def test_a_task_cancelled_at_the_moment_of_the_limit(
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_timeout_of_asyncio_around_it_stays_one(timers: Timers) -> None:
-    """`asyncio.timeout` finds its own cancellation again."""
+    """`asyncio.timeout` recognizes its own cancellation."""
 
     async def never(_: httpx.Request) -> httpx.Response:
         await anyio.sleep_forever()
@@ -492,7 +492,7 @@ async def test_a_redirect_has_a_limit_of_its_own(timers: Timers) -> None:
 
 
 async def test_layers_inside_see_what_is_left(timers: Timers) -> None:
-    """By the same clock, for as long as they are asked; the caller's request knows nothing."""
+    """They see the remaining time by the same clock; the caller's request is not changed."""
     seen = []
 
     async def look(request: httpx.Request) -> httpx.Response:
@@ -509,7 +509,7 @@ async def test_layers_inside_see_what_is_left(timers: Timers) -> None:
 
 
 async def test_the_request_inside_is_the_same_but_for_its_deadline(timers: Timers) -> None:
-    """Everything that a transport sends, and the other extensions."""
+    """All that a transport sends, and all other extensions, are the same."""
     inner = Scripted(200)
     request = post(content=b"body", headers={"X-A": "b"}, extensions={"a": 1})
     await limited(inner, timers).handle_async_request(request)
@@ -523,7 +523,7 @@ async def test_the_request_inside_is_the_same_but_for_its_deadline(timers: Timer
 
 
 async def test_a_request_of_the_other_family_stays_one(timers: Timers) -> None:
-    """httpx2's transports and streams take their own only, and its users catch its exceptions."""
+    """It gets httpx2's request, stream and exceptions, which httpx2's code requires."""
     inner = Scripted(takes(timers, 1), takes(timers, 5))
     transport: Any = limited(inner, timers)
     request = httpx2.Request("GET", "https://api.test/")
@@ -535,7 +535,7 @@ async def test_a_request_of_the_other_family_stays_one(timers: Timers) -> None:
 
 
 async def test_one_request_sent_twice_at_a_time_has_two_limits(timers: Timers) -> None:
-    """A later one is not limited by what is left of the earlier one."""
+    """The remaining time of one call does not limit the other."""
     request, left = get(), []
     second_came = anyio.Event()
 
@@ -562,7 +562,7 @@ async def test_one_request_sent_twice_at_a_time_has_two_limits(timers: Timers) -
 async def test_one_limit_in_another(
     timers: Timers, outer: float, inner: float, left: float
 ) -> None:
-    """Inside both the shorter one is seen, and it is the one that strikes."""
+    """Inside both, the shorter one is seen, and it is the one that ends the call."""
     seen = []
 
     async def look(request: httpx.Request) -> httpx.Response:
@@ -579,7 +579,7 @@ async def test_one_limit_in_another(
 
 
 async def test_of_two_limits_that_end_together_the_outer_one_is_named(timers: Timers) -> None:
-    """The layers in between see a cancellation, and hold it against nobody."""
+    """The layers in between see a cancellation, and count no failure."""
     nested = limited(limited(Scripted(takes(timers, 5)), timers, 5, "inner"), timers, 5, "outer")
 
     with pytest.raises(TimeLimitExceededError, match="outer"):
@@ -587,7 +587,7 @@ async def test_of_two_limits_that_end_together_the_outer_one_is_named(timers: Ti
 
 
 async def test_a_body_in_two_limits_ends_with_the_shorter_one(timers: Timers) -> None:
-    """And is closed to the ground by either."""
+    """Whichever limit it is, the innermost body is closed."""
     for inner, outer in [(3, 9), (9, 3)]:
         body = Slow(timers, 9)
         at_the_bottom = Scripted(httpx.Response(200, stream=body))
@@ -601,7 +601,7 @@ async def test_a_body_in_two_limits_ends_with_the_shorter_one(timers: Timers) ->
 
 
 async def test_each_of_two_limits_strikes_by_its_own_time(timers: Timers) -> None:
-    """The outer one from outside, in its own name; the inner one does not run ahead of it."""
+    """The outer limit ends the call with its own name, and the inner one not before it."""
     inner = limited(Scripted(httpx.Response(200, stream=Slow(timers, 2))), timers, 9)
     response = await limited(inner, timers, 3).handle_async_request(get())
 
@@ -612,7 +612,7 @@ async def test_each_of_two_limits_strikes_by_its_own_time(timers: Timers) -> Non
 async def test_when_both_limits_of_a_body_have_passed_the_outer_one_is_named(
     timers: Timers,
 ) -> None:
-    """While its reader was away; the body is let go of once."""
+    """Both may pass before the first read; then nothing is read, and the body is closed."""
     body = Slow(timers, 9)
     inner = limited(Scripted(httpx.Response(200, stream=body)), timers, 3, "inner")
     response = await limited(inner, timers, 5, "outer").handle_async_request(get())
@@ -624,7 +624,7 @@ async def test_when_both_limits_of_a_body_have_passed_the_outer_one_is_named(
 
 
 async def test_nothing_is_sent_when_the_time_has_passed(timers: Timers) -> None:
-    """The limit that passed is named, and whoever retries learns that nothing was sent."""
+    """The error names the limit that passed, and retry layers learn that nothing was sent."""
     inner, requests = Scripted(200), []
     attempt = limited(inner, timers, 9, "attempt timeout")
 
@@ -641,7 +641,7 @@ async def test_nothing_is_sent_when_the_time_has_passed(timers: Timers) -> None:
 
 
 async def test_a_deadline_of_the_callers_own_is_kept(timers: Timers) -> None:
-    """Where it leaves less time than the limit does, nobody else would keep it."""
+    """If it leaves less time than the limit, it is enforced instead."""
     transport = limited(Scripted(takes(timers, 2)), timers)
 
     with pytest.raises(TimeLimitExceededError, match="not done within 2 s"):
@@ -650,7 +650,7 @@ async def test_a_deadline_of_the_callers_own_is_kept(timers: Timers) -> None:
 
 
 async def test_a_deadline_of_the_callers_own_that_has_passed(timers: Timers) -> None:
-    """Nothing is sent, and nothing is left on a request that is his to send again."""
+    """Nothing is sent, and the caller's request is unchanged and can be sent again."""
     inner, deadline = Scripted(200), Foreign(-1)
     request = get(extensions={DEADLINE: deadline})
 
@@ -664,7 +664,7 @@ async def test_a_deadline_of_the_callers_own_that_has_passed(timers: Timers) -> 
 async def test_what_is_left_for_layers_outside_reaches_them(
     timers: Timers, outcome: int | Exception
 ) -> None:
-    """A gate, and how far the request came: they were left on the request, which is another one."""
+    """The gate and the delivery are copied from the inner request to the outer one."""
     gate = CircuitBreaker()
 
     async def leaves(request: httpx.Request) -> httpx.Response:
@@ -683,7 +683,7 @@ async def test_what_is_left_for_layers_outside_reaches_them(
 
 
 def retrying(inner: httpx.AsyncBaseTransport, clock: Clock, **options: Any) -> RetryTransport:  # noqa: ANN401 - handed on
-    """Retries that do not wait in earnest."""
+    """Retries that do not really wait."""
     return RetryTransport(inner, **{"sleep": clock.sleep, "listener": None, **options})
 
 
@@ -710,7 +710,7 @@ async def test_a_small_body_that_takes_too_long_is_asked_for_again(
 
 
 async def test_a_stream_that_takes_too_long_raises_and_counts(timers: Timers, clock: Clock) -> None:
-    """A part of it was handed out already: it cannot be asked for again."""
+    """A part of it was delivered already, so it cannot be retried."""
     inner = Scripted(httpx.Response(200, stream=Slow(timers, 9)))
     breaker = CircuitBreaker(5, 30, clock=clock)
     guard = CircuitBreakerTransport(limited(inner, timers), breaker=breaker, listener=None)
@@ -724,7 +724,7 @@ async def test_a_stream_that_takes_too_long_raises_and_counts(timers: Timers, cl
 
 
 async def test_attempts_that_take_too_long_open_the_circuit(timers: Timers, clock: Clock) -> None:
-    """Like any other timeout; and the call ends then, with the last of them."""
+    """They count like any other timeout, and the call ends with the last of them."""
     inner = Scripted(takes(timers, 5))
     breaker = CircuitBreaker(2, 30, clock=clock)
     guard = CircuitBreakerTransport(limited(inner, timers), breaker=breaker, listener=None)
@@ -739,7 +739,7 @@ async def test_attempts_that_take_too_long_open_the_circuit(timers: Timers, cloc
 async def test_with_proof_a_post_is_made_again_only_when_it_was_not_sent(
     timers: Timers, clock: Clock, where: str
 ) -> None:
-    """A trace of the sending tells; while the answer is awaited, the server may be acting."""
+    """A trace shows what was sent; during the wait for the response the server may act."""
 
     async def traced(request: httpx.Request) -> httpx.Response:
         trace = request.extensions["trace"]
@@ -766,7 +766,7 @@ async def test_with_proof_a_post_is_made_again_only_when_it_was_not_sent(
 
 
 async def test_what_a_mock_states_beneath_a_limit_is_believed(timers: Timers, clock: Clock) -> None:
-    """It states it on the request that it was handed."""
+    """The delivery that it states on its request reaches the retry layer."""
 
     def refused(request: httpx.Request) -> httpx.Response:
         request.extensions[DELIVERY] = Delivery.NOT_SENT
@@ -782,7 +782,7 @@ async def test_what_a_mock_states_beneath_a_limit_is_believed(timers: Timers, cl
 async def test_no_call_sleeps_towards_a_circuit_that_is_open_beneath_a_limit(
     timers: Timers, clock: Clock, events: Events, *, by_body: bool
 ) -> None:
-    """The gate reaches whoever retries, also when it was the body that opened the circuit."""
+    """The retry layer sees the open circuit, also if a broken body opened it."""
     cut = Body(b"x", httpx.ReadError("scripted"))
     broken = httpx.Response(200, headers={"content-length": "9"}, stream=cut)
     breaker = CircuitBreaker(1, 30, clock=clock)
@@ -803,7 +803,7 @@ async def test_no_call_sleeps_towards_a_circuit_that_is_open_beneath_a_limit(
 async def test_a_retry_that_cannot_be_made_in_time_is_not_begun(
     timers: Timers, clock: Clock, events: Events
 ) -> None:
-    """What came last comes back at once, and an event says why."""
+    """The last outcome is returned at once, and an event says why."""
     inner = Scripted(503)
     transport = limited(retrying(inner, clock, listener=events), timers, 3)
 
@@ -819,7 +819,7 @@ async def test_a_retry_that_cannot_be_made_in_time_is_not_begun(
 async def test_an_exception_that_comes_last_comes_back_before_the_deadline(
     timers: Timers, clock: Clock
 ) -> None:
-    """It tells more than that time has passed."""
+    """The exception says more than a timeout would."""
     inner = Scripted(httpx.ReadError("scripted"))
     transport = limited(retrying(inner, clock), timers, 1)
 
@@ -831,7 +831,7 @@ async def test_an_exception_that_comes_last_comes_back_before_the_deadline(
 async def test_a_retry_after_beyond_the_deadline_is_not_waited_for(
     timers: Timers, clock: Clock
 ) -> None:
-    """It is within what the policy allows, but not within the call's time."""
+    """The policy allows that wait, but it does not fit into the deadline."""
     inner = Scripted(httpx.Response(503, headers={"Retry-After": "30"}))
     response = await limited(retrying(inner, clock), timers, 20).handle_async_request(get())
 
@@ -840,7 +840,7 @@ async def test_a_retry_after_beyond_the_deadline_is_not_waited_for(
 
 
 async def test_the_deadline_ends_a_wait(timers: Timers, clock: Clock) -> None:
-    """One that was to end in time, and does not."""
+    """A wait that takes longer than planned is cancelled by the deadline."""
 
     async def oversleep(seconds: float) -> None:
         await timers.sleep(seconds + 60)
@@ -854,7 +854,7 @@ async def test_the_deadline_ends_a_wait(timers: Timers, clock: Clock) -> None:
 async def test_a_deadline_that_ends_an_attempt_says_nothing_of_the_service(
     timers: Timers, clock: Clock, *, probe: bool
 ) -> None:
-    """To the layers inside it is a cancellation: no retry, no verdict, and a probe's place free."""
+    """For the layers inside it is a cancellation: no retry, no failure, no probe's place held."""
     breaker = CircuitBreaker(1, 30, clock=clock)
     if probe:
         breaker.record_failure()
@@ -877,7 +877,7 @@ async def test_a_deadline_that_ends_an_attempt_says_nothing_of_the_service(
 async def test_a_deadline_that_ends_a_stream_says_nothing_of_the_service(
     timers: Timers, clock: Clock, *, away: bool
 ) -> None:
-    """Whether it is read when the deadline strikes, or its reader is away."""
+    """This holds during a read and between two reads."""
     breaker = CircuitBreaker(1, 30, clock=clock)
     body = Slow(timers, 9)
     guard = CircuitBreakerTransport(
@@ -896,7 +896,7 @@ async def test_a_deadline_that_ends_a_stream_says_nothing_of_the_service(
 
 
 class Pool(httpx.AsyncBaseTransport):
-    """One connection; every step that it takes is a checkpoint, and may be the last in time."""
+    """One connection; each of its steps is a checkpoint at which the limit can end."""
 
     def __init__(self, timers: Timers, strike_at: int, *statuses: int) -> None:
         self._timers = timers
@@ -951,7 +951,7 @@ class PoolBody(ConnectionBody):
 async def test_the_limit_may_strike_at_every_await(
     timers: Timers, clock: Clock, statuses: list[int], *, outermost: bool
 ) -> None:
-    """The call ends with its limit's error or is mended by a retry, and no connection is lost."""
+    """The call ends with the limit's error or succeeds by a retry, and loses no connection."""
     total, struck, mended = 0, 0, 0
     while True:
         total += 1
@@ -981,7 +981,7 @@ async def test_the_limit_may_strike_at_every_await(
 async def test_a_call_can_be_cancelled_at_every_await_under_a_limit(
     timers: Timers, *, in_the_body: bool
 ) -> None:
-    """The cancellation comes out, whichever of the steps it met, and nothing stays open."""
+    """At whichever step it comes, the cancellation ends the call, and nothing stays open."""
     total = cancelled = 0
     while cancelled == total:
         total += 1
@@ -1011,7 +1011,7 @@ async def test_a_call_can_be_cancelled_at_every_await_under_a_limit(
 
 
 async def test_an_error_dies_with_its_last_holder(timers: Timers) -> None:
-    """It holds the request; waiting for the garbage collector would keep all of them."""
+    """It is freed without the garbage collector, and with it its request."""
     transport = limited(Scripted(takes(timers, 5)), timers)
     with without_gc():
         try:
@@ -1050,7 +1050,7 @@ def test_what_is_of_another_type_is_refused(options: dict[str, Any], message: st
 
 
 def test_it_tells_what_it_is() -> None:
-    """What is inside, how long it may take, and what the limit is called."""
+    """Its repr has the inner transport, the seconds, and the name of the limit."""
     inner = TimeoutTransport(None, 2.5, name="attempt timeout")
     assert repr(TimeoutTransport(inner, 10)) == (
         "TimeoutTransport(TimeoutTransport(HTTPTransport(), seconds=2.5, "
@@ -1081,7 +1081,7 @@ on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 
 async def falls_silent(_: httpx.Request) -> httpx.Response:
-    """Never answer, and be cancelled in a way of its own."""
+    """Never answer, and raise a CancelledError of its own when cancelled."""
     await foreign()
     raise AssertionError  # pragma: no cover
 
@@ -1097,7 +1097,7 @@ async def test_a_foreign_cancellation_by_the_limit_is_a_timeout() -> None:
 
 @on_asyncio
 async def test_a_foreign_cancellation_in_the_body_is_a_timeout() -> None:
-    """Likewise while the body is read."""
+    """The same holds while the body is read."""
     transport = TimeoutTransport(Scripted(httpx.Response(200, stream=ForeignBody())), 0.01)
     response = await transport.handle_async_request(get())
     with pytest.raises(TimeLimitExceededError):
@@ -1108,7 +1108,7 @@ async def test_a_foreign_cancellation_in_the_body_is_a_timeout() -> None:
 @on_asyncio
 @pytest.mark.parametrize("reading", [False, True])
 async def test_a_cancellation_is_obeyed_however_it_arrives(*, reading: bool) -> None:
-    """The limit has not struck: a CancelledError, whoever made it, is the caller's."""
+    """Before the limit ends, any CancelledError is the caller's."""
     step = httpx.Response(200, stream=ForeignBody()) if reading else falls_silent
     transport = TimeoutTransport(Scripted(step), 60)
 
@@ -1135,7 +1135,7 @@ async def test_seconds_in_the_request_are_a_deadline(timers: Timers) -> None:
 
 
 def redirecting(timers: Timers, seconds: float, hops: int) -> Scripted:
-    """A server that redirects so often, and takes its time for each answer."""
+    """A server that redirects a number of times, and answers slowly."""
     onward = httpx.Response(302, headers={"location": "/next"})
     return Scripted(*[takes(timers, seconds, onward)] * hops, takes(timers, seconds, 200))
 
@@ -1144,7 +1144,7 @@ def redirecting(timers: Timers, seconds: float, hops: int) -> Scripted:
 async def test_redirects_share_the_limit_of_a_whole_call(
     timers: Timers, *, whole_call: bool
 ) -> None:
-    """Httpx sends each as a request of its own; the deadline of the call does not begin again."""
+    """Although httpx sends each as a new request, the deadline of the call does not restart."""
     transport = TimeoutTransport(
         redirecting(timers, 2, hops=4),
         5,
@@ -1163,7 +1163,7 @@ async def test_redirects_share_the_limit_of_a_whole_call(
 
 
 async def test_the_same_request_sent_again_is_another_call(timers: Timers) -> None:
-    """It has the whole time again; so has another request with the same extensions as given."""
+    """It has the whole time again, as has another request with the same extensions."""
     transport = TimeoutTransport(
         Scripted(takes(timers, 3)), 5, whole_call=True, clock=timers.clock, timer=timers
     )
@@ -1174,6 +1174,6 @@ async def test_the_same_request_sent_again_is_another_call(timers: Timers) -> No
 
 
 def test_a_limit_has_to_be_given() -> None:
-    """A transport that limits nothing cannot be meant."""
+    """A transport without any limit is rejected as a mistake."""
     with pytest.raises(ValueError, match="at least one of seconds, headers and idle must be given"):
         TimeoutTransport(Scripted(200))

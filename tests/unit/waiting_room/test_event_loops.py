@@ -108,7 +108,7 @@ def test_two_running_loops_are_refused_with_an_explanation(
 
 
 def test_a_success_in_another_loop_wakes_nobody_here(first: str, second: str, clock: Clock) -> None:
-    """It passes the circuit that has closed; those who wait find that at their own time."""
+    """It passes the closed circuit; waiters in the other loop notice that in their own time."""
     transport, breaker = opened(clock)
     waiting, done = threading.Event(), threading.Event()
 

@@ -32,7 +32,7 @@ async def test_the_shortest_bound_counts(
 
 
 async def test_the_callers_own_cancel_scope_counts(clock: Clock) -> None:
-    """Nothing is of use to a caller who is gone."""
+    """A call waits no longer than the cancel scope in which it runs."""
     with anyio.move_on_after(2):
         await anyio.lowlevel.checkpoint()
         total, here = patience_of(get(), 10.0, clock)

@@ -24,7 +24,7 @@ class Waiters:
         self.places = [self.join() for _ in range(count)]
 
     def join(self, latest: float = 100.0, until: float | None = None) -> Place:
-        """Add a waiter that can wait for so many seconds."""
+        """Add a waiter that can wait for `latest` seconds."""
         now = self.clock.now
         place = Place(self.room, "key", now + latest, now + (latest if until is None else until))
         place.wake = self._waking(place)
@@ -48,7 +48,7 @@ class Waiters:
 
 
 def opened(clock: Clock, count: int) -> Waiters:
-    """Waiters whose newest has become the probe, which is in flight."""
+    """Waiters of which the newest has become the probe and is in flight."""
     waiters = Waiters(clock, count)
     clock.advance(COOLDOWN)
     assert waiters.room.look(waiters.places[-1]) == 0.0
@@ -68,7 +68,7 @@ def test_the_newest_watches_and_the_others_sleep(clock: Clock) -> None:
 
 
 def test_one_goes_when_the_cooldown_ends(clock: Clock) -> None:
-    """The newest; the next one, which watches now, sees a probe in flight."""
+    """The newest goes as the probe; the next one watches, and sees a probe in flight."""
     waiters = opened(clock, 3)
     assert waiters.released == [2]
     assert waiters.room.look(waiters.places[1]) == 1.0
@@ -76,7 +76,7 @@ def test_one_goes_when_the_cooldown_ends(clock: Clock) -> None:
 
 
 def test_the_next_goes_when_the_probe_loses_its_place(clock: Clock) -> None:
-    """A probe that hangs does not hold up the others for longer than the circuit does."""
+    """A probe that hangs delays the others no longer than the circuit does."""
     waiters = opened(clock, 3)
     clock.advance(1.0)
     assert waiters.room.look(waiters.places[1]) == 0.0
@@ -84,7 +84,7 @@ def test_the_next_goes_when_the_probe_loses_its_place(clock: Clock) -> None:
 
 
 def test_a_new_callers_success_releases_one(clock: Clock) -> None:
-    """It adds one to the load that the service has."""
+    """Its success releases one waiter, which adds one request to the load."""
     waiters = opened(clock, 4)
     waiters.gate.open()
     for released in ([2, 3], [1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3]):
@@ -128,7 +128,7 @@ def test_a_failure_releases_none(clock: Clock) -> None:
 
 
 def test_one_goes_if_none_is_in_flight(clock: Clock) -> None:
-    """Otherwise the backlog would wait for a success that nobody tries."""
+    """Otherwise the backlog would wait for a success although no request is in flight."""
     waiters = opened(clock, 3)
     waiters.gate.open()
     waiters.room.settled(waiters.places[-1], succeeded=False)
@@ -137,7 +137,7 @@ def test_one_goes_if_none_is_in_flight(clock: Clock) -> None:
 
 
 def test_a_success_before_the_verdict_is_still_due(clock: Clock) -> None:
-    """Good headers of a probe close no circuit; the end of its body does."""
+    """Good headers of a probe do not close the circuit; the end of its body does."""
     waiters = opened(clock, 3)
     assert waiters.room.settled(waiters.places[-1], succeeded=True)
     waiters.settle()
@@ -158,7 +158,7 @@ def test_a_failed_probe_has_the_next_one_watch_the_new_cooldown(clock: Clock) ->
 
 
 def test_those_for_whom_the_next_probe_is_too_late_are_woken(clock: Clock) -> None:
-    """They are told at once, not at the end of their time."""
+    """They are woken to be rejected at once, not at the end of their wait."""
     waiters = opened(clock, 3)
     hasty = waiters.join(latest=4.0)
     waiters.gate.shut(10.0)
@@ -183,7 +183,7 @@ def test_a_probe_in_flight_is_no_reason_to_give_up(clock: Clock) -> None:
 
 
 def test_a_wait_ends_at_its_own_end(clock: Clock) -> None:
-    """Whether the waiter watches or sleeps."""
+    """This holds for the waiter that watches and for those that sleep."""
     waiters = Waiters(clock)
     sleeper, watcher = waiters.join(8.0, until=2.0), waiters.join(8.0, until=3.0)
     assert waiters.room.look(sleeper) == 2.0
@@ -195,7 +195,7 @@ def test_a_wait_ends_at_its_own_end(clock: Clock) -> None:
 
 
 def test_a_timer_that_fires_early_is_set_again(clock: Clock) -> None:
-    """However little is left, some time passes."""
+    """However little time is left, the timer runs for at least a microsecond."""
     waiters = Waiters(clock, 1)
     clock.advance(COOLDOWN - 1e-9)
     assert waiters.room.look(waiters.places[0]) == pytest.approx(1e-6)

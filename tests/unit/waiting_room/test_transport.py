@@ -43,7 +43,7 @@ OURS = ("deadline", "retry", "whole_body")
 
 @dataclass
 class Service(httpx.AsyncBaseTransport):
-    """A service that is down or up, takes some time, and knows when it was asked for what."""
+    """A service that is down or up, takes some time, and records its requests."""
 
     time: VirtualTime
     down: bool = True
@@ -69,7 +69,7 @@ class Service(httpx.AsyncBaseTransport):
 
     @property
     def names(self) -> list[str]:
-        """Who was served, in order."""
+        """The names of the calls, in the order in which they were served."""
         return [name for _, name in self.asked]
 
 
@@ -102,7 +102,7 @@ class World:
         await self.call("opener", url)
 
     def served_at(self, name: str) -> float:
-        """When a call ended, which was served."""
+        """When a call that was served ended."""
         at, outcome = self.outcomes[name]
         assert outcome == 200
         return at
@@ -131,7 +131,7 @@ async def world(
     probes: int = 1,
     **options: Any,  # noqa: ANN401 - handed on
 ) -> AsyncIterator[World]:
-    """What is tested, in virtual time."""
+    """A world in virtual time."""
     async with VirtualTime() as time:
         service, events = Service(time), Events()
         breaker = CircuitBreakerTransport(
@@ -158,7 +158,7 @@ def room_of(transport: WaitingRoomTransport) -> int:
 
 
 async def test_a_caller_waits_for_the_cooldown_and_becomes_the_probe() -> None:
-    """Instead of being rejected."""
+    """It is not rejected, but sent when the cooldown ends."""
     async with world() as here:
         await here.open_circuit()
         here.service.down = False
@@ -171,7 +171,7 @@ async def test_a_caller_waits_for_the_cooldown_and_becomes_the_probe() -> None:
 
 
 async def test_while_the_circuit_is_closed_nothing_waits(clock: Clock) -> None:
-    """No room, no event, and no key."""
+    """There is no room and no event, and the key function is not called."""
 
     def key(_: httpx.Request) -> str:
         raise AssertionError
@@ -185,7 +185,7 @@ async def test_while_the_circuit_is_closed_nothing_waits(clock: Clock) -> None:
 
 
 async def test_of_a_hundred_callers_one_is_the_probe_and_no_burst_follows() -> None:
-    """What is in flight doubles in each round trip; the newest go first, and all are served."""
+    """The calls in flight double in each round trip; the newest go first; all are served."""
     async with world() as here:
         await here.open_circuit()
         here.service.down = False
@@ -201,7 +201,7 @@ async def test_of_a_hundred_callers_one_is_the_probe_and_no_burst_follows() -> N
 
 
 async def test_a_service_that_gets_slower_gets_no_more_at_a_time() -> None:
-    """Its responses release one waiter each from then on."""
+    """Once it is slower, each of its responses releases only one waiter."""
     async with world(max_wait=60.0) as here:
         await here.open_circuit()
         here.service.down = False
@@ -215,7 +215,7 @@ async def test_a_service_that_gets_slower_gets_no_more_at_a_time() -> None:
 
 
 async def test_new_callers_pass_directly_and_their_responses_release_one_each() -> None:
-    """Once the probe has succeeded."""
+    """They do so once the probe has succeeded."""
     async with world() as here:
         await here.open_circuit()
         here.service.down = False
@@ -232,7 +232,7 @@ async def test_new_callers_pass_directly_and_their_responses_release_one_each() 
 
 
 async def test_a_failed_probe_costs_one_caller_its_call() -> None:
-    """The others wait on for the next one."""
+    """The others continue to wait for the next probe."""
     async with world(max_wait=12.0) as here:
         await here.open_circuit()
         async with anyio.create_task_group() as tasks:
@@ -253,7 +253,7 @@ async def test_a_failed_probe_costs_one_caller_its_call() -> None:
 async def test_a_caller_that_cannot_wait_long_enough_is_rejected_at_once(
     extensions: dict[str, Any], max_wait: float
 ) -> None:
-    """By its deadline, httpx's pool timeout, or the room's own bound."""
+    """The bound is its deadline, httpx's pool timeout, or the room's `max_wait`."""
     async with world(max_wait=max_wait) as here:
         await here.open_circuit()
         await here.call("hasty", **extensions)
@@ -267,7 +267,7 @@ async def test_a_caller_that_cannot_wait_long_enough_is_rejected_at_once(
 
 
 async def test_a_caller_whose_own_scope_ends_too_early_is_rejected_at_once() -> None:
-    """Cancel scopes of anyio and trio are visible."""
+    """The cancel scopes of anyio and trio count as bounds."""
     async with world() as here:
         await here.open_circuit()
         with anyio.fail_after(4):  # real seconds, which do not pass
@@ -276,7 +276,7 @@ async def test_a_caller_whose_own_scope_ends_too_early_is_rejected_at_once() -> 
 
 
 async def test_a_forced_circuit_lets_nobody_wait(clock: Clock) -> None:
-    """It stays open until the operator closes it."""
+    """Calls are rejected at once, since it stays open until the operator closes it."""
     breaker = CircuitBreaker(clock=clock)
     breaker.force_open()
     inner = CircuitBreakerTransport(Scripted(200), breaker=breaker, listener=None)
@@ -286,7 +286,7 @@ async def test_a_forced_circuit_lets_nobody_wait(clock: Clock) -> None:
 
 
 async def test_a_full_room_rejects_at_once() -> None:
-    """One more than the bound; those inside are not affected."""
+    """One call more than the bound is rejected; those inside are not affected."""
     async with world(max_waiting=2) as here:
         await here.open_circuit()
         here.service.down = False
@@ -303,7 +303,7 @@ async def test_a_full_room_rejects_at_once() -> None:
 
 
 async def test_a_wait_has_an_end() -> None:
-    """A probe that hangs keeps nobody for longer than `max_wait`."""
+    """A probe that hangs keeps no caller waiting longer than `max_wait`."""
     async with world(max_wait=7.0) as here:
         await here.open_circuit()
         here.service.seconds = 60.0
@@ -345,7 +345,7 @@ async def test_the_pool_timeout_of_httpx_ends_a_wait() -> None:
 
 
 async def test_a_probe_that_fails_rejects_those_who_cannot_wait_for_the_next() -> None:
-    """They are told at once, not at the end of their time."""
+    """They are rejected at once, not at the end of their wait."""
     async with world(max_wait=9.0) as here:
         await here.open_circuit()
         async with anyio.create_task_group() as tasks:
@@ -397,7 +397,7 @@ async def test_a_new_caller_may_be_the_probe() -> None:
 
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_who_is_released_and_rejected_waits_on(*, cancelled: bool) -> None:
-    """Another call may be the probe if something between room and circuit takes its time."""
+    """Another call may become the probe if a layer between room and circuit is slow."""
     async with world() as here:
         await here.open_circuit()
         here.service.down = False
@@ -429,7 +429,7 @@ async def test_who_is_released_and_rejected_waits_on(*, cancelled: bool) -> None
 
 
 async def test_a_cancelled_waiter_leaves_at_once() -> None:
-    """The next one watches in its place, and is not late."""
+    """The next waiter watches in its place, and is not late."""
     async with world() as here:
         await here.open_circuit()
         here.service.down = False
@@ -443,7 +443,7 @@ async def test_a_cancelled_waiter_leaves_at_once() -> None:
 
 
 async def test_callers_may_be_cancelled_at_every_moment() -> None:
-    """Of ten callers, any may go when anything happens: the others are all served."""
+    """Of ten callers, any may be cancelled at any event, and all others are served."""
     moments = [0.0, COOLDOWN - 0.01, COOLDOWN, COOLDOWN + 0.1, COOLDOWN + 0.2, COOLDOWN + 0.35]
     for victim in range(10):
         for moment in moments:
@@ -469,7 +469,7 @@ async def _maybe_cancelled(here: World, number: int, victim: int, scope: anyio.C
 
 
 async def test_a_waiter_can_be_cancelled_at_every_step() -> None:
-    """Before or after it was released, however the event loop orders it."""
+    """The cancellation may come before or after its release, in any order of the tasks."""
     for steps in range(12):
         async with world() as here:
             await here.open_circuit()
@@ -487,7 +487,7 @@ async def test_a_waiter_can_be_cancelled_at_every_step() -> None:
 
 
 async def test_closing_ends_all_waits() -> None:
-    """With an error that says so; nothing is sent, and the room is usable again."""
+    """Each waiting call gets an error that says so; the room can be used again."""
     async with world() as here:
         await here.open_circuit()
         here.service.down = False
@@ -503,7 +503,7 @@ async def test_closing_ends_all_waits() -> None:
 
 
 async def test_a_call_that_began_before_the_closing_does_not_wait_after_it() -> None:
-    """It was rejected by a circuit which it asked again."""
+    """If the circuit rejects it after the close, it raises a TransportClosedError."""
     async with world() as here:
         breaker = CircuitBreaker(1, COOLDOWN, clock=here.time.monotonic)
         breaker.record_failure()
@@ -544,7 +544,7 @@ async def test_the_end_of_a_probes_body_releases_waiters(closes: bool) -> None: 
 
 
 async def test_a_probes_body_that_breaks_off_has_the_others_wait_for_the_next_cooldown() -> None:
-    """It opened the circuit again, and the watch is set anew."""
+    """The broken body opens the circuit again, and the wait for a probe is reset."""
     async with world(cooldown=2.0) as here:
         await here.open_circuit()
         here.service.down = False
@@ -571,7 +571,7 @@ async def test_a_circuit_that_wants_several_probes_gets_no_more() -> None:
 
 
 async def test_a_circuit_that_the_operator_closes_is_found_closed() -> None:
-    """At the time at which it would have opened, at the latest."""
+    """The waiters notice it at the end of the cooldown at the latest."""
     async with world() as here:
         await here.open_circuit()
         here.service.down = False
@@ -622,7 +622,7 @@ async def test_a_call_whose_body_opens_the_circuit_comes_back_to_wait() -> None:
 
 
 async def test_a_call_that_could_not_wait_ends_with_what_came_last() -> None:
-    """At once, instead of being rejected after a backoff."""
+    """It ends at once, instead of being rejected after a backoff."""
     async with world() as here:
         retrying(here)
         await here.call("call", deadline=3)
@@ -686,7 +686,7 @@ async def test_a_pool_timeout_that_is_too_short_is_not_retried() -> None:
 
 @pytest.mark.parametrize("in_trouble", [False, True])
 async def test_a_breaker_of_another_make_rejects_as_it_does(clock: Clock, in_trouble: bool) -> None:  # noqa: FBT001 - a parameter
-    """Nothing is known of it, so nobody can wait for it; one of ours around it admits requests."""
+    """Its state is unknown, so calls do not wait; a breaker of ours around it admits them."""
     refusal = CircuitBreakerOpenError("other", 1.0)
     breaker = CircuitBreakerTransport(Scripted(refusal), clock=clock, listener=None)
     if in_trouble:
@@ -698,7 +698,7 @@ async def test_a_breaker_of_another_make_rejects_as_it_does(clock: Clock, in_tro
 
 
 async def test_a_released_caller_may_be_rejected_by_another_breaker() -> None:
-    """Its room ends with it."""
+    """The rejection reaches the caller, and the room is removed."""
     async with world() as here:
         await here.open_circuit()
         here.service.down = False
@@ -735,7 +735,7 @@ async def test_the_headers_of_a_response_release_and_its_end_does_not() -> None:
 
 
 async def test_what_is_no_failure_to_the_breaker_is_a_success_here() -> None:
-    """Such as a 404, which shows that the service is back."""
+    """For example, a 404 shows that the service is back."""
     async with world() as here:
         await here.open_circuit()
         here.service.down, here.service.status = False, 404
@@ -747,7 +747,7 @@ async def test_what_is_no_failure_to_the_breaker_is_a_success_here() -> None:
 
 
 async def test_a_request_that_is_sent_again_brings_nothing_along(clock: Clock) -> None:
-    """What an earlier call with the same request met is no failure of this one."""
+    """A failure of an earlier call with the same request does not count for this one."""
     breaker = CircuitBreakerTransport(
         Scripted(503, 200), failure_threshold=1, cooldown=20, clock=clock, listener=None
     )
@@ -778,7 +778,7 @@ async def test_a_rejection_is_collected_with_its_last_reference(clock: Clock) ->
 
 
 async def test_rooms_take_no_memory_once_they_are_empty() -> None:
-    """However many origins had an outage."""
+    """This holds for any number of origins."""
     async with world() as here:
         async with anyio.create_task_group() as tasks:
             for number in range(50):
@@ -809,13 +809,13 @@ async def test_rooms_take_no_memory_once_they_are_empty() -> None:
 def test_bad_options_are_refused(
     options: dict[str, Any], error: type[Exception], text: str
 ) -> None:
-    """Where they are given, by their names."""
+    """The constructor raises an error that names the option."""
     with pytest.raises(error, match=text):
         WaitingRoomTransport(Scripted(200), **options)
 
 
 def test_it_shows_its_bounds() -> None:
-    """And how many wait."""
+    """Its repr shows the bounds, and how many calls wait."""
     inner = CircuitBreakerTransport(Scripted(200))
     assert repr(WaitingRoomTransport(inner, 5, 2.5)) == (
         "WaitingRoomTransport(CircuitBreakerTransport(Scripted(), 0 breakers), max_waiting=5, "
@@ -825,7 +825,7 @@ def test_it_shows_its_bounds() -> None:
 
 @pytest.mark.parametrize("when", ["headers", "body"])
 async def test_a_clock_that_raises_replaces_no_cancellation(when: str) -> None:
-    """The caller who cancels is obeyed."""
+    """The caller's cancellation ends the call although the clock raises."""
     clock = Clock()
     failing = Failing(ValueError("clock"), works=10**6, value=clock.now)
     breaker = CircuitBreaker(1, 5, clock=failing)
@@ -864,7 +864,7 @@ class Silent(httpx.AsyncByteStream):
 
 
 async def test_a_clock_that_raises_as_a_call_fails_is_heard(clock: Clock) -> None:
-    """It is a mistake of the caller's, and nothing is left behind."""
+    """The clock's exception is raised, and nothing is left behind."""
     failing = Failing(ValueError("clock"))
     inner = CircuitBreakerTransport(
         Scripted(httpx.ConnectError), failure_threshold=1, clock=clock, listener=None
