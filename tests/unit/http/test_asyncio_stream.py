@@ -30,19 +30,19 @@ LARGE = b"x" * 2**21
 
 
 class Peer:
-    """The other side of a connection, as asyncio's streams have it."""
+    """The other side of a connection, as streams of asyncio."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer: Any = writer
 
     async def send(self, data: bytes) -> None:
-        """Send all of it."""
+        """Send all data."""
         self.writer.write(data)
         await self.writer.drain()
 
     def send_past_asyncio(self, data: bytes) -> None:
-        """Send at once, also past TLS; nothing is awaited meanwhile."""
+        """Send at once, also past TLS, without an await."""
         with self.writer.get_extra_info("socket").dup() as sock:
             sock.send(data)
 
@@ -55,7 +55,7 @@ class Peer:
 
 @asynccontextmanager
 async def connected(tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[Any, Peer]]:
-    """A stream, and its peer, which speaks TLS if it has a context."""
+    """A stream and its peer; with a context the peer uses TLS."""
     peers: list[Peer] = []
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)  # soon full
@@ -78,7 +78,7 @@ async def connected(tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[An
         await stream.aclose()
         peers[0].writer.transport.abort()
         server.close()
-        await anyio.sleep(0.005)  # the sides tell each other
+        await anyio.sleep(0.005)  # both sides learn of the end
 
 
 both = pytest.mark.parametrize("tls", [None, SERVER_TLS], ids=["plain", "TLS"])
@@ -86,7 +86,7 @@ both = pytest.mark.parametrize("tls", [None, SERVER_TLS], ids=["plain", "TLS"])
 
 @both
 async def test_what_is_written_arrives_and_what_comes_is_read(tls: ssl.SSLContext | None) -> None:
-    """In pieces of the size that was asked for, and nothing at the end."""
+    """In pieces of at most the requested size, and empty at the end."""
     async with connected(tls) as (stream, peer):
         assert type(stream) is AsyncioStream
         await stream.write(b"")
@@ -101,7 +101,7 @@ async def test_what_is_written_arrives_and_what_comes_is_read(tls: ssl.SSLContex
 
 
 async def test_a_peer_that_sends_nothing_more_can_still_be_written_to() -> None:
-    """A server may shut its side down before it has read the request."""
+    """A server may close its sending side before it has read the request."""
     async with connected() as (stream, peer):
         peer.writer.write_eof()
         assert await stream.read(100, 5.0) == b""
@@ -111,7 +111,7 @@ async def test_a_peer_that_sends_nothing_more_can_still_be_written_to() -> None:
 
 @both
 async def test_a_read_ends_in_time(tls: ssl.SSLContext | None) -> None:
-    """What comes later is read later."""
+    """Data that arrives later is read later."""
     async with connected(tls) as (stream, peer):
         with pytest.raises(httpcore2.ReadTimeout):
             await stream.read(100, 0.001)
@@ -120,7 +120,7 @@ async def test_a_read_ends_in_time(tls: ssl.SSLContext | None) -> None:
 
 
 async def test_a_read_that_is_cancelled_loses_nothing() -> None:
-    """What comes while nothing reads is kept."""
+    """Data that arrives while no one reads is kept."""
     async with connected() as (stream, peer):
         with anyio.move_on_after(0.001):
             await stream.read(100, 5.0)
@@ -130,7 +130,7 @@ async def test_a_read_that_is_cancelled_loses_nothing() -> None:
 
 
 async def test_what_comes_just_in_time_is_read() -> None:
-    """Also where a slow event loop sees it together with the end of the time."""
+    """Even if a slow event loop sees it together with the timeout."""
     async with connected() as (stream, _):
         loop = asyncio.get_running_loop()
         loop.call_later(0.001, stream.data_received, b"just in time")
@@ -140,7 +140,7 @@ async def test_what_comes_just_in_time_is_read() -> None:
 
 @pytest.mark.parametrize("limit", [5.0, None])
 async def test_the_limit_of_an_earlier_read_does_not_end_a_later_one(limit: float | None) -> None:
-    """Its timer stays set, because most reads end in time."""
+    """Its timer stays set, since most reads end in time."""
     async with connected() as (stream, _):
         loop = asyncio.get_running_loop()
         loop.call_soon(stream.data_received, b"1")
@@ -151,7 +151,7 @@ async def test_the_limit_of_an_earlier_read_does_not_end_a_later_one(limit: floa
 
 @pytest.mark.parametrize("earlier", [0.001, 5.0])
 async def test_a_later_read_has_its_own_limit(earlier: float) -> None:
-    """Whether that of an earlier one ends before or after it."""
+    """Whether the limit of the earlier read ends before or after it."""
     async with connected() as (stream, _):
         loop = asyncio.get_running_loop()
         loop.call_soon(stream.data_received, b"1")
@@ -173,7 +173,7 @@ async def test_a_limit_that_ends_while_nothing_is_read_changes_nothing() -> None
 
 
 async def test_one_task_reads_at_a_time() -> None:
-    """Another would take its data."""
+    """Another task would take its data."""
     async with connected() as (stream, peer), anyio.create_task_group() as tasks:
         tasks.start_soon(stream.read, 100)
         await anyio.wait_all_tasks_blocked()
@@ -184,7 +184,7 @@ async def test_one_task_reads_at_a_time() -> None:
 
 @both
 async def test_a_connection_that_breaks_fails_with_its_cause(tls: ssl.SSLContext | None) -> None:
-    """When reading and when writing; the cause tells a reset from an exhausted process."""
+    """In reads and writes; the cause tells a reset from a process without resources."""
     async with connected(tls) as (stream, peer):
         peer.reset()
         with pytest.raises(httpcore2.ReadError) as caught:
@@ -196,7 +196,7 @@ async def test_a_connection_that_breaks_fails_with_its_cause(tls: ssl.SSLContext
 
 
 async def test_a_damaged_record_of_tls_is_a_read_error() -> None:
-    """As httpcore2 has none for it, the cause is the one of `ssl`."""
+    """Httpcore2 has no exception for it; the cause is the `ssl` error."""
     async with connected(SERVER_TLS) as (stream, peer):
         peer.send_past_asyncio(b"\x17\x03\x03\x00\x05wrong")
         with pytest.raises(httpcore2.ReadError) as caught:
@@ -206,7 +206,7 @@ async def test_a_damaged_record_of_tls_is_a_read_error() -> None:
 
 @both
 async def test_a_write_waits_until_the_system_has_it_all(tls: ssl.SSLContext | None) -> None:
-    """A server that reads slowly is not overrun; the limit ends the wait."""
+    """A slow server is not flooded; the timeout ends the wait."""
     async with connected(tls) as (stream, peer):
         peer.writer.transport.pause_reading()
         with pytest.raises(httpcore2.WriteTimeout):
@@ -223,7 +223,7 @@ async def test_a_write_waits_until_the_system_has_it_all(tls: ssl.SSLContext | N
 
 
 async def test_a_write_that_waits_fails_when_the_connection_breaks() -> None:
-    """It would wait without end."""
+    """Otherwise it would wait without end."""
     async with connected() as (stream, peer), anyio.create_task_group() as tasks:
 
         async def write() -> None:
@@ -248,7 +248,7 @@ async def test_a_cancelled_call_writes_nothing() -> None:
 
 @both
 async def test_closing_ends_what_reads_and_writes(tls: ssl.SSLContext | None) -> None:
-    """With an exception that tells it from a connection that the peer has closed."""
+    """The exception differs from that of a connection closed by the peer."""
     async with connected(tls) as (stream, peer):
         ended = []
 
@@ -283,7 +283,7 @@ async def test_what_was_read_ahead_is_gone_when_it_is_closed() -> None:
 
 @both
 async def test_it_reads_ahead_and_no_further(tls: ssl.SSLContext | None) -> None:
-    """A peer that sends faster than the caller reads fills no memory."""
+    """A peer that sends faster than the caller reads does not fill the memory."""
     async with connected(tls) as (stream, peer), anyio.create_task_group() as tasks:
         tasks.start_soon(peer.send, LARGE)
         kept = stream._received  # noqa: SLF001 - what it has in memory
@@ -298,7 +298,7 @@ async def test_it_reads_ahead_and_no_further(tls: ssl.SSLContext | None) -> None
 
 @both
 async def test_it_tells_what_is_known_of_the_connection(tls: ssl.SSLContext | None) -> None:
-    """By the names that httpcore has for it."""
+    """By the names that httpcore uses."""
     async with connected(tls) as (stream, peer):
         client, server = (
             peer.writer.get_extra_info("peername"),
@@ -312,7 +312,7 @@ async def test_it_tells_what_is_known_of_the_connection(tls: ssl.SSLContext | No
 
 
 async def test_it_is_readable_once_there_is_something_to_read() -> None:
-    """Also where the event loop has not looked yet: an idle connection may have ended."""
+    """Even before the event loop has noticed: an idle connection may have ended."""
     async with connected() as (stream, peer):
         assert not stream.get_extra_info("is_readable")
         peer.send_past_asyncio(b"x")
@@ -328,7 +328,7 @@ async def test_it_is_readable_once_there_is_something_to_read() -> None:
 
 
 async def test_a_closed_connection_is_readable() -> None:
-    """Reading it does not wait."""
+    """A read would not wait."""
     async with connected() as (stream, _):
         await stream.aclose()
         await until(lambda: stream.get_extra_info("socket").fileno() < 0)
@@ -337,7 +337,7 @@ async def test_a_closed_connection_is_readable() -> None:
 
 
 async def test_a_handshake_that_fails_is_a_connect_error() -> None:
-    """The cause tells that it was the certificate."""
+    """The cause is the certificate error."""
     async with connected() as (stream, peer), anyio.create_task_group() as tasks:
         start = asyncio.get_running_loop().start_tls
 
@@ -352,7 +352,7 @@ async def test_a_handshake_that_fails_is_a_connect_error() -> None:
 
 
 async def test_a_handshake_ends_in_time() -> None:
-    """The peer says nothing at all."""
+    """The peer sends nothing at all."""
     async with connected() as (stream, _):
         with pytest.raises(httpcore2.ConnectTimeout):
             await stream.start_tls(CLIENT_TLS, "peer.test", 0.001)
@@ -360,7 +360,7 @@ async def test_a_handshake_ends_in_time() -> None:
 
 @pytest.mark.parametrize("known", [False, True], ids=["about to be known", "known"])
 async def test_tls_over_a_connection_that_is_lost_fails_at_once(known: bool) -> None:  # noqa: FBT001 - a case
-    """A handshake without a limit would wait without end for an answer."""
+    """A handshake without a timeout would wait for an answer without end."""
     async with connected() as (stream, peer):
         if known:
             peer.reset()
@@ -373,7 +373,7 @@ async def test_tls_over_a_connection_that_is_lost_fails_at_once(known: bool) -> 
 
 
 async def test_closing_ends_a_handshake() -> None:
-    """With an exception that tells that it was closed on this side."""
+    """The exception tells that it was closed on this side."""
     async with connected() as (stream, _), anyio.create_task_group() as tasks:
 
         async def fails() -> None:
@@ -387,7 +387,7 @@ async def test_closing_ends_a_handshake() -> None:
 
 
 async def test_an_idle_connection_over_tls_that_breaks_is_readable() -> None:
-    """In each step of the event loop from the reset on, also before it is known what was lost."""
+    """In each step of the event loop after the reset, even before its error is known."""
     async with connected(SERVER_TLS) as (stream, peer):
         await until(lambda: not stream.get_extra_info("is_readable"))
         peer.reset()
@@ -400,7 +400,7 @@ async def test_an_idle_connection_over_tls_that_breaks_is_readable() -> None:
 
 
 async def test_tls_that_the_peer_has_ended_cannot_be_written_to() -> None:
-    """There is no cause, so the message says what happened."""
+    """There is no cause, so the message tells what happened."""
     async with connected(SERVER_TLS) as (stream, peer):
         peer.writer.close()
         assert await stream.read(100, 5.0) == b""
@@ -410,7 +410,7 @@ async def test_tls_that_the_peer_has_ended_cannot_be_written_to() -> None:
 
 
 async def test_tls_goes_through_tls() -> None:
-    """As to a server behind a proxy that speaks TLS itself."""
+    """For example to a server behind a proxy that uses TLS itself."""
     async with connected(SERVER_TLS) as (stream, peer):
         start, served = asyncio.get_running_loop().start_tls, asyncio.StreamReader()
         inside = asyncio.StreamReaderProtocol(served)
