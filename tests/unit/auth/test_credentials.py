@@ -18,7 +18,7 @@ def sign(request: httpx.Request) -> httpx.Request:
 
 
 async def sign_later(request: httpx.Request) -> httpx.Request:
-    """One that nothing would await."""
+    """An asynchronous function, which httpx would not await."""
     return request
 
 
@@ -36,7 +36,7 @@ async def sign_later(request: httpx.Request) -> httpx.Request:
     ids=lambda auth: type(auth).__name__,
 )
 def test_what_httpx_takes_is_taken(auth: Any) -> None:  # noqa: ANN401 - of any kind
-    """As it was given."""
+    """All credentials that httpx accepts are accepted, and kept as given."""
     assert checked_auth("auth", auth) is auth
 
 
@@ -60,7 +60,7 @@ def test_anything_else_is_refused_without_showing_it(auth: object, says: str) ->
 
 @pytest.mark.parametrize("home", [httpx, httpx2], ids=["httpx", "httpx2"])
 def test_a_tuple_is_of_the_family_of_the_request(home: Any) -> None:  # noqa: ANN401 - a module
-    """So that one stack serves clients of both."""
+    """A tuple becomes basic auth of the request's family, so one stack serves clients of both."""
     assert isinstance(of_family(("user", SECRET), home), home.BasicAuth)
     assert of_family(sign, home) is sign
 
@@ -83,7 +83,7 @@ def test_auth_of_the_other_family_is_refused() -> None:
     ],
 )
 def test_an_origin_is_that_of_requests_to_it(url: Any) -> None:  # noqa: ANN401 - of any family
-    """Whatever its path is, and whether it names the default port."""
+    """Its path, and whether it states the default port, make no difference."""
     assert origin_by(url) == origin_of(get("https://api.test/things"))
     assert origin_by("https://api.test:444") != origin_by(url)
 

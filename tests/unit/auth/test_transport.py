@@ -65,7 +65,7 @@ def body_of(response: httpx.Response) -> Body:
 
 
 class Server(Scripted):
-    """Notes what each request was authorized by: a flow may send the same one again, changed."""
+    """Notes the credentials of each request; a flow may send the same request again, changed."""
 
     def __init__(self, *steps: Step) -> None:
         super().__init__(*steps)
@@ -89,7 +89,7 @@ class Server(Scripted):
     ],
 )
 async def test_credentials_are_given_as_to_a_client(auth: Any, expected: str | None) -> None:  # noqa: ANN401 - any kind
-    """A tuple, an Auth, a function, or none."""
+    """They can be a tuple, an Auth, a function or None."""
     inner = Server(200)
     await AuthTransport(inner, auth).handle_async_request(get())
     assert inner.sent == [expected]
@@ -101,7 +101,7 @@ def _with(request: httpx.Request, value: str) -> httpx.Request:
 
 
 async def test_each_attempt_is_signed_anew(clock: Clock) -> None:
-    """A retry sends the signature of its own moment, and what the last one sent is not in it."""
+    """A retry has a signature of its own, and nothing of the previous attempt's credentials."""
 
     def sign(request: httpx.Request) -> httpx.Request:
         assert "authorization" not in request.headers
@@ -115,8 +115,8 @@ async def test_each_attempt_is_signed_anew(clock: Clock) -> None:
 
 
 async def test_a_challenge_is_answered_within_the_attempt() -> None:
-    """The layers outside see the last response alone; the others are read and closed."""
-    auth, first = Flow(challenged), challenge(b"who are you?")
+    """The outer layers see only the last response; the earlier ones are read and closed."""
+    auth, first = Flow(challenged), challenge(b"authenticate")
     body, inner = body_of(first), Server(first, 200)
     response = await AuthTransport(inner, auth).handle_async_request(post(content=b"x"))
     assert response.status_code == 200
@@ -127,7 +127,7 @@ async def test_a_challenge_is_answered_within_the_attempt() -> None:
 
 @pytest.mark.parametrize("body", ["request", "response"])
 async def test_a_flow_gets_the_bodies_that_it_needs(body: str) -> None:
-    """That of the request before it signs, those of all responses before it decides."""
+    """It gets the request body before it signs, or each response body before it continues."""
     seen: list[bytes] = []
 
     def flow(request: httpx.Request) -> Steps:
@@ -152,7 +152,7 @@ async def test_a_flow_gets_the_bodies_that_it_needs(body: str) -> None:
 
 
 async def test_requests_of_the_flow_are_sent_with_the_callers_timeouts() -> None:
-    """A flow makes them without any, and could wait for its token endlessly."""
+    """A flow makes requests without timeouts, and could wait for a token without end."""
 
     def refresh(request: httpx.Request) -> Steps:
         token = yield httpx.Request("POST", "https://tokens.test/")
@@ -167,7 +167,7 @@ async def test_requests_of_the_flow_are_sent_with_the_callers_timeouts() -> None
 
 
 async def test_a_body_that_can_be_read_once_is_not_sent_again() -> None:
-    """The flow that wants to gets what httpx raises, whatever kind of stream it is."""
+    """Sending it again raises httpx's StreamConsumed, whatever kind of stream it is."""
     transport = AuthTransport(reading := Server(_reads(challenge())), Flow(challenged))
     request = post()
     request.stream = Body(b"once")
@@ -187,7 +187,7 @@ def _reads(response: httpx.Response) -> Callable[[httpx.Request], Any]:
 
 
 async def test_what_inner_layers_say_of_an_attempt_reaches_the_outer_ones() -> None:
-    """Whether a request was sent, for instance, so that a POST that was not is retried."""
+    """For example, the proof that nothing was sent, so that a POST is retried."""
 
     def refused(request: httpx.Request) -> httpx.Response:
         request.extensions[DELIVERY] = Delivery.NOT_SENT
@@ -201,11 +201,11 @@ async def test_what_inner_layers_say_of_an_attempt_reaches_the_outer_ones() -> N
     assert (await transport.handle_async_request(post())).status_code == 200
 
 
-# To whom
+# Which origins get credentials
 
 
 async def test_another_origin_gets_no_credentials() -> None:
-    """The first origin that got some is the only one: a redirect leads to a stranger."""
+    """Only the first origin gets them; a redirect may lead to an untrusted origin."""
     inner = Server(200)
     transport = AuthTransport(inner, ("user", "pass"))
     for url in ("https://a.test/", "https://b.test/", "http://a.test/", "https://a.test:444/"):
@@ -215,7 +215,7 @@ async def test_another_origin_gets_no_credentials() -> None:
 
 
 async def test_the_origin_can_be_given() -> None:
-    """Then it does not matter which request comes first."""
+    """Then the first request does not determine the origin."""
     inner = Server(200)
     transport = AuthTransport(inner, ("user", "pass"), origin="https://b.test/v1")
     for url in ("https://a.test/", "https://b.test/"):
@@ -224,7 +224,7 @@ async def test_the_origin_can_be_given() -> None:
 
 
 async def test_a_call_can_have_credentials_of_its_own_or_none() -> None:
-    """They replace those of the transport, and go to no other origin either."""
+    """They replace those of the transport for this call, and go to no other origin either."""
     inner = Server(200)
     transport = AuthTransport(inner, lambda request: _with(request, "ours"))
     for auth in ({}, {"walltrack.auth": lambda r: _with(r, "its own")}, {"walltrack.auth": None}):
@@ -253,7 +253,7 @@ async def test_it_serves_both_families_and_refuses_to_mix_them() -> None:
 # How it ends
 
 
-class Bug(Exception):  # noqa: N818 - stands for any exception of a flow
+class Bug(Exception):  # noqa: N818 - represents any exception of a flow
     """A mistake in a flow."""
 
 
@@ -271,7 +271,7 @@ async def test_an_exception_of_the_flow_closes_the_response() -> None:
 
 
 async def test_a_flow_that_fails_to_end_closes_the_response() -> None:
-    """Its exception propagates, and the response that nobody gets is not left open."""
+    """Its exception propagates, and the response, which no caller gets, is closed."""
 
     class Auth(httpx.Auth):
         async def async_auth_flow(
@@ -287,7 +287,7 @@ async def test_a_flow_that_fails_to_end_closes_the_response() -> None:
 
 
 async def test_a_failed_request_closes_the_flow() -> None:
-    """Also if the caller cancelled it."""
+    """This includes a request that the caller cancelled."""
     auth = Flow(challenged)
     with pytest.raises(httpx.ConnectError):
         await AuthTransport(Server(httpx.ConnectError), auth).handle_async_request(get())
@@ -305,9 +305,9 @@ async def test_a_failed_request_closes_the_flow() -> None:
 
 
 async def test_a_body_that_breaks_off_in_the_flow_ends_the_attempt() -> None:
-    """It is retried like any other, with a flow of its own."""
+    """The attempt is retried like any other, with a new flow."""
     auth = Flow(challenged, "response")
-    inner = Server(challenge(b"who", httpx.ReadError("reset")), challenge(nonce="2"), 200)
+    inner = Server(challenge(b"part", httpx.ReadError("reset")), challenge(nonce="2"), 200)
     transport = RetryTransport(AuthTransport(inner, auth), sleep=Clock().sleep, listener=None)
     response = await transport.handle_async_request(get())
     assert response.extensions["walltrack.attempts"] == 2
@@ -316,7 +316,7 @@ async def test_a_body_that_breaks_off_in_the_flow_ends_the_attempt() -> None:
 
 
 async def test_closing_ends_a_flow_before_its_next_request() -> None:
-    """Nothing more is sent, and what came last is closed."""
+    """No further request is sent, and the last response is closed."""
 
     async def closes(_: httpx.Request) -> httpx.Response:
         await transport.aclose()
@@ -341,13 +341,13 @@ class _Silent(httpx.Auth):
 
 @pytest.mark.parametrize("auth", [lambda _: None, _Silent()], ids=["function", "flow"])
 async def test_what_is_no_request_is_refused(auth: Any) -> None:  # noqa: ANN401 - wrong on purpose
-    """A function that forgets to return it, for instance."""
+    """For example, when a function forgets to return the request."""
     with pytest.raises(TypeError, match=r"^auth must yield or return requests, got a NoneType"):
         await AuthTransport(Server(200), auth).handle_async_request(get())
 
 
 def test_no_repr_shows_credentials() -> None:
-    """Only what kind they are of."""
+    """They show only the kind of credentials."""
     shown = repr(AuthTransport(Server(200), ("user", "hunter2"), origin="https://a:hunter2@b"))
     assert shown == "AuthTransport(Server(), auth=<tuple>)"
     with pytest.raises(TypeError, match=r"^auth must be an Auth"):

@@ -52,7 +52,7 @@ def probe(breaker: CircuitBreaker, clock: Clock) -> int:
 
 
 def admitted(breaker: CircuitBreaker) -> Admission:
-    """Take leave to make one request, which must be given."""
+    """Get admission for one request, which must be granted."""
     admission = breaker.admit()
     assert admission is not None
     return admission
@@ -76,7 +76,7 @@ def test_a_new_breaker_is_closed_with_the_documented_defaults() -> None:
 
 
 def test_by_default_the_cooldown_is_measured_in_real_time() -> None:
-    """Without a clock of its own a breaker measures its cooldown as time really passes."""
+    """A breaker without a clock argument measures its cooldown in real time."""
     breaker = CircuitBreaker(1)
     breaker.record_failure()
 
@@ -84,7 +84,7 @@ def test_by_default_the_cooldown_is_measured_in_real_time() -> None:
 
 
 def test_a_state_reads_as_its_name() -> None:
-    """A state is a plain lower-case word or more, in a log entry and in a comparison."""
+    """A state is plain lower-case text, in a log entry and in a comparison."""
     assert [str(state) for state in CircuitState] == ["closed", "open", "half_open"]
 
 
@@ -106,7 +106,7 @@ def test_a_state_reads_as_its_name() -> None:
 def test_bad_numbers_are_refused_by_name(
     arguments: dict[str, float], error: type[Exception], named: str
 ) -> None:
-    """A threshold or a cooldown that makes no sense is refused, and the message names it."""
+    """An invalid threshold or cooldown is refused, and the message names it."""
     with pytest.raises(error, match=f"^{named} must be"):
         CircuitBreaker(**arguments)  # type: ignore[arg-type]  # wrong on purpose
 
@@ -137,7 +137,7 @@ def test_a_success_begins_the_row_anew(breaker: CircuitBreaker) -> None:
 
 
 def test_failures_within_a_moment_open_nothing_if_they_have_to_last(clock: Clock) -> None:
-    """However many they are, once a success was seen; the time begins with the first of a row."""
+    """After a success, failures open it only once they have lasted; the first starts the time."""
     breaker = CircuitBreaker(3, failing_seconds=0.5, clock=clock)
     breaker.record_failure()
     breaker.record_success()
@@ -149,20 +149,20 @@ def test_failures_within_a_moment_open_nothing_if_they_have_to_last(clock: Clock
     breaker.record_failure()
     clock.advance(0.5)
     breaker.record_failure()
-    assert breaker.state is CLOSED  # two only
+    assert breaker.state is CLOSED  # only two failures
     breaker.record_failure()
     assert breaker.state is OPEN
 
 
 def test_what_never_worked_opens_at_once(clock: Clock) -> None:
-    """Failures from the beginning are not failures by chance."""
+    """Without an earlier success, failures do not have to last."""
     breaker = CircuitBreaker(3, failing_seconds=0.5, clock=clock)
     trip(breaker)
     assert breaker.state is OPEN
 
 
 def test_a_call_without_verdict_neither_counts_nor_resets(breaker: CircuitBreaker) -> None:
-    """A released permit leaves the failures in a row as they are."""
+    """A released permit leaves the number of failures in a row unchanged."""
     breaker.acquire().failure()
     breaker.acquire().release()
 
@@ -170,7 +170,7 @@ def test_a_call_without_verdict_neither_counts_nor_resets(breaker: CircuitBreake
 
 
 def test_in_a_row_means_in_the_order_of_settling(breaker: CircuitBreaker) -> None:
-    """A call that began first and is still open does not hold the count of those that settle."""
+    """A call that began first and is still in flight does not delay the count of later ones."""
     stream = breaker.acquire()
     for _ in range(4):
         breaker.acquire().failure()
@@ -194,7 +194,7 @@ def test_in_a_row_means_in_the_order_of_settling(breaker: CircuitBreaker) -> Non
 def test_the_cooldown_ends_exactly_at_its_boundary(
     breaker: CircuitBreaker, clock: Clock, moment: float, state: CircuitState, *, let_through: bool
 ) -> None:
-    """It refuses until the last instant before the cooldown is over, and not at that instant."""
+    """It refuses until the last instant before the end of the cooldown, and admits at the end."""
     trip(breaker)
     clock.now = moment
 
@@ -245,7 +245,7 @@ def test_nothing_is_refused_while_it_is_not_open(breaker: CircuitBreaker, clock:
 
 
 def test_half_open_lets_one_probe_through(breaker: CircuitBreaker, clock: Clock) -> None:
-    """While the probe is under way all others are refused, at the most for the cooldown."""
+    """While the probe is in flight, all others are refused, for at most the cooldown."""
     trip(breaker)
     clock.advance(COOLDOWN)
 
@@ -258,7 +258,7 @@ def test_half_open_lets_one_probe_through(breaker: CircuitBreaker, clock: Clock)
 
 
 def test_the_probes_success_closes_it(breaker: CircuitBreaker, clock: Clock) -> None:
-    """After a good probe requests flow again, and the count of failures starts anew."""
+    """After a successful probe, requests are admitted and the failure count is reset to 0."""
     ticket = probe(breaker, clock)
 
     assert breaker.settle(ticket, SUCCESS) == (CLOSED,)
@@ -269,7 +269,7 @@ def test_the_probes_success_closes_it(breaker: CircuitBreaker, clock: Clock) -> 
 def test_the_probes_failure_opens_it_for_a_whole_cooldown(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
-    """After a bad probe, however few failures it follows, the cooldown runs again from then."""
+    """After a failed probe the cooldown starts again, whatever the number of failures before it."""
     ticket = probe(breaker, clock)
     clock.advance(10.0)
 
@@ -283,7 +283,7 @@ def test_the_probes_failure_opens_it_for_a_whole_cooldown(
 def test_a_breaker_that_recovered_opens_again(
     breaker: CircuitBreaker, clock: Clock, *, good_headers: bool
 ) -> None:
-    """After a recovery it is as good as new, however long ago: five failures in a row open it."""
+    """However long ago it recovered, it takes five failures in a row to open it again."""
     ticket = probe(breaker, clock)
     if good_headers:
         breaker.answered(ticket)
@@ -301,7 +301,7 @@ def test_a_breaker_that_recovered_opens_again(
 def test_a_probe_without_verdict_gives_its_place_back(
     breaker: CircuitBreaker, clock: Clock, *, good_headers: bool
 ) -> None:
-    """The next caller becomes the probe at once, and the state does not change by that."""
+    """The next caller becomes the probe at once, without a change of state."""
     ticket = probe(breaker, clock)
     if good_headers:
         breaker.answered(ticket)
@@ -313,7 +313,7 @@ def test_a_probe_without_verdict_gives_its_place_back(
 
 
 def test_only_the_probe_in_flight_is_a_probe(breaker: CircuitBreaker, clock: Clock) -> None:
-    """A ticket given while closed is no probe's, neither then nor when the breaker is half-open."""
+    """A ticket from the closed state is not a probe, even when the breaker is half-open later."""
     early = admitted(breaker).ticket
     assert not breaker.is_probe(early)
 
@@ -329,7 +329,7 @@ def test_only_the_probe_in_flight_is_a_probe(breaker: CircuitBreaker, clock: Clo
 def test_a_probe_loses_its_place_exactly_after_a_cooldown(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
-    """Until a cooldown after the probe began others are refused; from then on another one goes."""
+    """For one cooldown after the probe began others are refused; then another probe is admitted."""
     probe(breaker, clock)
     began = clock.now
 
@@ -346,7 +346,7 @@ def test_a_probe_loses_its_place_exactly_after_a_cooldown(
 def test_a_replaced_probe_says_nothing_any_more(
     breaker: CircuitBreaker, clock: Clock, verdict: Verdict
 ) -> None:
-    """Once another probe is under way, what becomes of the lapsed one changes nothing."""
+    """Once another probe is in flight, the outcome of the lapsed one changes nothing."""
     lapsed = probe(breaker, clock)
     clock.advance(COOLDOWN)
     current = admitted(breaker).ticket
@@ -366,7 +366,7 @@ def test_a_replaced_probe_says_nothing_any_more(
 def test_a_lapsed_probe_that_was_not_replaced_still_counts(
     breaker: CircuitBreaker, clock: Clock, verdict: Verdict, state: CircuitState
 ) -> None:
-    """A verdict that comes too late but before another probe began is the newest there is."""
+    """A late verdict still counts as long as no other probe has begun."""
     ticket = probe(breaker, clock)
     clock.advance(COOLDOWN * 2)
     breaker.settle(ticket, verdict)
@@ -377,7 +377,7 @@ def test_a_lapsed_probe_that_was_not_replaced_still_counts(
 def test_good_headers_are_the_success_of_a_probe_that_lapses(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
-    """A long stream with good headers closes the breaker when its time is over, and not before."""
+    """A long stream with good headers closes the breaker when the probe's time ends, not before."""
     breaker.answered(probe(breaker, clock))
     assert (breaker.state, breaker.admit()) == (HALF_OPEN, None)
 
@@ -394,7 +394,7 @@ def test_good_headers_are_the_success_of_a_probe_that_lapses(
 def test_a_stream_that_outlived_its_probation_breaks_off_as_an_ordinary_failure(
     breaker: CircuitBreaker, clock: Clock, *, others_came: bool
 ) -> None:
-    """It counts as one failure of a closed breaker, whether or not another call came before."""
+    """It counts as one failure of a closed breaker, whether or not another call came in between."""
     ticket = probe(breaker, clock)
     breaker.answered(ticket)
     clock.advance(COOLDOWN)
@@ -406,7 +406,7 @@ def test_a_stream_that_outlived_its_probation_breaks_off_as_an_ordinary_failure(
 
 
 def test_an_ordinary_failure_opens_a_breaker_of_threshold_one(clock: Clock) -> None:
-    """A stream that outlived its probation tells of both changes when it breaks off."""
+    """A stream that breaks off after its probe's time reports two changes: closed, then open."""
     breaker = CircuitBreaker(1, clock=clock)
     ticket = probe(breaker, clock)
     breaker.answered(ticket)
@@ -421,7 +421,7 @@ def test_an_ordinary_failure_opens_a_breaker_of_threshold_one(clock: Clock) -> N
 def test_any_other_end_of_such_a_stream_leaves_it_closed(
     breaker: CircuitBreaker, clock: Clock, verdict: Verdict
 ) -> None:
-    """Its good end, or a cancelled one, closes the breaker once."""
+    """A successful end, or a cancelled one, closes the breaker once."""
     ticket = probe(breaker, clock)
     breaker.answered(ticket)
     clock.advance(COOLDOWN)
@@ -433,7 +433,7 @@ def test_any_other_end_of_such_a_stream_leaves_it_closed(
 def test_a_probe_that_breaks_off_after_good_headers_opens_it(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
-    """Good headers are no verdict while the probe's time runs, and do not outlive its failure."""
+    """During the probe's time good headers are not a verdict, and a later failure replaces them."""
     ticket = probe(breaker, clock)
     breaker.answered(ticket)
 
@@ -445,7 +445,7 @@ def test_a_probe_that_breaks_off_after_good_headers_opens_it(
 def test_good_headers_of_an_ordinary_request_mean_nothing(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
-    """Headers that came while closed do not pass for those of a later probe."""
+    """Headers of a request from the closed state do not count as those of a later probe."""
     breaker.answered(admitted(breaker).ticket)
     probe(breaker, clock)
     clock.advance(COOLDOWN)
@@ -461,7 +461,7 @@ def test_good_headers_of_an_ordinary_request_mean_nothing(
 def test_a_result_from_before_it_opened_changes_nothing(
     breaker: CircuitBreaker, clock: Clock, state: CircuitState, verdict: Verdict
 ) -> None:
-    """A late result neither closes an open breaker, nor frees a probe's place, nor counts later."""
+    """A late result does not close an open breaker, free a probe's place or count later."""
     early = [breaker.acquire() for _ in range(5)]
     if state is OPEN:
         trip(breaker)
@@ -485,7 +485,7 @@ def test_a_result_from_before_it_opened_changes_nothing(
 
 
 def test_results_of_another_breaker_with_the_same_ledger_stay_valid(clock: Clock) -> None:
-    """One breaker that opens does not make the results of its neighbour late."""
+    """When one breaker opens, results of another breaker are not late."""
     ledger = Ledger()
     one, other = (CircuitBreaker(2, clock=clock, ledger=ledger) for _ in range(2))
     ticket = admitted(other).ticket
@@ -496,11 +496,11 @@ def test_results_of_another_breaker_with_the_same_ledger_stay_valid(clock: Clock
     assert other.failure_count == 1
 
 
-# The plain API
+# Recording without permits
 
 
 def test_recording_goes_through_the_whole_cycle(breaker: CircuitBreaker, clock: Clock) -> None:
-    """Asking and recording by hand opens, probes, opens again, probes again and closes."""
+    """Manual checks and recordings open it, probe, open it again, probe again and close it."""
     trip(breaker)
     assert not breaker.can_execute()
 
@@ -522,7 +522,7 @@ def test_recording_changes_nothing_while_calls_are_refused(
     *,
     half_open: bool,
 ) -> None:
-    """What a breaker would have refused is no news: it neither closes nor prolongs anything."""
+    """A result of a call that it would refuse neither closes it nor extends the cooldown."""
     trip(breaker)
     if half_open:
         clock.advance(COOLDOWN)
@@ -536,7 +536,7 @@ def test_recording_changes_nothing_while_calls_are_refused(
 
 
 def test_the_last_failure_is_in_utc(clock: Clock) -> None:
-    """`last_failure_time` is the wall clock's time of the newest failure, aware of its zone."""
+    """`last_failure_time` is the wall clock time of the latest failure, with its time zone."""
     wall = Clock(0.0)
     breaker = CircuitBreaker(clock=clock, wall_clock=wall)
     for moment in (60.0, 86400.0):
@@ -552,7 +552,7 @@ def test_the_last_failure_is_in_utc(clock: Clock) -> None:
 
 @pytest.mark.parametrize("step", [-1e6, 1e6])
 def test_steps_of_the_wall_clock_change_no_duration(clock: Clock, step: float) -> None:
-    """Setting the wall clock neither shortens nor prolongs the cooldown."""
+    """Setting the wall clock neither shortens nor extends the cooldown."""
     wall = Clock(2e9)
     breaker = CircuitBreaker(clock=clock, wall_clock=wall)
     trip(breaker)
@@ -570,7 +570,7 @@ def test_steps_of_the_wall_clock_change_no_duration(clock: Clock, step: float) -
 def test_reading_changes_nothing(
     breaker: CircuitBreaker, clock: Clock, *, good_headers: bool
 ) -> None:
-    """However often it is looked at, a change of state is made, and told, by a request only."""
+    """However often it is read, only a request makes a change of state and reports it."""
     ticket = probe(breaker, clock)
     if good_headers:
         breaker.answered(ticket)
@@ -589,14 +589,14 @@ def test_reading_changes_nothing(
 
 
 def test_its_repr_tells_how_it_stands(breaker: CircuitBreaker, clock: Clock) -> None:
-    """A breaker's repr shows its state, its count of failures and how long it is shut."""
+    """The repr shows the state, the failure count and how long the breaker stays open."""
     trip(breaker)
     clock.advance(12.5)
 
     assert repr(breaker) == "<CircuitBreaker open, failures 5/5, shut for 17.5 s>"
 
 
-# By hand
+# Manual changes
 
 BY_HAND: list[Callable[[CircuitBreaker], None]] = [
     CircuitBreaker.force_open,
@@ -607,7 +607,7 @@ BY_HAND: list[Callable[[CircuitBreaker], None]] = [
 
 
 def half_opened(breaker: CircuitBreaker, clock: Clock) -> None:
-    """Have its probe under way."""
+    """Have its probe in flight."""
     probe(breaker, clock)
 
 
@@ -626,7 +626,7 @@ def opened(breaker: CircuitBreaker, _clock: Clock) -> None:
 def test_forced_open_it_refuses_until_the_mode_changes(
     breaker: CircuitBreaker, clock: Clock, before: Callable[[CircuitBreaker, Clock], None]
 ) -> None:
-    """Neither time nor recorded successes open the way; `reset` does."""
+    """Neither time nor recorded successes close it; `reset` does."""
     before(breaker, clock)
     breaker.force_open()
 
@@ -649,7 +649,7 @@ def test_forced_open_it_refuses_until_the_mode_changes(
 def test_disabled_it_lets_everything_through_and_counts_nothing(
     breaker: CircuitBreaker, clock: Clock, before: Callable[[CircuitBreaker, Clock], None]
 ) -> None:
-    """However many calls fail, before they began or after, it stays closed with nothing counted."""
+    """However many calls fail, begun before or after, it stays closed and counts nothing."""
     under_way = breaker.acquire()
     before(breaker, clock)
     told = breaker.last_failure_time
@@ -665,7 +665,7 @@ def test_disabled_it_lets_everything_through_and_counts_nothing(
 
 
 def test_what_began_while_disabled_is_late_afterwards(breaker: CircuitBreaker) -> None:
-    """A call that nobody counted when it began is not counted when it ends."""
+    """A call that was not counted when it began is not counted when it ends."""
     breaker.disable()
     permit = breaker.acquire()
     breaker.reset()
@@ -678,7 +678,7 @@ def test_what_began_while_disabled_is_late_afterwards(breaker: CircuitBreaker) -
 
 
 def test_observing_it_opens_and_refuses_nothing(breaker: CircuitBreaker, clock: Clock) -> None:
-    """Its state goes through the whole cycle, and every call is let through."""
+    """Its state goes through the whole cycle, and every call is admitted."""
     breaker.observe_only()
     assert breaker.mode is CircuitMode.OBSERVE_ONLY
     tickets = [admitted(breaker).ticket for _ in range(5)]
@@ -702,7 +702,7 @@ def test_observing_it_opens_and_refuses_nothing(breaker: CircuitBreaker, clock: 
 
 
 def test_observing_it_tells_when_a_probe_would_go(breaker: CircuitBreaker, clock: Clock) -> None:
-    """Until the last instant of the cooldown the state is open, though nothing is refused."""
+    """Until the last instant of the cooldown the state is open, though no call is refused."""
     breaker.observe_only()
     trip(breaker)
 
@@ -721,7 +721,7 @@ def test_each_manual_change_clears_the_counts_and_makes_results_late(
     before: Callable[[CircuitBreaker, Clock], None],
     by_hand: Callable[[CircuitBreaker], None],
 ) -> None:
-    """Whatever it was, and whatever comes of calls under way, it begins with nothing counted."""
+    """Whatever its state was and however calls in flight end, the counts start at 0."""
     breaker = CircuitBreaker(clock=clock, window=window)
     early = breaker.acquire()
     before(breaker, clock)
@@ -739,7 +739,7 @@ def test_each_manual_change_clears_the_counts_and_makes_results_late(
 
 
 def test_a_reset_breaker_is_as_good_as_new(breaker: CircuitBreaker) -> None:
-    """After a reset five failures in a row open it, and not fewer."""
+    """After a reset it takes five failures in a row to open it, and not fewer."""
     trip(breaker)
     breaker.reset()
 
@@ -753,7 +753,7 @@ def test_a_reset_breaker_is_as_good_as_new(breaker: CircuitBreaker) -> None:
 def test_a_breaker_set_manually_is_not_clean(
     breaker: CircuitBreaker, by_hand: Callable[[CircuitBreaker], None]
 ) -> None:
-    """A request has to ask for a mode, until `reset` makes an end of it."""
+    """While a mode is set, every request has to check it; `reset` ends this."""
     by_hand(breaker)
     assert breaker.ledger.alert == (breaker.mode is not CircuitMode.AUTOMATIC)
     by_hand(breaker)
@@ -775,14 +775,14 @@ def test_a_breaker_set_manually_is_not_clean(
 def test_its_repr_shows_the_mode(
     breaker: CircuitBreaker, by_hand: Callable[[CircuitBreaker], None], shown: str
 ) -> None:
-    """Who looks at a breaker sees that somebody changed it by hand."""
+    """The repr of a breaker shows that its mode was changed manually."""
     by_hand(breaker)
 
     assert repr(breaker) == f"<CircuitBreaker {shown}>"
 
 
 def test_its_repr_shows_the_window(clock: Clock) -> None:
-    """What it holds while closed, what it opened with while open, and always its thresholds."""
+    """Closed, it shows the current counts; open, the counts that opened it; always its limits."""
     window = CountWindow(10, minimum_calls=4, slow_call_seconds=1.0, slow_call_rate=0.8)
     breaker = CircuitBreaker(window=window, clock=clock)
     for verdict in (SUCCESS, FAILURE, SUCCESS):
@@ -816,13 +816,13 @@ def test_its_repr_shows_the_window(clock: Clock) -> None:
 def test_bad_options_are_refused_by_name(
     arguments: dict[str, Any], error: type[Exception], named: str
 ) -> None:
-    """A window, a cooldown or probes that make no sense are refused, and the message names them."""
+    """An invalid window, cooldown or number of probes is refused, and the message names it."""
     with pytest.raises(error, match=f"^{named} must be"):
         CircuitBreaker(**arguments)
 
 
 def test_a_breaker_knows_since_when_it_is_what_it_is(clock: Clock) -> None:
-    """By the wall clock, for display, while it is not closed."""
+    """It shows the wall clock time of the last change of state while it is not closed."""
     breaker = CircuitBreaker(1, 30, clock=clock, wall_clock=lambda: 1_000_000.0 + clock())
     begin = clock()
 

@@ -41,7 +41,7 @@ PROFILE = settings(
 
 
 class Model:
-    """A circuit breaker in the plainest words."""
+    """A circuit breaker, implemented as simply as possible."""
 
     def __init__(self, threshold: int, lasting: float) -> None:
         self.threshold = threshold
@@ -128,7 +128,7 @@ class Pair:
 
 @dataclass
 class Call:
-    """A call under way, by a permit or by a bare ticket."""
+    """A call in flight, with a permit or a bare ticket."""
 
     pair: Pair
     era: object
@@ -190,7 +190,7 @@ class BreakerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.ledger.alert == 0)
     @rule(which=st.integers(0, 1))
     def begin_unseen(self, which: int) -> None:
-        """As a transport does when no breaker has to see a request: note the epoch alone."""
+        """Begin as a transport does when no breaker has to see a request: note only the epoch."""
         pair = self.pairs[which]
         era, changes = pair.model.begin(self.clock.now)
         assert era is not None
@@ -203,7 +203,7 @@ class BreakerMachine(RuleBasedStateMachine):
     @rule(age=AGES)
     def headers_come(self, age: int) -> None:
         call = self.calls[-1 - age % len(self.calls)]
-        if isinstance(call.by, int):  # a permit is not told of headers
+        if isinstance(call.by, int):  # a permit has no method for headers
             call.pair.model.headers(call.era)
             call.pair.real.answered(call.by)
 
@@ -234,7 +234,7 @@ class BreakerMachine(RuleBasedStateMachine):
         else:
             pair.real.record_failure()
 
-    # What matters most is rare among random steps, so there is a short way to it
+    # Random steps rarely reach the most important states, so there is a shortcut
 
     @rule(which=st.integers(0, 1), headers=st.booleans())
     def break_down_and_probe(self, which: int, *, headers: bool) -> None:
@@ -288,5 +288,5 @@ def tell(permit: Permit, verdict: Verdict) -> None:
 
 
 def test_a_breaker_does_what_the_naive_model_does() -> None:
-    """In any order of calls, headers, verdicts and moments, breaker and model never differ."""
+    """For any order of calls, headers, verdicts and times, breaker and model agree."""
     run_state_machine_as_test(BreakerMachine, settings=PROFILE)

@@ -19,7 +19,7 @@ def make(ledger: Ledger) -> CircuitBreaker:
 
 
 def filled(keys: Iterable[int], *, bound: int, troubled: Iterable[int] = ()) -> BreakersByKey:
-    """A collection with a breaker for each of `keys`, those of `troubled` open."""
+    """A collection with a breaker for each of `keys`; those of `troubled` are open."""
     breakers = BreakersByKey(make, bound)
     for key in keys:
         breakers.obtain(key)
@@ -29,7 +29,7 @@ def filled(keys: Iterable[int], *, bound: int, troubled: Iterable[int] = ()) -> 
 
 
 def counting_breakers(clock: Clock, *, bound: int, threshold: int = 5) -> BreakersByKey:
-    """A collection whose breakers stay closed by a failure, with a cooldown of 30 s."""
+    """A collection whose breakers stay closed after one failure, with a cooldown of 30 s."""
     return BreakersByKey(
         lambda ledger: CircuitBreaker(threshold, 30.0, clock=clock, ledger=ledger), bound
     )
@@ -41,7 +41,7 @@ def kept(breakers: BreakersByKey, keys: Iterable[int]) -> list[int]:
 
 
 def test_finding_makes_nothing() -> None:
-    """Looking for a breaker that nobody needed yet leaves the collection as it was."""
+    """Looking up a key without a breaker leaves the collection unchanged."""
     breakers = BreakersByKey(make, 1)
 
     assert breakers.find("a") is None
@@ -49,7 +49,7 @@ def test_finding_makes_nothing() -> None:
 
 
 def test_a_key_keeps_its_breaker() -> None:
-    """The breaker made for a key is the one that is found and obtained ever after."""
+    """The breaker made for a key is returned by each later lookup."""
     breakers = BreakersByKey(make, 2)
 
     first = breakers.obtain("a")
@@ -60,26 +60,26 @@ def test_a_key_keeps_its_breaker() -> None:
 
 
 def test_all_breakers_keep_one_ledger() -> None:
-    """Each breaker is made on the collection's ledger, so that one number tells of them all."""
+    """Every breaker uses the collection's ledger, so one number covers all of them."""
     breakers = filled([1, 2, 3], bound=3, troubled=[1, 3])
 
     assert breakers.alert == 2
 
 
 def test_the_bound_holds() -> None:
-    """As long as there are clean breakers, however many keys come, no more than the bound stay."""
+    """While there are clean breakers to evict, the number of breakers stays within the bound."""
     breakers = filled(range(1000), bound=10)
 
     assert len(breakers) == 10
 
 
 def test_up_to_the_bound_nothing_is_forgotten() -> None:
-    """The bound itself is allowed."""
+    """Exactly as many breakers as the bound may be kept."""
     assert kept(filled(range(10), bound=10), range(10)) == list(range(10))
 
 
 def test_obtaining_a_known_key_forgets_nothing() -> None:
-    """Only an insertion makes room."""
+    """Only an insertion evicts a breaker."""
     breakers = filled([1, 2], bound=2)
 
     breakers.obtain(2)
@@ -88,7 +88,7 @@ def test_obtaining_a_known_key_forgets_nothing() -> None:
 
 
 def test_the_oldest_clean_one_goes() -> None:
-    """An insertion forgets the breaker that was made first, used since or not."""
+    """An insertion evicts the breaker that was made first, whether it was used since or not."""
     breakers = filled([1, 2, 3], bound=3)
     breakers.obtain(1)
 
@@ -98,7 +98,7 @@ def test_the_oldest_clean_one_goes() -> None:
 
 
 def test_one_in_trouble_stays_and_the_oldest_clean_one_goes() -> None:
-    """A breaker that is not clean is passed over, however old it is."""
+    """A breaker that is not clean is skipped, however old it is."""
     breakers = filled([1, 2, 3, 4], bound=4, troubled=[1, 2])
 
     breakers.obtain(5)
@@ -107,7 +107,7 @@ def test_one_in_trouble_stays_and_the_oldest_clean_one_goes() -> None:
 
 
 def test_a_closed_one_with_a_failure_stays_while_it_is_used(clock: Clock) -> None:
-    """A count that has begun is kept for the cooldown, even though the breaker is still closed."""
+    """A count that has begun is kept for one cooldown, even though the breaker is closed."""
     breakers = counting_breakers(clock, bound=2)
     counting = breakers.obtain(1)
     counting.record_failure()
@@ -121,7 +121,7 @@ def test_a_closed_one_with_a_failure_stays_while_it_is_used(clock: Clock) -> Non
 
 
 def test_an_idle_one_with_a_failure_goes_when_no_clean_one_can(clock: Clock) -> None:
-    """After its cooldown; nothing alarms any more, and its successor counts from the start."""
+    """It is evicted after its cooldown and leaves no alert; its successor starts at 0."""
     breakers = counting_breakers(clock, bound=2)
     for key in (1, 2):
         breakers.obtain(key).record_failure()
@@ -143,7 +143,7 @@ def test_an_idle_one_with_a_failure_goes_when_no_clean_one_can(clock: Clock) -> 
 
 @pytest.mark.parametrize("use", ["admitted", "failed"])
 def test_a_request_makes_an_idle_one_the_last_to_go(clock: Clock, use: str) -> None:
-    """When it is let through, and when it fails; a failure that does not count is no use."""
+    """An admission or a failure makes it recently used; a failure that does not count does not."""
     breakers = counting_breakers(clock, bound=3)
     for key in (1, 2, 3):
         breakers.obtain(key).record_failure()
@@ -166,7 +166,7 @@ def test_a_request_makes_an_idle_one_the_last_to_go(clock: Clock, use: str) -> N
 
 
 def test_an_evicted_one_ignores_what_was_in_flight(clock: Clock) -> None:
-    """It does not change; a call that begins later is its holder's own."""
+    """Late results do not change it; calls that begin later count only for this breaker."""
     breakers = counting_breakers(clock, bound=1)
     evicted = breakers.obtain("a")
     evicted.record_failure()
@@ -205,7 +205,7 @@ def test_what_was_in_flight_counts_for_the_successor(clock: Clock) -> None:
 
 
 class Counted(CircuitBreaker):
-    """Counts how often any of them is asked how long it has been idle."""
+    """Counts how often any breaker of the class is asked for its idle time."""
 
     asked = 0
 
@@ -216,14 +216,14 @@ class Counted(CircuitBreaker):
 
 @pytest.fixture
 def counted() -> type[Counted]:
-    """A class of which none was asked yet."""
+    """A class of breakers, none of which has been asked yet."""
     return type("Counted", (Counted,), {"__slots__": ()})
 
 
 def test_a_crawler_of_many_origins_holds_no_more_than_the_bound(
     clock: Clock, counted: type[Counted]
 ) -> None:
-    """60,000 origins that fail once each, 100 a second; an insertion asks one breaker at most."""
+    """60,000 origins fail once each, 100 per second; an insertion checks one breaker at most."""
     breakers = BreakersByKey(lambda ledger: counted(clock=clock, ledger=ledger), 10_000)
     for key in range(60_000):
         before = counted.asked
@@ -239,7 +239,7 @@ def test_a_crawler_of_many_origins_holds_no_more_than_the_bound(
 def test_after_a_burst_beyond_the_bound_each_breaker_is_asked_once(
     clock: Clock, counted: type[Counted], threshold: int
 ) -> None:
-    """20,000 origins that fail at once are kept; those that may go do so at the next insertion."""
+    """20,000 origins that fail at once are kept; the next insertion evicts those that may go."""
     breakers = BreakersByKey(lambda ledger: counted(threshold, clock=clock, ledger=ledger), 5_000)
     for key in range(20_000):
         breakers.obtain(key).record_failure()
@@ -256,7 +256,7 @@ def test_after_a_burst_beyond_the_bound_each_breaker_is_asked_once(
 
 @pytest.mark.parametrize("seed", range(20))
 def test_at_random_only_those_go_that_may(seed: int, clock: Clock) -> None:
-    """Whatever happens: who is kept, who goes, and how many alarm, is what the rules say."""
+    """After any sequence of steps, the kept and evicted breakers and the alert follow the rules."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     breakers = counting_breakers(clock, bound=5, threshold=3)
     used: dict[CircuitBreaker, float] = {}
@@ -295,7 +295,7 @@ def test_at_random_only_those_go_that_may(seed: int, clock: Clock) -> None:
 
 
 def test_open_ones_are_never_forgotten() -> None:
-    """However many keys come, the breakers in trouble are still the same objects."""
+    """However many keys come, the open breakers are still the same objects."""
     breakers = filled(range(10), bound=10, troubled=range(9))
     before = [breakers.find(key) for key in range(9)]
 
@@ -307,7 +307,7 @@ def test_open_ones_are_never_forgotten() -> None:
 
 
 def test_a_great_outage_exceeds_the_bound() -> None:
-    """When every breaker is in trouble, all are kept, beyond the bound."""
+    """When every breaker is open, all are kept, beyond the bound."""
     breakers = BreakersByKey(make, 3)
 
     for key in range(20):
@@ -317,7 +317,7 @@ def test_a_great_outage_exceeds_the_bound() -> None:
 
 
 def test_one_that_recovered_can_be_forgotten() -> None:
-    """A breaker that is clean again makes room like any other."""
+    """A breaker that is clean again can be evicted like any other."""
     breakers = BreakersByKey(lambda ledger: CircuitBreaker(2, ledger=ledger), 2)
     for key in (1, 2):
         breakers.obtain(key).record_failure()
@@ -329,7 +329,7 @@ def test_one_that_recovered_can_be_forgotten() -> None:
 
 
 def test_the_bound_holds_again_once_the_outage_is_over() -> None:
-    """The next insertion forgets all that are too many, as soon as they are clean."""
+    """The next insertion evicts all that exceed the bound, as soon as they are clean."""
     clock = Clock()
     breakers = BreakersByKey(lambda ledger: CircuitBreaker(1, ledger=ledger, clock=clock), 3)
     for key in range(20):
@@ -346,7 +346,7 @@ def test_the_bound_holds_again_once_the_outage_is_over() -> None:
 
 
 def test_what_was_late_for_a_forgotten_breaker_is_late_for_its_successor() -> None:
-    """A failure that began before the circuit closed does not open it, forgotten or not."""
+    """A failure that began before the circuit closed does not open it, evicted or not."""
     clock = Clock()
     breakers = BreakersByKey(lambda ledger: CircuitBreaker(1, ledger=ledger, clock=clock), 1)
     early = breakers.epoch
@@ -364,7 +364,7 @@ def test_what_was_late_for_a_forgotten_breaker_is_late_for_its_successor() -> No
 
 
 def test_a_forgotten_breaker_in_somebodys_hand_is_of_no_concern() -> None:
-    """Its failures put nobody on the alert, for nobody would ever take them back."""
+    """Its failures do not raise the alert, since it would never be lowered again."""
     breakers = BreakersByKey(make, 1)
     forgotten = breakers.obtain("a")
     breakers.obtain("b")
@@ -377,7 +377,7 @@ def test_a_forgotten_breaker_in_somebodys_hand_is_of_no_concern() -> None:
 
 
 def test_a_closed_one_with_a_window_can_be_forgotten() -> None:
-    """Failures in a window are no row: nearly every origin has some, and the bound has to hold."""
+    """Failures in a window do not prevent eviction: nearly every origin has some."""
     window = CountWindow(4, minimum_calls=4)
     breakers = BreakersByKey(lambda ledger: CircuitBreaker(window=window, ledger=ledger), 2)
     breakers.obtain(1).record_failure()
@@ -399,7 +399,7 @@ def test_a_closed_one_with_a_window_can_be_forgotten() -> None:
 def test_one_that_was_set_manually_is_never_evicted(
     by_hand: Callable[[CircuitBreaker], None],
 ) -> None:
-    """What somebody decided holds until somebody decides otherwise."""
+    """A mode that was set manually holds until it is changed manually."""
     breakers = filled([1, 2], bound=2)
     changed = breakers.obtain(1)
     by_hand(changed)
@@ -418,7 +418,7 @@ def test_one_that_was_set_manually_is_never_evicted(
     ("bound", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)]
 )
 def test_a_bad_bound_is_refused(bound: Any, error: type[Exception]) -> None:  # noqa: ANN401 - bad on purpose
-    """What is no whole number above zero is refused by name."""
+    """Anything but a whole number above zero is refused by name."""
     with pytest.raises(error, match=r"^max_breakers must be"):
         BreakersByKey(make, bound)
 

@@ -1,6 +1,6 @@
 """What a breaker does with windows, slow calls, several probes and growing cooldowns.
 
-The rest of its states stands in test_circuit_breaker.py, and all of them in the models.
+Its other states are tested in test_breaker.py, and all of them in the tests with models.
 """
 
 import math
@@ -20,7 +20,7 @@ COOLDOWN = 30.0
 
 
 class Lower:
-    """Randomness that always comes out at the bottom."""
+    """Randomness that always yields the lower bound."""
 
     def uniform(self, a: float, b: float, /) -> float:
         del b
@@ -28,20 +28,20 @@ class Lower:
 
 
 def admit(breaker: CircuitBreaker) -> int:
-    """Take the ticket of one request, which must be let through."""
+    """Get the ticket of one request, which must be admitted."""
     admission = breaker.admit()
     assert admission is not None
     return admission.ticket
 
 
 def record(breaker: CircuitBreaker, calls: str) -> None:
-    """Have calls settle at once: "." well, "x" not."""
+    """Have calls settle at once: "." succeeds, "x" fails."""
     for call in calls:
         breaker.settle(admit(breaker), FAILURE if call == "x" else SUCCESS)
 
 
 def half_open(clock: Clock, probes: int, rate: float = 1.0) -> CircuitBreaker:
-    """A breaker whose cooldown has just passed."""
+    """A breaker whose cooldown has just ended."""
     breaker = CircuitBreaker(1, probes=probes, probe_success_rate=rate, clock=clock)
     breaker.record_failure()
     clock.advance(COOLDOWN)
@@ -53,7 +53,7 @@ def half_open(clock: Clock, probes: int, rate: float = 1.0) -> CircuitBreaker:
 
 @pytest.mark.parametrize("window", [CountWindow(), TimeWindow()])
 def test_half_of_the_calls_failing_opens_it(clock: Clock, window: CountWindow | TimeWindow) -> None:
-    """No five in a row are needed, and none would do before there are enough calls."""
+    """Failures in a row are not needed, and do not open it before there are enough calls."""
     breaker = CircuitBreaker(window=window, clock=clock)
     record(breaker, "xxxxx....")
     assert (breaker.state, breaker.failure_count) == (CLOSED, 5)
@@ -63,7 +63,7 @@ def test_half_of_the_calls_failing_opens_it(clock: Clock, window: CountWindow | 
 
 
 def test_failures_in_a_row_mean_nothing_to_a_window(clock: Clock) -> None:
-    """Five in a row among a hundred are five of a hundred."""
+    """Five failures in a row among a hundred calls are a rate of 5 %."""
     breaker = CircuitBreaker(1, window=CountWindow(), clock=clock)
 
     record(breaker, "." * 95 + "xxxxx")
@@ -72,7 +72,7 @@ def test_failures_in_a_row_mean_nothing_to_a_window(clock: Clock) -> None:
 
 
 def test_a_call_without_verdict_is_not_seen_by_a_window(clock: Clock) -> None:
-    """Cancelled calls neither fill it nor make its rates better."""
+    """Cancelled calls neither fill the window nor improve its rates."""
     breaker = CircuitBreaker(window=CountWindow(2, minimum_calls=2), clock=clock)
     record(breaker, "x")
     for _ in range(5):
@@ -84,7 +84,7 @@ def test_a_call_without_verdict_is_not_seen_by_a_window(clock: Clock) -> None:
 
 
 def test_failures_grow_old_without_a_call(clock: Clock) -> None:
-    """The count that is read is that of the window as it is now."""
+    """The count that is read is that of the window at the time of reading."""
     breaker = CircuitBreaker(window=TimeWindow(10.0), clock=clock)
     record(breaker, "xxx")
     assert breaker.failure_count == 3
@@ -96,7 +96,7 @@ def test_failures_grow_old_without_a_call(clock: Clock) -> None:
 
 
 def test_a_breaker_that_recovered_begins_with_an_empty_window(clock: Clock) -> None:
-    """What opened it does not open it again."""
+    """The calls that opened it do not open it again."""
     breaker = CircuitBreaker(window=CountWindow(4, minimum_calls=2), clock=clock)
     record(breaker, "xx")
     clock.advance(COOLDOWN)
@@ -110,7 +110,7 @@ def test_a_breaker_that_recovered_begins_with_an_empty_window(clock: Clock) -> N
 
 
 def test_results_from_before_it_opened_are_late_for_its_window(clock: Clock) -> None:
-    """They say nothing of the service as it is after its recovery."""
+    """They do not tell how the service is after its recovery."""
     breaker = CircuitBreaker(window=CountWindow(2, minimum_calls=2), clock=clock)
     early = [admit(breaker) for _ in range(5)]
     record(breaker, "xx")
@@ -126,7 +126,7 @@ def test_results_from_before_it_opened_are_late_for_its_window(clock: Clock) -> 
 
 
 def slow_breaker(clock: Clock) -> CircuitBreaker:
-    """A breaker that opens by two slow calls of four, and by nothing else."""
+    """A breaker that two slow calls of four open, and nothing else."""
     window = CountWindow(
         4, minimum_calls=4, failure_rate=1.0, slow_call_seconds=2.0, slow_call_rate=0.5
     )
@@ -135,7 +135,7 @@ def slow_breaker(clock: Clock) -> CircuitBreaker:
 
 @pytest.mark.parametrize(("seconds", "opens"), [(2.0, False), (2.0 + 2**-20, True)])
 def test_slow_calls_open_it(clock: Clock, seconds: float, *, opens: bool) -> None:
-    """A call that takes exactly as long as is allowed is not slow, and one that takes longer is."""
+    """A call that takes exactly the limit is not slow, and one that takes longer is."""
     breaker = slow_breaker(clock)
     record(breaker, "..")
     for _ in range(2):
@@ -149,7 +149,7 @@ def test_slow_calls_open_it(clock: Clock, seconds: float, *, opens: bool) -> Non
 
 @pytest.mark.parametrize("verdict", [SUCCESS, FAILURE])
 def test_a_call_is_as_slow_as_its_headers(clock: Clock, verdict: Verdict) -> None:
-    """A body that takes its time is not slow, and one that is quick makes up for nothing."""
+    """The time until the headers counts; the time that the body takes does not."""
     breaker = slow_breaker(clock)
     slow, quick = admit(breaker), admit(breaker)
     breaker.answered(quick)
@@ -163,7 +163,7 @@ def test_a_call_is_as_slow_as_its_headers(clock: Clock, verdict: Verdict) -> Non
 
 
 def test_a_slow_probe_is_no_good_one(clock: Clock) -> None:
-    """A service that is still slow is not back; as a failure it does not show, but it counts."""
+    """It opens the circuit again and is counted, but does not change `last_failure_time`."""
     breaker = slow_breaker(clock)
     record(breaker, "xxxx")
     failed = breaker.last_failure_time
@@ -176,7 +176,7 @@ def test_a_slow_probe_is_no_good_one(clock: Clock) -> None:
 
 
 def test_slow_headers_are_not_good_ones(clock: Clock) -> None:
-    """A probe that was slow to answer does not close the breaker by lapsing: it loses its place."""
+    """A probe with slow headers does not close the breaker after its time; it loses its place."""
     breaker = slow_breaker(clock)
     record(breaker, "xxxx")
     clock.advance(COOLDOWN)
@@ -194,7 +194,7 @@ def test_slow_headers_are_not_good_ones(clock: Clock) -> None:
 
 
 def test_the_cooldown_grows_while_probes_fail_and_begins_anew(clock: Clock) -> None:
-    """Each failed probe doubles it up to the cap; a recovery makes it the first one again."""
+    """Each failed probe doubles it up to the cap; a recovery resets it to the first value."""
     breaker = CircuitBreaker(1, cooldown=Backoff(base=5.0, cap=15.0), clock=clock)
     assert (breaker.cooldown_seconds, breaker.current_cooldown) == (5.0, 5.0)
     waits = []
@@ -209,7 +209,7 @@ def test_the_cooldown_grows_while_probes_fail_and_begins_anew(clock: Clock) -> N
 
 
 def test_the_cooldown_can_be_spread(clock: Clock) -> None:
-    """The jitter comes from the source that was given, and what it gave is told."""
+    """The jitter uses the given random source, and `current_cooldown` includes it."""
     growth = Backoff(base=8.0, cap=100.0, jitter="equal")
     breaker = CircuitBreaker(1, cooldown=growth, rng=Lower(), clock=clock)
     record(breaker, "x")
@@ -221,7 +221,7 @@ def test_the_cooldown_can_be_spread(clock: Clock) -> None:
 
 
 def test_a_probes_time_does_not_grow_with_the_cooldown(clock: Clock) -> None:
-    """However long the cooldown has become, a probe loses its place after the first one's time."""
+    """However long the cooldown has become, a probe loses its place after the first cooldown."""
     breaker = CircuitBreaker(1, cooldown=Backoff(base=5.0, cap=60.0), clock=clock)
     for _ in range(3):
         record(breaker, "x")
@@ -233,7 +233,7 @@ def test_a_probes_time_does_not_grow_with_the_cooldown(clock: Clock) -> None:
 
 @pytest.mark.parametrize("probes", [1, 3])
 def test_a_service_that_is_slower_than_the_cooldown_closes_it(clock: Clock, probes: int) -> None:
-    """Each answer takes five cooldowns, and a caller comes in each tenth of one."""
+    """Each answer takes five cooldowns, and ten callers come per cooldown."""
     breaker = CircuitBreaker(1, cooldown=1.0, probes=probes, clock=clock)
     record(breaker, "x")
     clock.advance(1.0)
@@ -250,7 +250,7 @@ def test_a_service_that_is_slower_than_the_cooldown_closes_it(clock: Clock, prob
 
 
 def test_a_failed_probe_makes_the_time_of_the_next_one_the_first_one_again(clock: Clock) -> None:
-    """Its service answers in time, if badly."""
+    """The service answers within the probe's time, though with a failure."""
     breaker = CircuitBreaker(1, cooldown=1.0, clock=clock)
     record(breaker, "x")
     for _ in range(2):
@@ -264,7 +264,7 @@ def test_a_failed_probe_makes_the_time_of_the_next_one_the_first_one_again(clock
 
 
 def test_a_reset_makes_the_cooldown_the_first_one_again(clock: Clock) -> None:
-    """What was counted by hand is not remembered either."""
+    """It also discards the number of openings in a row."""
     breaker = CircuitBreaker(1, cooldown=Backoff(base=5.0, cap=60.0), clock=clock)
     for _ in range(3):
         record(breaker, "x")
@@ -279,7 +279,7 @@ def test_a_reset_makes_the_cooldown_the_first_one_again(clock: Clock) -> None:
 
 
 def test_so_many_probes_go_through_and_no_more(clock: Clock) -> None:
-    """In flight or settled, each of them has taken a place."""
+    """Each probe takes a place, whether it is in flight or settled."""
     breaker = half_open(clock, 3)
     first, second = admit(breaker), admit(breaker)
     breaker.settle(first, SUCCESS)
@@ -310,7 +310,7 @@ def test_so_many_probes_go_through_and_no_more(clock: Clock) -> None:
 def test_the_needed_share_closes_and_an_impossible_one_opens(
     clock: Clock, rate: float, verdicts: str, state: CircuitState
 ) -> None:
-    """Of four probes, as soon as enough are good, or as soon as enough cannot be good any more."""
+    """Of four probes, as soon as enough have succeeded, or too many have failed."""
     breaker = half_open(clock, 4, rate)
 
     record(breaker, verdicts)
@@ -319,7 +319,7 @@ def test_the_needed_share_closes_and_an_impossible_one_opens(
 
 
 def test_probes_under_way_when_it_closes_are_ordinary_calls(clock: Clock) -> None:
-    """A failure of theirs is one failure of a closed breaker."""
+    """Each of their failures is one failure of a closed breaker."""
     breaker = half_open(clock, 2, 0.5)
     first, second = admit(breaker), admit(breaker)
     breaker.settle(first, SUCCESS)
@@ -329,7 +329,7 @@ def test_probes_under_way_when_it_closes_are_ordinary_calls(clock: Clock) -> Non
 
 
 def test_probes_under_way_when_it_opens_are_late(clock: Clock) -> None:
-    """They neither close it, nor count among the probes that come after."""
+    """They neither close it nor count among later probes."""
     breaker = half_open(clock, 2)
     first, second = admit(breaker), admit(breaker)
     breaker.settle(first, FAILURE)
@@ -341,7 +341,7 @@ def test_probes_under_way_when_it_opens_are_late(clock: Clock) -> None:
 
 
 def test_a_place_without_verdict_is_free_again(clock: Clock) -> None:
-    """The next caller takes it, and the others keep theirs."""
+    """The next caller takes it, and the other probes keep theirs."""
     breaker = half_open(clock, 2)
     first, second = admit(breaker), admit(breaker)
     breaker.settle(first, NONE)
@@ -353,7 +353,7 @@ def test_a_place_without_verdict_is_free_again(clock: Clock) -> None:
 
 @pytest.mark.parametrize("again", list(Verdict))
 def test_a_probe_that_settles_again_says_nothing(clock: Clock, again: Verdict) -> None:
-    """It has had its say, and takes nobody else's place."""
+    """A second verdict is ignored, and does not free the place of another probe."""
     breaker = half_open(clock, 2)
     first, second = admit(breaker), admit(breaker)
     breaker.settle(second, SUCCESS)
@@ -363,7 +363,7 @@ def test_a_probe_that_settles_again_says_nothing(clock: Clock, again: Verdict) -
 
 
 def test_each_probe_has_its_own_time(clock: Clock) -> None:
-    """The oldest one that was not answered loses its place first, and says nothing any more."""
+    """The oldest unanswered probe loses its place first, and its verdict no longer counts."""
     breaker = half_open(clock, 2)
     first = admit(breaker)
     clock.advance(10.0)
@@ -381,7 +381,7 @@ def test_each_probe_has_its_own_time(clock: Clock) -> None:
 
 
 def test_streams_that_lapse_close_it_together(clock: Clock) -> None:
-    """Good headers of enough probes close it when the time of the last of them is over."""
+    """Good headers of enough probes close it when the time of the last of these probes ends."""
     breaker = half_open(clock, 2)
     first = admit(breaker)
     clock.advance(10.0)
@@ -398,7 +398,7 @@ def test_streams_that_lapse_close_it_together(clock: Clock) -> None:
 
 
 def test_a_lapsed_stream_that_breaks_off_before_it_closes_is_a_bad_probe(clock: Clock) -> None:
-    """As long as others have to succeed, its headers are not the last word."""
+    """While other probes have to succeed, its good headers can still become a failure."""
     breaker = half_open(clock, 2)
     stream = admit(breaker)
     breaker.answered(stream)
@@ -411,7 +411,7 @@ def test_a_lapsed_stream_that_breaks_off_before_it_closes_is_a_bad_probe(clock: 
 
 
 class Broken:
-    """A clock, or a source of randomness, that raises while it is told to."""
+    """A clock, or a source of randomness, that raises while `raises` is set."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -434,7 +434,7 @@ class Broken:
 def test_a_probe_whose_settling_raises_holds_no_place(
     clock: Clock, part: str, verdict: Verdict, probes: int, rate: float
 ) -> None:
-    """Its place is free, or the next request is a probe: the breaker finds its way back at once."""
+    """Its place is free or the next request is a probe, so the breaker recovers at once."""
     broken = Broken(clock)
     options: dict[str, Any] = {part: broken}
     breaker = CircuitBreaker(
@@ -462,7 +462,7 @@ def test_a_probe_whose_settling_raises_holds_no_place(
 
 
 def test_a_breaker_that_cannot_open_stays_as_it_was(clock: Clock) -> None:
-    """The failure that could not be dated is lost; the next one opens it."""
+    """The failure whose time could not be read is lost; the next one opens it."""
     broken = Broken(clock)
     breaker = CircuitBreaker(2, clock=broken)
     breaker.record_failure()

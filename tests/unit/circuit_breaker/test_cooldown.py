@@ -7,7 +7,7 @@ from walltrack.circuit_breaker.cooldown import Cooldown, growth_of
 
 
 class Upper:
-    """Randomness that always comes out on top."""
+    """Randomness that always yields the upper bound."""
 
     def uniform(self, a: float, b: float, /) -> float:
         del a
@@ -16,14 +16,14 @@ class Upper:
 
 @pytest.mark.parametrize(("cooldown", "cooldown_seconds"), [(7, None), (7.0, None), (30.0, 7)])
 def test_a_number_of_seconds_does_not_grow(cooldown: float, cooldown_seconds: float | None) -> None:
-    """Whichever of the two names it has: every opening waits as long as the first."""
+    """With either argument name, every opening waits as long as the first."""
     cooldowns = Cooldown(growth_of(cooldown, cooldown_seconds), random)
 
     assert [cooldowns.begin() for _ in range(3)] == [7.0] * 3
 
 
 def test_a_backoff_says_how_it_grows() -> None:
-    """It is taken as it is."""
+    """A backoff is used as given."""
     growth = Backoff(base=5.0, cap=30.0)
 
     assert growth_of(growth, None) is growth
@@ -31,7 +31,7 @@ def test_a_backoff_says_how_it_grows() -> None:
 
 @pytest.mark.parametrize("cooldown", [5.0, Backoff(base=5.0)])
 def test_two_cooldowns_are_refused(cooldown: float | Backoff) -> None:
-    """A breaker that took one of them would not do what the other one asks for."""
+    """Choosing one of them would ignore the other."""
     with pytest.raises(TypeError, match="cooldown and cooldown_seconds are two names"):
         growth_of(cooldown, 7.0)
 
@@ -44,7 +44,7 @@ def test_a_cooldown_doubles_with_every_opening_up_to_its_cap() -> None:
 
 
 def test_a_cooldown_begins_anew_after_a_recovery() -> None:
-    """Once the breaker has closed, the next opening waits for the base alone."""
+    """Once the breaker has closed, the next opening waits for the base."""
     cooldown = Cooldown(Backoff(base=5.0, cap=30.0), random)
     cooldown.begin()
     cooldown.begin()
@@ -54,7 +54,7 @@ def test_a_cooldown_begins_anew_after_a_recovery() -> None:
 
 
 def test_it_tells_the_newest_one() -> None:
-    """Before the first opening that is the base, then what was waited, jitter included."""
+    """Before the first opening it is the base, then the last wait, jitter included."""
     rng = random.Random(1)  # noqa: S311 - jitter is no secret
     cooldown = Cooldown(Backoff(base=8.0, cap=30.0, jitter="equal"), rng)
     assert cooldown.seconds == 8.0
@@ -67,7 +67,7 @@ def test_it_tells_the_newest_one() -> None:
 
 @pytest.mark.parametrize("opening", [0, 1, 2])
 def test_jitter_spreads_each_of_them(opening: int) -> None:
-    """Of many breakers that open together, no two come back together."""
+    """Of many breakers that open together, no two send a probe at the same time."""
     rng = random.Random(1)  # noqa: S311 - jitter is no secret
     waits = set()
     for _ in range(100):
@@ -79,7 +79,7 @@ def test_jitter_spreads_each_of_them(opening: int) -> None:
 
 
 def test_decorrelated_jitter_grows_from_the_one_before() -> None:
-    """Its upper end is three times the cooldown before, as it really was."""
+    """Its upper bound is three times the previous cooldown, jitter included."""
     cooldown = Cooldown(Backoff(base=2.0, cap=100.0, jitter="decorrelated"), Upper())
 
     assert [cooldown.begin() for _ in range(5)] == [6.0, 18.0, 54.0, 100.0, 100.0]

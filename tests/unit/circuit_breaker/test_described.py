@@ -18,13 +18,13 @@ async def ask(transport: httpx.AsyncBaseTransport, url: str) -> None:
 
 
 def shown_of(transport: CircuitBreakerTransport) -> dict[str, Any]:
-    """What a snapshot shows of it, as JSON brings it back."""
+    """The part of a snapshot for this transport, after a round trip through JSON."""
     shown: dict[str, Any] = json.loads(json.dumps(transport.describe(), allow_nan=False))
     return shown
 
 
 async def test_breakers_that_are_not_closed_are_listed() -> None:
-    """With their key, and for how long they have been open and will be."""
+    """With their key, since when they are open and for how long they stay open."""
     clock = Clock()
     transport = CircuitBreakerTransport(
         Scripted(503), failure_threshold=2, clock=clock, listener=None
@@ -54,7 +54,7 @@ async def test_breakers_that_are_not_closed_are_listed() -> None:
 
 
 async def test_an_observing_transport_lists_openings_alone(clock: Clock) -> None:
-    """Its mode is a setting; a breaker that was set back is the one to show."""
+    """The mode is shown as a setting; only a breaker whose mode differs is listed."""
     transport = CircuitBreakerTransport(
         Scripted(503), clock=clock, listener=None, mode="observe_only", window=CountWindow()
     )
@@ -71,7 +71,7 @@ async def test_an_observing_transport_lists_openings_alone(clock: Clock) -> None
 
 
 async def test_a_shared_breaker_has_no_key(clock: Clock) -> None:
-    """Its own settings are shown."""
+    """Its own settings are shown instead."""
     breaker = CircuitBreaker(1, cooldown=7, service="prices", clock=clock)
     transport = CircuitBreakerTransport(Scripted(503), breaker=breaker, listener=None)
     await ask(transport, A)
@@ -84,7 +84,7 @@ async def test_a_shared_breaker_has_no_key(clock: Clock) -> None:
 
 
 async def test_each_state_is_a_number(clock: Clock) -> None:
-    """For a gauge: the higher, the worse."""
+    """For a gauge: the higher the number, the worse the state."""
     transport = CircuitBreakerTransport(
         Scripted(503), failure_threshold=1, clock=clock, listener=None
     )

@@ -1,4 +1,4 @@
-"""Transports that stand for processes, and share their circuits through a store in memory."""
+"""Transports that represent processes, and share their circuits through a store in memory."""
 
 import asyncio
 import gc
@@ -37,7 +37,7 @@ REFUSED = "refused"
 
 
 class Service(httpx.AsyncBaseTransport):
-    """A service that all processes ask; it counts what reaches it."""
+    """A service that all processes call; it counts the requests that reach it."""
 
     def __init__(self, status: int = 200) -> None:
         self.status = status
@@ -50,7 +50,7 @@ class Service(httpx.AsyncBaseTransport):
 
 
 class Held(Service):
-    """A service that answers when it is told to."""
+    """A service that answers only once `go` is set."""
 
     def __init__(self, status: int = 200) -> None:
         super().__init__(status)
@@ -63,7 +63,7 @@ class Held(Service):
 
 
 class SlowStore(FakeStore):
-    """A store whose answers take their time."""
+    """A store that takes time to answer."""
 
     async def report(self, name: str, report: CircuitReport, /) -> CircuitView | None:
         await anyio.lowlevel.checkpoint()
@@ -73,7 +73,7 @@ class SlowStore(FakeStore):
 
 
 class GatedStore(FakeStore):
-    """A store whose answers are on their way until the gate opens."""
+    """A store that holds back its answers until the gate opens."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
@@ -109,7 +109,7 @@ Join = Callable[..., CircuitBreakerTransport]
 
 @pytest.fixture
 def join(store: FakeStore, clock: Clock) -> Join:
-    """Let another process join the fleet; it is silent unless it is given a listener."""
+    """Let another process join the fleet; without a listener it logs nothing."""
 
     def joining(inner: httpx.AsyncBaseTransport, **options: Any) -> CircuitBreakerTransport:  # noqa: ANN401 - handed on
         given = {"listener": None, "shared": store, "clock": clock, **options}
@@ -133,7 +133,7 @@ async def ask_all(fleet: list[CircuitBreakerTransport]) -> list[int | str]:
 
 
 async def break_down(fleet: list[CircuitBreakerTransport]) -> None:
-    """Let all processes find out that the service is down."""
+    """Let all processes notice that the service is down."""
     await ask_all(fleet)
     await ask_all(fleet)
     assert {state_of(process) for process in fleet} == {OPEN}
@@ -146,7 +146,7 @@ async def open_fleet(process: CircuitBreakerTransport) -> None:
 
 
 def state_of(process: CircuitBreakerTransport) -> CircuitState:
-    """The state that the next request of a process would find."""
+    """The state that the next request of a process would meet."""
     return process.breaker_for(URL).state
 
 
@@ -154,7 +154,7 @@ def state_of(process: CircuitBreakerTransport) -> CircuitState:
 
 
 async def test_healthy_calls_send_nothing(join: Join, store: FakeStore) -> None:
-    """A process looks once for manual settings, and then the store hears nothing of it."""
+    """A process asks once for manual settings, and then sends nothing to the store."""
     process = join(Service())
     assert await ask_all([process] * 1000) == [200] * 1000
     assert store.commands == 1
@@ -176,7 +176,7 @@ async def test_a_fleet_counts_together(join: Join) -> None:
 
 
 async def test_rejections_send_nothing(join: Join, store: FakeStore) -> None:
-    """While a circuit is open, every process decides by itself."""
+    """While a circuit is open, every process rejects requests without asking the store."""
     fleet = [join(Service(503)) for _ in range(6)]
     await break_down(fleet)
     before = store.commands
@@ -185,7 +185,7 @@ async def test_rejections_send_nothing(join: Join, store: FakeStore) -> None:
 
 
 async def test_every_process_tells_of_its_open_circuit(join: Join, clock: Clock) -> None:
-    """The event has the failures of the fleet, and the time that is left."""
+    """The event has the failures of the fleet, and the remaining time."""
     await open_fleet(join(Service(503)))
     clock.advance(10.0)
     events = Events()
@@ -194,7 +194,7 @@ async def test_every_process_tells_of_its_open_circuit(join: Join, clock: Clock)
 
 
 async def test_an_isolated_failure_is_forgotten_by_all(join: Join) -> None:
-    """A success of a process that failed ends the failures in a row of the fleet."""
+    """A success of the process that failed resets the failure count of the fleet."""
     flaky = [join(Scripted(503, 200)) for _ in range(20)]
     for process in flaky:
         assert [await ask(process), await ask(process)] == [503, 200]
@@ -204,7 +204,7 @@ async def test_an_isolated_failure_is_forgotten_by_all(join: Join) -> None:
 async def test_a_body_that_breaks_off_is_reported_before_the_next_request(
     join: Join, store: FakeStore
 ) -> None:
-    """It fails where nothing can be awaited; the process reports it before it sends again."""
+    """Its end cannot await a report; the process reports it before its next request."""
     broken = [httpx.Response(200, stream=Body(httpx.ReadError("broken"))) for _ in range(5)]
     process = join(Scripted(*broken, 200))
     for _ in range(5):
@@ -216,7 +216,7 @@ async def test_a_body_that_breaks_off_is_reported_before_the_next_request(
 
 
 async def test_the_end_of_a_body_from_before_is_a_success_too(join: Join, store: FakeStore) -> None:
-    """It ends where nothing is reported; the next request reports that failures are over."""
+    """Its end cannot await a report; the next request reports the success."""
     body = httpx.Response(200, stream=Body(b"good"))
     process = join(Scripted(body, 503, 200))
     response = await process.handle_async_request(get(URL))
@@ -230,7 +230,7 @@ async def test_the_end_of_a_body_from_before_is_a_success_too(join: Join, store:
 async def test_a_window_is_counted_by_each_process_and_its_opening_is_shared(
     join: Join, store: FakeStore
 ) -> None:
-    """Rates are those of one process, but the others do not send what it knows to be lost."""
+    """Each process counts its own rates, but an opening stops the requests of all processes."""
     window = CountWindow(minimum_calls=4)
     first, second = (join(Service(503), window=window) for _ in range(2))
     assert await ask_all([first] * 3) == [503] * 3
@@ -244,7 +244,7 @@ async def test_a_window_is_counted_by_each_process_and_its_opening_is_shared(
 
 
 async def test_one_process_of_the_fleet_probes(join: Join, clock: Clock) -> None:
-    """When the cooldown is over, 1 of 100 requests is sent, and the others are refused."""
+    """When the cooldown ends, 1 of 100 requests is sent, and the others are refused."""
     service = Held(503)
     service.go.set()
     fleet = [join(service) for _ in range(100)]
@@ -293,7 +293,7 @@ async def test_denied_processes_ask_again_after_half_a_second(
 
 
 async def test_a_bad_probe_keeps_all_circuits_open(join: Join, clock: Clock) -> None:
-    """The others learn of the longer cooldown, and send nothing until its end."""
+    """The other processes adopt the longer cooldown, and send nothing until its end."""
     service = Service(503)
     cooldown = Backoff(base=10.0, factor=3.0, cap=100.0)
     fleet = [join(service, cooldown=cooldown) for _ in range(6)]
@@ -345,7 +345,7 @@ async def test_a_cancelled_probe_is_given_back_at_once(join: Join, clock: Clock)
 async def test_a_probe_succeeds_at_the_end_of_its_body(
     join: Join, clock: Clock, store: FakeStore
 ) -> None:
-    """The end of the body closes the circuit of the fleet, before its reader goes on."""
+    """The end of the body closes the circuit of the fleet before its reader continues."""
     process = join(Scripted(503))
     await open_fleet(process)
     clock.advance(COOLDOWN)
@@ -357,7 +357,7 @@ async def test_a_probe_succeeds_at_the_end_of_its_body(
 
 
 async def test_several_probes_are_sent_by_one_process(join: Join, clock: Clock) -> None:
-    """The lease is for the whole probation."""
+    """The lease covers all probes."""
     service = Service(503)
     first, second = (join(service, probes=3) for _ in range(2))
     await open_fleet(first)
@@ -375,7 +375,7 @@ async def test_several_probes_are_sent_by_one_process(join: Join, clock: Clock) 
 async def test_a_failure_from_before_the_outage_ended_is_late(
     join: Join, clock: Clock, store: FakeStore
 ) -> None:
-    """A process that heard nothing of the outage reports a slow failure; it does not count."""
+    """A process that missed the outage reports a slow failure, which does not count."""
     service, slow = Service(503), Held(503)
     first, other = join(service, failure_threshold=1), join(slow, failure_threshold=1)
     async with anyio.create_task_group() as callers:
@@ -398,7 +398,7 @@ async def test_a_failure_from_before_the_outage_ended_is_late(
 async def test_a_circuit_that_is_forced_open_is_so_in_all_processes(
     join: Join, clock: Clock, store: FakeStore
 ) -> None:
-    """Others learn of it within `refresh` seconds, also for an origin that they have not met."""
+    """Other processes learn of it within `refresh` seconds, also for an origin new to them."""
     fleet = [join(Service()) for _ in range(3)]
     await ask_all(fleet)
     fleet[0].breaker_for(URL).force_open()
@@ -431,7 +431,7 @@ async def test_a_disabled_breaker_is_disabled_everywhere(
 async def test_a_reset_closes_the_circuit_of_all(
     join: Join, clock: Clock, store: FakeStore
 ) -> None:
-    """It ends an outage before its cooldown does."""
+    """It ends an outage before the end of the cooldown."""
     service = Service(503)
     fleet = [join(service, cooldown=1000.0) for _ in range(3)]
     await open_fleet(fleet[0])
@@ -446,7 +446,7 @@ async def test_a_reset_closes_the_circuit_of_all(
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_timer_lets_the_next_request_look(join: Join, store: FakeStore) -> None:
-    """On asyncio, a healthy call checks no clock: a timer makes one of them look."""
+    """On asyncio, a healthy call reads no clock: a timer makes the next call ask the store."""
     store.refresh = 0.01
     process = join(Service(), clock=asyncio.get_running_loop().time)
     assert await ask_all([process] * 3) == [200] * 3
@@ -460,7 +460,7 @@ async def test_a_timer_lets_the_next_request_look(join: Join, store: FakeStore) 
 async def test_a_setting_is_kept_for_an_origin_that_was_not_met(
     join: Join, store: FakeStore
 ) -> None:
-    """A request to another origin looked, and the first one to this origin is refused."""
+    """A request to another origin fetched it, and the first request to this origin is refused."""
     await store.set_mode(NAME, "forced_open")
     process = join(Service())
     assert await ask(process, "https://other.test/") == 200
@@ -469,13 +469,13 @@ async def test_a_setting_is_kept_for_an_origin_that_was_not_met(
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_two_timers_are_one_look(join: Join, clock: Clock, store: FakeStore) -> None:
-    """A look that a failure caused sets a second timer, while the first one still runs."""
+    """A check caused by a failure sets a second timer while the first one still runs."""
     store.refresh = 0.01
     process = join(Scripted(200, 503, 200), failure_threshold=2)
     await ask_all([process] * 2)
     clock.advance(store.refresh)
     await ask(process)
-    assert store.commands == 4  # two looks, a failure and a success
+    assert store.commands == 4  # two checks, a failure and a success
     await anyio.sleep(0.03)
     clock.advance(store.refresh)
     await ask_all([process] * 3)
@@ -483,7 +483,7 @@ async def test_two_timers_are_one_look(join: Join, clock: Clock, store: FakeStor
 
 
 async def test_a_setting_that_could_not_be_sent_is_sent_later(join: Join, store: FakeStore) -> None:
-    """While the store is lost, the process keeps it in mind."""
+    """While the store is unreachable, the process keeps the setting."""
     process = join(Service())
     await ask(process)
     store.lost = True
@@ -495,7 +495,7 @@ async def test_a_setting_that_could_not_be_sent_is_sent_later(join: Join, store:
 
 
 async def test_a_setting_survives_a_cancelled_call(join: Join, clock: Clock) -> None:
-    """The call that was to report it ends early, and the next one reports it."""
+    """The call that was to report it is cancelled, and the next one reports it."""
     store = HangingStore(clock)
     process = join(Service(), shared=store)
     await ask(process)
@@ -516,7 +516,7 @@ async def test_a_setting_survives_a_cancelled_call(join: Join, clock: Clock) -> 
 
 
 def test_a_process_looks_for_settings_in_another_event_loop(clock: Clock) -> None:
-    """The timer of the first loop is dropped with it, and the next request looks."""
+    """The timer of the first loop is dropped with it, and the next request asks the store."""
     store = FakeStore(clock, refresh=3600.0)
     process = CircuitBreakerTransport(Service(), shared=store, clock=clock, listener=None)
     for expected in (200, 200, REFUSED):
@@ -527,7 +527,7 @@ def test_a_process_looks_for_settings_in_another_event_loop(clock: Clock) -> Non
 
 
 def test_a_task_of_a_closed_event_loop_does_not_keep_the_others(clock: Clock) -> None:
-    """It was in the middle of a report, and never went on."""
+    """Its report was in flight when its event loop stopped, and never ended."""
     store = HangingStore(clock, hangs=True)
     process = CircuitBreakerTransport(Service(503), shared=store, clock=clock, listener=None)
     loop = asyncio.new_event_loop()
@@ -547,7 +547,7 @@ def test_a_task_of_a_closed_event_loop_does_not_keep_the_others(clock: Clock) ->
 async def test_without_a_store_each_process_is_by_itself(
     join: Join, clock: Clock, store: FakeStore
 ) -> None:
-    """It opens by its own failures, and sends its own probe."""
+    """Each process opens by its own failures, and sends its own probe."""
     store.lost = True
     service = Service(503)
     fleet = [join(service) for _ in range(2)]
@@ -563,7 +563,7 @@ async def test_without_a_store_each_process_is_by_itself(
 async def test_a_circuit_that_opened_without_the_store_is_probed_with_it(
     join: Join, clock: Clock, store: FakeStore
 ) -> None:
-    """When the store is back, one of the processes gets the lease."""
+    """When the store is reachable again, one of the processes gets the lease."""
     store.lost = True
     service = Service(503)
     fleet = [join(service) for _ in range(3)]
@@ -579,7 +579,7 @@ async def test_a_circuit_that_opened_without_the_store_is_probed_with_it(
 async def test_a_store_that_forgot_everything_is_filled_again(
     join: Join, clock: Clock, store: FakeStore
 ) -> None:
-    """After a failover without data, the processes that are open send one probe."""
+    """After a failover without data, the open processes send one probe in all."""
     service = Service(503)
     fleet = [join(service) for _ in range(6)]
     await break_down(fleet)
@@ -594,7 +594,7 @@ async def test_a_store_that_forgot_everything_is_filled_again(
 async def test_nonsense_does_not_shut_a_process_for_longer_than_its_own_cooldown(
     join: Join, clock: Clock, store: FakeStore
 ) -> None:
-    """The store states a year; the process asks again after its longest cooldown."""
+    """The store states a year; the process asks again after its own longest cooldown."""
     process = join(Service(503))
     circuit = store.circuits[NAME]
     circuit.state, circuit.until = SharedCircuitState.OPEN, clock() + 365 * 86400
@@ -605,7 +605,7 @@ async def test_nonsense_does_not_shut_a_process_for_longer_than_its_own_cooldown
 async def test_a_store_that_talks_without_end_does_not_keep_a_call(
     join: Join, store: FakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However it answers, a request sends four reports at most."""
+    """Whatever the store answers, a request sends at most four reports before and four after it."""
 
     async def report(name: str, report: CircuitReport, /) -> CircuitView | None:
         del name, report
@@ -624,7 +624,7 @@ async def test_a_store_that_talks_without_end_does_not_keep_a_call(
 async def test_a_task_that_asyncio_cancels_leaves_no_response_open(
     join: Join, clock: Clock
 ) -> None:
-    """While its failure is reported: no scope shields from that."""
+    """This holds while its failure is reported, which no scope can shield from `task.cancel()`."""
     body = Body(b"down")
     process = join(
         Scripted(httpx.Response(503, stream=body)), shared=HangingStore(clock, hangs=True)
@@ -643,7 +643,7 @@ async def test_a_task_that_asyncio_cancels_leaves_no_response_open(
 async def test_a_breaker_of_its_own_is_shared_under_the_name_of_its_service(
     join: Join, store: FakeStore
 ) -> None:
-    """Two processes with one breaker each, for whatever origins, are one circuit."""
+    """Two processes with one breaker each, for any origins, share one circuit."""
     fleet = [join(Service(503), breaker=CircuitBreaker(service="prices")) for _ in range(2)]
     for process in fleet * 3:
         await ask(process)
@@ -654,7 +654,7 @@ async def test_a_breaker_of_its_own_is_shared_under_the_name_of_its_service(
 async def test_two_transports_of_a_process_can_share_a_breaker(
     join: Join, store: FakeStore
 ) -> None:
-    """It is one member of the fleet."""
+    """The breaker is one member of the fleet."""
     breaker = CircuitBreaker(service="prices")
     both = [join(Service(503), breaker=breaker) for _ in range(2)]
     assert await ask_all(both) == [503] * 2
@@ -664,7 +664,7 @@ async def test_two_transports_of_a_process_can_share_a_breaker(
 async def test_its_manual_settings_are_shared_before_any_request(
     join: Join, store: FakeStore
 ) -> None:
-    """A command that only forces a circuit open reports it by `publish`."""
+    """A command that only forces a circuit open reports it with `publish`."""
     breaker = CircuitBreaker(service="prices")
     process = join(Service(), breaker=breaker)
     breaker.force_open()
@@ -673,24 +673,24 @@ async def test_its_manual_settings_are_shared_before_any_request(
 
 
 async def test_a_breaker_without_a_name_is_refused(join: Join) -> None:
-    """Processes would share the circuit of any service."""
+    """Otherwise processes would share one circuit for different services."""
     with pytest.raises(ValueError, match=r'CircuitBreaker.service="..."'):
         join(Service(), breaker=CircuitBreaker())
 
 
 async def test_what_is_no_store_is_refused() -> None:
-    """A client of Redis is not a store."""
+    """For example, a Redis client is not a store."""
     with pytest.raises(TypeError, match="shared must be a"):
         CircuitBreakerTransport(Service(), shared=object())  # type: ignore[arg-type]
 
 
 async def test_publishing_without_a_store_does_nothing() -> None:
-    """A program can do it whatever its configuration is."""
+    """A program can call `publish` whatever its configuration is."""
     await CircuitBreakerTransport(Service()).publish()
 
 
 async def test_failures_at_the_same_time_are_reported_once(join: Join, clock: Clock) -> None:
-    """What failed while a report was in flight goes out together with the next one."""
+    """Failures that occur while a report is in flight are reported together by the next one."""
     held, store = Held(503), SlowStore(clock)
     process = join(held, failure_threshold=100, shared=store)
     async with anyio.create_task_group() as callers:
@@ -699,14 +699,14 @@ async def test_failures_at_the_same_time_are_reported_once(join: Join, clock: Cl
         await anyio.wait_all_tasks_blocked()
         held.go.set()
     assert store.circuits[NAME].failures == 20
-    assert store.commands <= 3  # with the look for manual settings
+    assert store.commands <= 3  # with the check for manual settings
 
 
 @pytest.mark.parametrize(("threshold", "state"), [(4, OPEN), (100, CLOSED)])
 async def test_what_fails_while_an_answer_is_on_its_way_is_not_lost(
     join: Join, clock: Clock, threshold: int, state: CircuitState
 ) -> None:
-    """Calls that end meanwhile do not take it for known: it is reported, and opens the circuit."""
+    """Failures during a report are not taken as reported: they are sent, and can open it."""
     store, events, services = GatedStore(clock), Events(), [Held(503) for _ in range(4)]
     process = join(Held(503), failure_threshold=threshold, shared=store, listener=events)
     async with anyio.create_task_group() as callers:
@@ -724,7 +724,7 @@ async def test_what_fails_while_an_answer_is_on_its_way_is_not_lost(
 
 
 async def test_an_evicted_breaker_leaves_the_fleet(join: Join, store: FakeStore) -> None:
-    """Its successor reports by itself."""
+    """Its successor reports independently."""
     process = join(Scripted(503, 200), max_breakers=1)
     await ask(process)
     await ask(process)
@@ -735,7 +735,7 @@ async def test_an_evicted_breaker_leaves_the_fleet(join: Join, store: FakeStore)
 
 
 async def test_every_process_tells_when_its_circuit_is_closed(join: Join, clock: Clock) -> None:
-    """Each emits the event when it learns of it, also if another process sent the probe."""
+    """Each emits the event when it learns of it, even if another process sent the probe."""
     service, events = Service(503), Events()
     fleet = [join(service, failure_threshold=2, listener=heard) for heard in (None, events)]
     await break_down(fleet)
@@ -748,7 +748,7 @@ async def test_every_process_tells_when_its_circuit_is_closed(join: Join, clock:
 
 
 async def test_what_the_fleet_never_heard_of_needs_no_report(join: Join, store: FakeStore) -> None:
-    """A body breaks off and another one ends well before the next request: nothing has changed."""
+    """If one body breaks off and another ends well before the next request, nothing has changed."""
     bodies = Body(httpx.ReadError("broken")), Body(b"good")
     process = join(Scripted(*[httpx.Response(200, stream=body) for body in bodies], 200))
     broken, good = [await process.handle_async_request(get(URL)) for _ in bodies]
@@ -771,7 +771,7 @@ async def test_a_cancelled_call_needs_no_report(join: Join, store: FakeStore) ->
 async def test_an_earlier_setting_does_not_reset_a_new_breaker(
     join: Join, clock: Clock, store: FakeStore
 ) -> None:
-    """Only a setting that is made while a process has the breaker concerns it."""
+    """Only a setting made while a process has the breaker applies to it."""
     await store.set_mode(NAME, "automatic")
     process = join(Service(503))
     assert await ask_all([process] * 2) == [503] * 2
@@ -783,6 +783,6 @@ async def test_an_earlier_setting_does_not_reset_a_new_breaker(
 
 @pytest.mark.parametrize("anyio_backend", ["trio"])
 async def test_an_unknown_mode_is_ignored(join: Join, store: FakeStore) -> None:
-    """A newer version of this library may have others."""
+    """A newer version of this library may have more modes."""
     await store.set_mode(NAME, "sideways")
     assert await ask(join(Service())) == 200

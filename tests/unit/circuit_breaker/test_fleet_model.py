@@ -77,14 +77,14 @@ class Process:
 
     @property
     def lease(self) -> int:
-        """The lease that it relies on; 0 if it has none, or is giving it back."""
+        """The lease that the process relies on; 0 if it has none, or is returning it."""
         if self.report is not None and self.report.act is CircuitAct.RELEASED:
             return 0
         return self.member._lease if self.member._has_lease() else 0  # noqa: SLF001 - is it sure?
 
 
 class FleetMachine(RuleBasedStateMachine):
-    """Requests begin and end in three processes, while their reports are on their way."""
+    """Requests begin and end in three processes, while their reports are in flight."""
 
     @initialize(threshold=st.integers(1, 4))
     def start(self, threshold: int) -> None:
@@ -120,7 +120,7 @@ class FleetMachine(RuleBasedStateMachine):
 
     @rule(which=MEMBERS)
     def break_down(self, which: int) -> None:
-        """A short way to an open circuit, which is rare among random steps."""
+        """A shortcut to an open circuit, which random steps rarely reach."""
         process = self.processes[which]
         for _ in range(process.breaker.failure_threshold):
             self.begin(which)
@@ -130,7 +130,7 @@ class FleetMachine(RuleBasedStateMachine):
 
     @rule(which=MEMBERS, verdict=st.sampled_from(Verdict))
     def probe(self, which: int, verdict: Verdict) -> None:
-        """A short way to a half-open circuit, whose probe ends soon."""
+        """A shortcut to a half-open circuit, whose probe ends soon."""
         self.clock.advance(COOLDOWN)
         self.begin(which)
         self.deliver(which)
@@ -165,7 +165,7 @@ class FleetMachine(RuleBasedStateMachine):
 
     @rule(which=MEMBERS)
     def die(self, which: int) -> None:
-        """Be killed, with all that is in flight, and start again."""
+        """Kill the process with all that is in flight, and start it again."""
         process, self.processes[which] = self.processes[which], self.process()
         if process.report is not None and process.answer is None:
             self.late.append(process.report)
@@ -180,14 +180,14 @@ class FleetMachine(RuleBasedStateMachine):
         self.clock.advance(seconds)
 
     def talk(self, process: Process) -> None:
-        """Send the next report, or else the request that waits."""
+        """Send the next report, or else the waiting request."""
         process.report = process.member.next_report(ask=process.waits)
         process.asked_at = self.clock.now
         if process.report is None:
             self.send(process)
 
     def send(self, process: Process) -> None:
-        """Send the request that waits, if the breaker admits it."""
+        """Send the waiting request, if the breaker admits it."""
         if process.waits:
             process.waits = False
             lease = process.lease
@@ -244,7 +244,7 @@ class FleetMachine(RuleBasedStateMachine):
         assert {process.breaker.state for process in self.processes} == {CircuitState.CLOSED}
 
     def answer_all(self, which: int) -> None:
-        """Let the reports of a process arrive at once, as they do usually."""
+        """Let the reports of a process arrive at once, as they usually do."""
         for _ in range(9):
             self.deliver(which)
             self.hear(which)
@@ -252,5 +252,5 @@ class FleetMachine(RuleBasedStateMachine):
 
 
 def test_no_network_brings_a_fleet_out_of_step() -> None:
-    """There is one lease at most, no circuit stays open, and a success closes all of them."""
+    """There is at most one lease, no circuit stays open, and a success closes all of them."""
     run_state_machine_as_test(FleetMachine, settings=PROFILE)

@@ -20,7 +20,7 @@ CALLERS = 10
 
 
 class Service(httpx.AsyncBaseTransport):
-    """A service that is down at first, and whose answers take two questions to the store."""
+    """A service that is down at first; each answer takes the time of two requests to the store."""
 
     def __init__(self, time: VirtualTime) -> None:
         self.time = time
@@ -38,7 +38,7 @@ class Service(httpx.AsyncBaseTransport):
 
 @pytest.fixture
 async def time() -> AsyncIterator[VirtualTime]:
-    """Time that passes when all wait."""
+    """Time that advances only when all tasks wait."""
     async with VirtualTime() as virtual:
         yield virtual
 
@@ -67,7 +67,7 @@ def join(service: Service, store: FakeStore, time: VirtualTime) -> httpx.AsyncBa
 
 
 async def test_waiters_of_all_processes_go_soon_after_one_probe(time: VirtualTime) -> None:
-    """One process probes; the others ask twice a second, and follow when it succeeds."""
+    """One process probes; the others ask twice a second, and continue when it succeeds."""
     service, store = Service(time), FakeStore(time.monotonic)
     fleet = [join(service, store, time) for _ in range(3)]
     served: list[float] = []

@@ -11,7 +11,7 @@ def breaker(clock: Clock, probes: int = 1) -> CircuitBreaker:
 
 
 def test_it_opens_as_the_fleet_does(clock: Clock) -> None:
-    """It has the failures of the fleet and its end, and reports the change once."""
+    """It takes over the failure count and the end of the fleet's opening, and reports it once."""
     circuit = breaker(clock)
     assert circuit.open_for(12.0, openings=2, failures=7) == (OPEN,)
     assert circuit.open_for(13.0, openings=2, failures=7) == ()
@@ -20,7 +20,7 @@ def test_it_opens_as_the_fleet_does(clock: Clock) -> None:
 
 
 def test_results_from_before_it_opened_are_late(clock: Clock) -> None:
-    """As when it opens by itself."""
+    """The same holds when it opens by itself."""
     circuit = breaker(clock)
     permit = circuit.acquire()
     circuit.open_for(12.0, openings=1, failures=1)
@@ -29,7 +29,7 @@ def test_results_from_before_it_opened_are_late(clock: Clock) -> None:
 
 
 def test_it_closes_as_the_fleet_does(clock: Clock) -> None:
-    """And begins to count at 0."""
+    """The failure count starts at 0."""
     circuit = breaker(clock)
     circuit.open_for(12.0, openings=1, failures=9)
     assert circuit.close() == (CLOSED,)
@@ -49,7 +49,7 @@ def test_its_own_probe_is_late_when_the_fleet_closes(clock: Clock) -> None:
 
 
 def test_it_waits_for_the_probe_of_another_process(clock: Clock) -> None:
-    """Its own probe, whose time was over, changes nothing any more; it was and stays half-open."""
+    """Its own lapsed probe no longer counts; the state stays half-open."""
     circuit = breaker(clock)
     circuit.open_for(12.0, openings=1, failures=3)
     clock.advance(12.0)
@@ -67,7 +67,7 @@ def test_it_waits_for_the_probe_of_another_process(clock: Clock) -> None:
 
 
 def test_a_waiting_circuit_does_not_disown_twice(clock: Clock) -> None:
-    """Waiting longer is no change of state."""
+    """Extending the wait is not a change of state."""
     circuit = breaker(clock)
     circuit.open_for(0.0, openings=1, failures=3)
     before = circuit.snapshot()
@@ -92,7 +92,7 @@ def test_it_wants_a_probe_when_its_cooldown_is_over(clock: Clock) -> None:
 
 
 def test_a_probation_is_untouched_until_a_probe_has_a_verdict(clock: Clock) -> None:
-    """Then another process can have it without a loss."""
+    """Until then another process can take it over without losing a verdict."""
     circuit = breaker(clock, probes=2)
     assert not circuit.is_probation_untouched
     circuit.open_for(0.0, openings=1, failures=3)

@@ -8,7 +8,7 @@ COOLDOWN = 30.0
 
 
 def test_the_ledger_counts_the_breakers_that_are_not_clean(clock: Clock) -> None:
-    """A breaker is on the alert from its first failure in a row until a success ends the row."""
+    """A breaker raises the alert from its first failure in a row until a success."""
     ledger = Ledger()
     one, other = (CircuitBreaker(2, clock=clock, ledger=ledger) for _ in range(2))
 
@@ -35,7 +35,7 @@ def test_the_ledger_counts_the_breakers_that_are_not_clean(clock: Clock) -> None
 
 
 def test_a_row_that_begins_takes_the_next_epoch(clock: Clock) -> None:
-    """Whoever noted the epoch while all was well sees that its success has something to tell."""
+    """A call that noted the earlier epoch can tell that its success has to be counted."""
     ledger = Ledger()
     breaker = CircuitBreaker(2, clock=clock, ledger=ledger)
     noted = ledger.epoch
@@ -46,7 +46,7 @@ def test_a_row_that_begins_takes_the_next_epoch(clock: Clock) -> None:
 
 
 def test_a_window_has_to_see_every_call(clock: Clock) -> None:
-    """From the first breaker with a window on, the ledger is on the alert, once for them all."""
+    """The first breaker with a window raises the alert by one, for all with a window."""
     ledger = Ledger()
     one, other = (
         CircuitBreaker(window=CountWindow(1, minimum_calls=1), clock=clock, ledger=ledger)
@@ -65,7 +65,7 @@ def test_a_window_has_to_see_every_call(clock: Clock) -> None:
 
 
 def test_what_others_have_to_learn_is_one_reason_for_alert() -> None:
-    """However much it is; it is over once it was taken."""
+    """The alert is raised by one for all unsent changes, until they are taken."""
     ledger = Ledger()
     ledger.share()
     ledger.share()
@@ -79,7 +79,7 @@ def test_what_others_have_to_learn_is_one_reason_for_alert() -> None:
 
 
 def test_a_ledger_that_is_not_shared_keeps_nothing() -> None:
-    """Nothing would ever take it."""
+    """No one would take the unsent changes."""
     ledger = Ledger()
     CircuitBreaker(ledger=ledger).reset()
     assert ledger.alert == 0

@@ -39,13 +39,13 @@ def probing(member: Member, clock: Clock) -> None:
 
 
 def test_there_is_nothing_to_report_at_first(member: Member) -> None:
-    """Also before a request: a closed circuit needs no lease."""
+    """This includes a first request: a closed circuit needs no lease."""
     assert member.next_report(ask=True) is None
     assert member.next_report(ask=False) is None
 
 
 def test_new_failures_are_reported(member: Member, clock: Clock) -> None:
-    """Each once, with what the fleet needs in order to open."""
+    """Each is reported once, with what the fleet needs in order to open."""
     member.breaker.record_failure()
     assert member.next_report(ask=False) == CircuitReport(
         CircuitAct.FAILED, failures=1, threshold=3, cooldown=30.0, patience=30.0, memory=30.0
@@ -70,7 +70,7 @@ def test_failures_during_a_report_are_reported_next(member: Member, clock: Clock
 
 
 def test_a_success_is_reported_if_failures_were(member: Member, clock: Clock) -> None:
-    """And failures after it are new ones."""
+    """Failures after it are reported as new ones."""
     for _ in range(2):
         member.breaker.record_failure()
     member.next_report(ask=False)
@@ -86,7 +86,7 @@ def test_a_success_is_reported_if_failures_were(member: Member, clock: Clock) ->
 
 
 def test_an_opening_is_reported_with_what_is_left_of_it(member: Member, clock: Clock) -> None:
-    """The fleet opens until the same time."""
+    """The fleet stays open until the same time."""
     for _ in range(3):
         member.breaker.record_failure()
     clock.advance(10.0)
@@ -121,7 +121,7 @@ def test_an_answer_from_before_an_opening_does_not_close_it(member: Member, cloc
 
 
 def test_it_opens_with_the_fleet(member: Member, clock: Clock) -> None:
-    """And reports nothing of this opening."""
+    """It does not report this opening itself."""
     member.breaker.record_failure()
     member.next_report(ask=False)
     assert member.follow(clock.now, view(OPEN, seconds=12.0)) == (CircuitState.OPEN,)
@@ -130,7 +130,7 @@ def test_it_opens_with_the_fleet(member: Member, clock: Clock) -> None:
 
 
 def test_the_cooldown_of_the_fleet_grows(clock: Clock) -> None:
-    """The next opening of this process is proposed with the count of the fleet."""
+    """The next opening of this process uses the number of openings of the fleet."""
     breaker = CircuitBreaker(1, Backoff(base=10.0, factor=2.0, cap=100.0), clock=clock)
     member = Member(breaker, "a", clock)
     breaker.record_failure()
@@ -143,7 +143,7 @@ def test_the_cooldown_of_the_fleet_grows(clock: Clock) -> None:
 def test_it_is_not_open_for_longer_than_its_own_longest_cooldown(
     member: Member, clock: Clock
 ) -> None:
-    """Whatever the store states."""
+    """Its own limit holds, whatever the store states."""
     member.breaker.record_failure()
     member.next_report(ask=False)
     member.follow(clock.now, view(OPEN, seconds=1e9))
@@ -164,7 +164,7 @@ def test_it_waits_for_the_probe_of_another_process(
 
 
 def test_a_lease_is_asked_for_once(member: Member, clock: Clock) -> None:
-    """It is valid for as long as the store says, from the time of the question."""
+    """It is valid for as long as the store states, from the time of the request for it."""
     probing(member, clock)
     clock.advance(29.0)
     assert member.next_report(ask=True) is None
@@ -178,7 +178,7 @@ def test_a_lease_is_asked_for_once(member: Member, clock: Clock) -> None:
 def test_a_probe_has_the_time_of_its_lease(
     member: Member, clock: Clock, lease: float, lasts: float
 ) -> None:
-    """Neither its own process nor another one replaces it sooner; an hour is the longest."""
+    """No process replaces it sooner; the limit is one hour."""
     probing(member, clock)
     member.follow(clock.now, view(HALF_OPEN, 8, lease, granted=True))
     member.breaker.acquire()
@@ -191,7 +191,7 @@ def test_a_probe_has_the_time_of_its_lease(
 
 
 def test_a_new_lease_renews_the_time_of_the_next_probe(member: Member, clock: Clock) -> None:
-    """The store doubles it, and the breaker does not double it again; alone it does."""
+    """The store doubles it, and the breaker does not double it again, except without a store."""
     probing(member, clock)
     member.breaker.acquire()
     clock.advance(30.0)
@@ -216,7 +216,7 @@ def test_an_opening_ends_what_a_lease_allowed(member: Member, clock: Clock) -> N
 
 
 def test_an_opening_of_the_fleet_ends_what_a_lease_allowed(member: Member, clock: Clock) -> None:
-    """As one of its own does."""
+    """The same holds for an opening of the member itself."""
     probing(member, clock)
     member.follow(clock.now, view(HALF_OPEN, 8, 64.0, granted=True))
     member.follow(clock.now, view(OPEN, 9, 12.0))
@@ -226,7 +226,7 @@ def test_an_opening_of_the_fleet_ends_what_a_lease_allowed(member: Member, clock
 
 
 def test_a_short_cooldown_does_not_shorten_the_memory_of_the_fleet(clock: Clock) -> None:
-    """Failures that a timeout of httpx separates are in a row; the lease is short all the same."""
+    """Failures one httpx timeout apart are in a row; the lease is short all the same."""
     member = Member(CircuitBreaker(3, 1.0, clock=clock), "a", clock)
     member.breaker.record_failure()
     report = member.next_report(ask=False)
@@ -244,7 +244,7 @@ def test_a_long_cooldown_lengthens_the_memory_of_the_fleet(clock: Clock) -> None
 
 
 def test_the_verdict_on_the_probe_is_reported_with_the_lease(member: Member, clock: Clock) -> None:
-    """So that the fleet knows that it comes from the prober."""
+    """The fleet can see that it comes from the prober."""
     probing(member, clock)
     member.breaker.acquire().success()
     report = member.next_report(ask=False)
@@ -258,7 +258,7 @@ def test_the_verdict_on_the_probe_is_reported_with_the_lease(member: Member, clo
 
 
 def test_a_probe_without_a_verdict_is_given_back(member: Member, clock: Clock) -> None:
-    """Unless a request of this process follows at once, which uses the lease."""
+    """Unless another request of this process follows at once and uses the lease."""
     probing(member, clock)
     probe = member.breaker.acquire()
     assert member.next_report(ask=False) is None
@@ -272,7 +272,7 @@ def test_a_probe_without_a_verdict_is_given_back(member: Member, clock: Clock) -
 
 
 def test_an_answer_during_its_own_probe_changes_nothing(member: Member, clock: Clock) -> None:
-    """The fleet waits for this process."""
+    """The store answers "half-open" because the fleet waits for this process."""
     probing(member, clock)
     probe = member.breaker.acquire()
     before = member.breaker.snapshot()
@@ -282,7 +282,7 @@ def test_an_answer_during_its_own_probe_changes_nothing(member: Member, clock: C
 
 
 def test_without_an_answer_it_continues_alone(member: Member, clock: Clock) -> None:
-    """What was to be reported is dropped, and a lease is not relied on any more."""
+    """Pending reports are dropped, and a lease is no longer relied on."""
     probing(member, clock)
     member.breaker.acquire().failure()
     assert member.next_report(ask=False) is not None
@@ -295,7 +295,7 @@ def test_without_an_answer_it_continues_alone(member: Member, clock: Clock) -> N
 
 
 def test_with_a_window_only_openings_are_reported(clock: Clock) -> None:
-    """The threshold is that of failures in a row, which it does not count."""
+    """The threshold applies to failures in a row, which it does not count."""
     breaker = CircuitBreaker(window=CountWindow(minimum_calls=2), clock=clock)
     member = Member(breaker, "a", clock)
     breaker.record_failure()
@@ -307,7 +307,7 @@ def test_with_a_window_only_openings_are_reported(clock: Clock) -> None:
 
 
 def test_nothing_is_reported_of_a_breaker_that_is_set_manually(member: Member) -> None:
-    """Its state says nothing about the service."""
+    """The state of such a breaker does not describe the service."""
     member.breaker.record_failure()
     member.breaker.force_open()
     assert member.next_report(ask=True) is None

@@ -17,7 +17,7 @@ Answer = Callable[[], httpx.Response]
 
 
 def broken() -> httpx.Response:
-    """An error whose body breaks off while the classifier waits for it."""
+    """A response whose body breaks off while the classifier waits for it."""
     return httpx.Response(400, stream=Body(httpx.ReadError("broken")))
 
 
@@ -30,7 +30,7 @@ def refused(_: Outcome) -> Classification:
 async def test_what_a_classifier_decides_is_reported_to_the_fleet(
     clock: Clock, answer: Answer
 ) -> None:
-    """As any other failure, also if its body broke off before it was decided."""
+    """As with any other failure, also if its body broke off before the decision."""
     store = FakeStore(clock)
     transport = CircuitBreakerTransport(
         Scripted(*[answer() for _ in range(2)]),

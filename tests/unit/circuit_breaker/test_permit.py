@@ -40,7 +40,7 @@ def trip(breaker: CircuitBreaker) -> None:
 @pytest.mark.parametrize("first", list(Verdict))
 @pytest.mark.parametrize("second", list(Verdict))
 def test_a_permit_settles_once(breaker: CircuitBreaker, first: Verdict, second: Verdict) -> None:
-    """Whatever a permit is told after its first verdict changes nothing."""
+    """After the first verdict, all further ones are ignored."""
     breaker.record_failure()
     permit = breaker.acquire()
     SETTLE[first](permit)
@@ -55,7 +55,7 @@ def test_a_permit_settles_once(breaker: CircuitBreaker, first: Verdict, second: 
 def test_a_probe_released_twice_does_not_free_its_successors_place(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
-    """A second release takes no place from the probe that came after."""
+    """A second release does not take the place from the next probe."""
     trip(breaker)
     clock.advance(COOLDOWN)
     permit = breaker.acquire()
@@ -81,7 +81,7 @@ def test_a_probe_released_twice_does_not_free_its_successors_place(
 def test_a_block_settles_by_how_it_ends(
     breaker: CircuitBreaker, error: BaseException | None, count: int
 ) -> None:
-    """A good end is a success, an exception a failure; a rejection or an exit says nothing."""
+    """A normal end is a success, an exception a failure; a rejection or an exit has no verdict."""
     breaker.record_failure()
 
     def call() -> None:
@@ -114,7 +114,7 @@ async def test_a_cancelled_block_is_no_verdict(breaker: CircuitBreaker, clock: C
 
 
 def test_what_was_settled_inside_the_block_stands(breaker: CircuitBreaker) -> None:
-    """A verdict given inside the block is not overruled by leaving it."""
+    """A verdict given inside the block is kept when the block ends."""
     with breaker.acquire() as permit:
         permit.failure()
 
@@ -122,7 +122,7 @@ def test_what_was_settled_inside_the_block_stands(breaker: CircuitBreaker) -> No
 
 
 def test_a_permit_shows_whether_it_is_settled(breaker: CircuitBreaker) -> None:
-    """A permit's repr tells a pending one from a settled one."""
+    """The repr of a permit tells a pending one from a settled one."""
     permit = breaker.acquire()
     assert repr(permit) == "<Permit pending>"
 

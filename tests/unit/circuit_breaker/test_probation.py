@@ -23,12 +23,12 @@ from walltrack.circuit_breaker.probation import Probation, needed
 def test_the_needed_share_is_counted_without_rounding_errors(
     probes: int, share: float, enough: int
 ) -> None:
-    """It is the smallest whole number that is at least the share, as its author wrote it."""
+    """It is the smallest whole number not below the share, with the share read as a decimal."""
     assert needed(probes, share) == enough
 
 
 def test_places_are_free_until_all_are_taken() -> None:
-    """A settled probe keeps its place; without a verdict it gives it back."""
+    """A settled probe keeps its place; one without a verdict gives it back."""
     probation = Probation(places=2, enough=2, seconds=10.0)
     assert probation.shut_until() == -math.inf
 
@@ -44,7 +44,7 @@ def test_places_are_free_until_all_are_taken() -> None:
 
 
 def test_it_is_passed_by_enough_good_ones() -> None:
-    """As many as are needed pass it, whatever the others do."""
+    """As soon as enough have succeeded it is passed, whatever the outcome of the others."""
     probation = Probation(places=3, enough=2, seconds=10.0)
     for ticket in (1, 2, 3):
         probation.begin(ticket, 0.0)
@@ -58,7 +58,7 @@ def test_it_is_passed_by_enough_good_ones() -> None:
 
 
 def test_it_is_failed_as_soon_as_enough_cannot_be_reached() -> None:
-    """Two bad ones of three leave only one that could be good."""
+    """With two failures of three, only one success is still possible."""
     probation = Probation(places=3, enough=2, seconds=10.0)
     probation.begin(1, 0.0)
     probation.begin(2, 0.0)
@@ -70,7 +70,7 @@ def test_it_is_failed_as_soon_as_enough_cannot_be_reached() -> None:
 
 
 def test_good_headers_are_a_success_when_their_time_is_over() -> None:
-    """Exactly at the end of a probe's time, and neither before it nor without headers."""
+    """Exactly at the end of a probe's time, not before, and not without headers."""
     probation = Probation(places=2, enough=2, seconds=10.0)
     probation.begin(1, 0.0)
     probation.begin(2, 2.0)
@@ -84,7 +84,7 @@ def test_good_headers_are_a_success_when_their_time_is_over() -> None:
 
 
 def test_a_probe_without_an_answer_loses_its_place_to_the_next() -> None:
-    """The oldest one goes; one that was answered before it is good for good."""
+    """The oldest unanswered one is replaced; one with good headers counts as a success."""
     probation = Probation(places=3, enough=3, seconds=1.0)
     for ticket in (1, 2, 3):
         probation.begin(ticket, float(ticket))
@@ -99,7 +99,7 @@ def test_a_probe_without_an_answer_loses_its_place_to_the_next() -> None:
 
 
 def test_the_oldest_probe_in_flight_is_returned() -> None:
-    """What is older than it cannot count any more."""
+    """Older tickets can no longer count."""
     probation = Probation(places=3, enough=1, seconds=1.0)
 
     assert probation.begin(5, 0.0) == 5
@@ -109,7 +109,7 @@ def test_the_oldest_probe_in_flight_is_returned() -> None:
 
 
 def test_the_time_doubles_each_time_that_all_places_were_lost() -> None:
-    """Answers that take longer than the first cooldown come in time in the end."""
+    """Answers that take longer than the first cooldown eventually arrive in time."""
     probation = Probation(places=2, enough=2, seconds=1.0)
     for ticket in (1, 2):
         probation.begin(ticket, 0.0)

@@ -44,7 +44,7 @@ def layer(clock: Clock, events: Events, *steps: Any, **options: Any) -> CircuitB
 async def test_a_rejection_is_reported_with_the_time_that_remains(
     clock: Clock, events: Events
 ) -> None:
-    """An operator sees each rejection, why, and when the next probe is admitted."""
+    """An operator sees each rejection, its reason, and when the next probe is admitted."""
     transport = layer(clock, events, 503)
     await transport.handle_async_request(get())
     clock.advance(10)
@@ -76,7 +76,7 @@ async def test_a_rejection_that_an_outer_layer_answers_for_is_no_event(
 async def test_a_circuit_that_closes_and_opens_at_once_says_from_where(
     clock: Clock, events: Events
 ) -> None:
-    """A probe whose time is over after good headers has passed; then its body breaks off."""
+    """A probe passes by good headers when its time ends; then its body breaks off."""
     probe = httpx.Response(200, stream=Body(b"so", httpx.ReadError("broken")))
     transport = layer(clock, events, 503, probe)
     await transport.handle_async_request(get())
@@ -95,7 +95,7 @@ async def test_a_circuit_that_closes_and_opens_at_once_says_from_where(
 
 
 async def test_a_key_other_than_the_origin_is_shown(clock: Clock, events: Events) -> None:
-    """Each tenant has a breaker of its own, and the events say whose it is."""
+    """Each tenant has a breaker of its own, and each event names the tenant."""
     transport = layer(clock, events, 503, key=tenant_of)
 
     await transport.handle_async_request(get(TENANT, headers={"x-tenant": "acme"}))
@@ -110,7 +110,7 @@ async def test_a_key_other_than_the_origin_is_shown(clock: Clock, events: Events
 async def test_a_manual_change_names_the_service_as_its_first_request_did(
     clock: Clock, events: Events, window: CountWindow | None
 ) -> None:
-    """A breaker remembers the name, also one that was made at a success, for its window."""
+    """The breaker keeps the name, even if a success made it, as with a window."""
     transport = layer(clock, events, 503 if window is None else 200, window=window)
     await transport.handle_async_request(get(extensions={"walltrack.service": "prices"}))
     events.clear()
@@ -125,7 +125,7 @@ async def test_a_manual_change_names_the_service_as_its_first_request_did(
 async def test_a_shared_breaker_reports_a_manual_change_once_to_each_listener(
     clock: Clock,
 ) -> None:
-    """Two clients that log are no reason for two entries; a listener of its own hears it, too."""
+    """Transports with the same listener report once; another listener gets its own event."""
     breaker = CircuitBreaker(service="prices", clock=clock)
     both, other = Events(), Events()
     kept = [layer(clock, heard, 200, breaker=breaker) for heard in (both, both, other)]
@@ -138,7 +138,7 @@ async def test_a_shared_breaker_reports_a_manual_change_once_to_each_listener(
 
 
 async def test_a_shared_breaker_keeps_no_transport_alive(clock: Clock, events: Events) -> None:
-    """A transport that is gone hears no more of the breaker."""
+    """A transport that was collected receives no events of the breaker."""
     breaker = CircuitBreaker(clock=clock)
     layer(clock, events, 200, breaker=breaker)
 
@@ -148,7 +148,7 @@ async def test_a_shared_breaker_keeps_no_transport_alive(clock: Clock, events: E
 
 
 async def test_an_evicted_breaker_reports_no_manual_change(clock: Clock, events: Events) -> None:
-    """It decides about no request any more."""
+    """It no longer decides about requests."""
     transport = layer(clock, events, 200, max_breakers=1)
     evicted = transport.breaker_for("https://a.test")
     transport.breaker_for("https://b.test")
@@ -162,7 +162,7 @@ async def test_an_evicted_breaker_reports_no_manual_change(clock: Clock, events:
 async def test_a_manual_change_is_reported_whatever_the_breaker_was(
     clock: Clock, events: Events, state: str
 ) -> None:
-    """Clean, with failures, and known to be open: the transport knows the key of each."""
+    """Clean, with failures or open: the transport knows the key of each."""
     transport = layer(clock, events, 503, failure_threshold=2, max_breakers=1)
     breaker = transport.breaker_for("https://a.test")
     if state != "clean":
@@ -181,7 +181,7 @@ async def test_a_manual_change_is_reported_whatever_the_breaker_was(
 
 
 async def test_the_breakers_are_a_read_only_mapping(clock: Clock, events: Events) -> None:
-    """It shows new breakers as they are made, and cannot be changed."""
+    """It includes breakers made later, and cannot be changed."""
     transport = layer(clock, events, 503)
     breakers = transport.breakers
     assert dict(breakers) == {}
@@ -195,7 +195,7 @@ async def test_the_breakers_are_a_read_only_mapping(clock: Clock, events: Events
 
 
 async def test_a_breaker_is_found_by_its_request(clock: Clock, events: Events) -> None:
-    """A key may need more than a URL, such as a header; a request of either family has it."""
+    """A key may need more than a URL, such as a header; requests of both families work."""
     transport = layer(clock, events, 503, key=tenant_of)
     await transport.handle_async_request(get(TENANT, headers={"x-tenant": "acme"}))
 
@@ -221,7 +221,7 @@ async def test_a_rollout_observes_before_it_rejects(clock: Clock, events: Events
 
 
 async def test_observing_breakers_are_evicted_like_others(clock: Clock, events: Events) -> None:
-    """Their mode was not set manually, so a clean one needs no place."""
+    """Their mode was not set manually, so a clean one can be evicted."""
     transport = layer(clock, events, 200, mode="observe_only", max_breakers=1, failure_threshold=2)
     first = transport.breaker_for("https://a.test")
     first.record_failure()
@@ -233,7 +233,7 @@ async def test_observing_breakers_are_evicted_like_others(clock: Clock, events: 
 
 
 async def test_a_given_breaker_begins_in_the_mode_too(clock: Clock, events: Events) -> None:
-    """Otherwise a rollout that meant to observe would reject."""
+    """Otherwise a rollout that was meant to observe would reject requests."""
     breaker = CircuitBreaker(1, clock=clock)
     layer(clock, events, 200, breaker=breaker, mode="observe_only")
     assert breaker.mode == "observe_only"
@@ -243,7 +243,7 @@ async def test_a_given_breaker_begins_in_the_mode_too(clock: Clock, events: Even
 
 
 async def test_another_mode_is_refused() -> None:
-    """The message names the argument and what it takes."""
+    """The message names the argument and the allowed values."""
     with pytest.raises(ValueError, match="mode must be one of 'automatic', 'observe_only'"):
         CircuitBreakerTransport(Scripted(200), mode="forced_open")  # type: ignore[arg-type]
 

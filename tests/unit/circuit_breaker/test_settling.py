@@ -28,7 +28,7 @@ def settling_of(
     shared: CircuitBreaker | None = None,
     key: Callable[[httpx.Request], Hashable] = origin_of,
 ) -> tuple[Settling, BreakersByKey]:
-    """What settles requests with breakers that open at the first failure, and the breakers."""
+    """A Settling with breakers that open at the first failure, and its breakers."""
     breakers = BreakersByKey(
         lambda ledger: CircuitBreaker(1, window=window, clock=clock, ledger=ledger), 10
     )
@@ -68,7 +68,7 @@ def test_a_success_makes_no_breaker(clock: Clock) -> None:
 
 
 def test_an_open_breaker_rejects_with_the_time_that_remains(clock: Clock) -> None:
-    """The error has the request and the rest of the cooldown."""
+    """The error carries the request and the rest of the cooldown."""
     settling, _ = settling_of(clock)
     settling.settle(get(), 0, None, Verdict.FAILURE)
     clock.advance(10)
@@ -94,7 +94,7 @@ def test_a_probe_is_reported_when_it_is_admitted(clock: Clock, events: Events) -
 
 
 def test_a_listener_that_ends_the_program_leaves_no_probe_behind(clock: Clock) -> None:
-    """The probe gives its place back, since it will never be sent."""
+    """The probe gives its place back, since it will not be sent."""
 
     class Ending(Events):
         def __call__(self, event: Event, /) -> None:
@@ -119,7 +119,7 @@ def test_a_listener_that_ends_the_program_leaves_no_probe_behind(clock: Clock) -
 def test_a_classifier_decides_on_an_exception_first(
     clock: Clock, *, failure: bool | None, state: CircuitState
 ) -> None:
-    """What it leaves open is decided by the exceptions that count as failures."""
+    """If it does not decide, the exceptions that count as failures do."""
 
     def classify(outcome: Outcome) -> Classification:
         assert isinstance(outcome.error, httpx.ReadError)
@@ -133,7 +133,7 @@ def test_a_classifier_decides_on_an_exception_first(
 
 
 def test_with_a_window_a_success_goes_to_the_breaker_that_admitted_it(clock: Clock) -> None:
-    """An evicted breaker takes the success with it, and its successor does not count it."""
+    """A success goes to the evicted breaker, and its successor does not count it."""
     settling, _ = settling_of(clock, window=CountWindow(4, minimum_calls=4))
     evicted = CircuitBreaker(window=CountWindow(4, minimum_calls=1), clock=clock)
 
@@ -148,7 +148,7 @@ def test_with_a_window_a_success_goes_to_the_breaker_that_admitted_it(clock: Clo
 
 
 def test_a_shared_breaker_settles_every_request(clock: Clock) -> None:
-    """No breaker is made for a key where one is shared."""
+    """No breaker is made per key if one is shared."""
     shared = CircuitBreaker(2, clock=clock)
     settling, breakers = settling_of(clock, shared=shared)
     shared.record_failure()
@@ -159,7 +159,7 @@ def test_a_shared_breaker_settles_every_request(clock: Clock) -> None:
 
 
 def test_a_key_that_fails_at_the_end_frees_the_probe(clock: Clock) -> None:
-    """The breaker that admitted the probe must not wait for a verdict that never comes."""
+    """The breaker that admitted the probe does not wait for a verdict that never comes."""
     settling, breakers = settling_of(clock, key=Failing(KeyError("strange"), works=1, value="key"))
     settling.settle(get(), 0, None, Verdict.FAILURE)
     clock.advance(30)

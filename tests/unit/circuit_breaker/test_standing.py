@@ -32,7 +32,7 @@ def test_a_new_one_is_clean_and_begins_in_the_ledgers_generation(clock: Clock) -
 def test_a_closed_breaker_is_idle_since_its_last_request(
     breaker: CircuitBreaker, clock: Clock
 ) -> None:
-    """While failures in a row are counted, each request restarts the time."""
+    """While failures in a row are counted, each request restarts the idle time."""
     breaker.record_failure()
     clock.advance(5)
     assert breaker.idle_for() == 5.0
@@ -69,7 +69,7 @@ def test_a_breaker_reports_each_change_once(breaker: CircuitBreaker, ledger: Led
 
 
 def test_results_in_flight_can_be_disowned(breaker: CircuitBreaker) -> None:
-    """A request that began before is late from then on, one that begins later is not."""
+    """A request that began before is late from then on; one that begins later is not."""
     late = breaker.acquire()
 
     breaker.disown_results_in_flight()

@@ -3,7 +3,7 @@ from walltrack.circuit_breaker.ticket import TimedTicket
 
 
 def test_a_timed_ticket_is_its_number() -> None:
-    """It compares and is found like the bare number."""
+    """It compares equal to the bare number and has the same hash."""
     ticket = TimedTicket(7, 1000.0)
 
     assert ticket == 7
@@ -12,7 +12,7 @@ def test_a_timed_ticket_is_its_number() -> None:
 
 
 def test_it_measures_to_the_end_without_headers(clock: Clock) -> None:
-    """A call whose headers nobody noted has taken as long as it lasts."""
+    """The time of a call without headers is its whole duration."""
     ticket = TimedTicket(7, clock())
     clock.advance(2.5)
 
@@ -20,7 +20,7 @@ def test_it_measures_to_the_end_without_headers(clock: Clock) -> None:
 
 
 def test_it_measures_to_the_headers_once_they_came(clock: Clock) -> None:
-    """A body that takes its time afterwards does not make the call any slower."""
+    """A slow body does not make the call slower."""
     ticket = TimedTicket(7, clock())
     clock.advance(2.5)
     ticket.answer(clock())

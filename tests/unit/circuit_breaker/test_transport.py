@@ -41,7 +41,7 @@ Call = Coroutine[Any, Any, object]
 
 
 class Held:
-    """A step of a script that answers when it is told to, and not before."""
+    """A step of a script that answers only once `go` is set."""
 
     def __init__(self, answer: int | Exception = 200) -> None:
         self.answer = answer
@@ -55,12 +55,12 @@ class Held:
 
 
 def layer(inner: httpx.AsyncBaseTransport, clock: Clock, **options: Any) -> CircuitBreakerTransport:  # noqa: ANN401 - handed on
-    """The transport under test; silent unless it is given a listener."""
+    """The transport under test, without a listener unless one is given."""
     return CircuitBreakerTransport(inner, clock=clock, **{"listener": None, **options})
 
 
 def recovering(inner: Scripted, clock: Clock, **options: Any) -> CircuitBreakerTransport:  # noqa: ANN401 - handed on
-    """The transport under test, when its cooldown has just passed."""
+    """The transport under test, whose cooldown has just ended."""
     transport = layer(inner, clock, **options)
     breaker = transport.breaker_for(URL)
     for _ in range(breaker.failure_threshold):
@@ -72,7 +72,7 @@ def recovering(inner: Scripted, clock: Clock, **options: Any) -> CircuitBreakerT
 async def ask(
     transport: httpx.AsyncBaseTransport, request: httpx.Request | None = None
 ) -> httpx.Response | Exception:
-    """Send one request, and hand back what came, an exception too."""
+    """Send one request, and return the response or the exception."""
     try:
         return await transport.handle_async_request(request or get(URL))
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
@@ -82,12 +82,12 @@ async def ask(
 async def ask_times(
     times: int, transport: httpx.AsyncBaseTransport, url: str = URL
 ) -> list[httpx.Response | Exception]:
-    """Send so many requests, one after the other."""
+    """Send `times` requests, one after the other."""
     return [await ask(transport, get(url)) for _ in range(times)]
 
 
 async def begin(transport: httpx.AsyncBaseTransport) -> httpx.Response:
-    """Send a request whose answer is good as far as its headers tell."""
+    """Send a request whose response has good headers, and return it unread."""
     response = await ask(transport)
     assert isinstance(response, httpx.Response)
     assert response.status_code == 200
@@ -129,7 +129,7 @@ def state_of(transport: CircuitBreakerTransport, url: str = URL) -> CircuitState
 @pytest.mark.anyio
 @pytest.mark.parametrize("failure", [429, 500, 503, 599, httpx.ConnectError, httpx.ReadTimeout])
 async def test_it_opens_after_five_failures_in_a_row(clock: Clock, failure: Step) -> None:
-    """The caller gets five failures as they came; the sixth request never reaches the server."""
+    """The caller gets five failures unchanged; the sixth request does not reach the server."""
     inner = Scripted(failure)
     transport = layer(inner, clock)
 
@@ -145,7 +145,7 @@ async def test_it_opens_after_five_failures_in_a_row(clock: Clock, failure: Step
 @pytest.mark.anyio
 @pytest.mark.parametrize("answer", [200, 301, 400, 404, 428, 499, 501, 505])
 async def test_a_healthy_answer_begins_the_row_anew(clock: Clock, answer: int) -> None:
-    """A service that answers, be it with a 404 or a 501, is not a failing one."""
+    """A service that answers is not a failing one, even with a 404 or a 501."""
     transport = layer(Scripted(*[503] * 4, answer, *[503] * 5), clock)
 
     await ask_times(9, transport)
@@ -169,7 +169,7 @@ async def test_a_healthy_answer_begins_the_row_anew(clock: Clock, answer: int) -
 async def test_what_says_nothing_of_the_service_is_not_counted(
     clock: Clock, error: Exception
 ) -> None:
-    """It neither counts as a failure nor begins the row anew, and comes out as it went in."""
+    """It neither counts as a failure nor resets the failure count, and propagates unchanged."""
     transport = layer(Scripted(503, error), clock)
 
     answers = await ask_times(10, transport)
@@ -180,7 +180,7 @@ async def test_what_says_nothing_of_the_service_is_not_counted(
 
 @pytest.mark.anyio
 async def test_a_cancelled_call_is_not_counted(clock: Clock) -> None:
-    """Callers who lose patience do not open a circuit."""
+    """Cancellations by callers do not open a circuit."""
     transport = layer(Scripted(503, Held()), clock)
     await ask(transport)
 
@@ -192,7 +192,7 @@ async def test_a_cancelled_call_is_not_counted(clock: Clock) -> None:
 
 @pytest.mark.anyio
 async def test_other_statuses_count_as_failures_if_given(clock: Clock) -> None:
-    """With `statuses=` those count, and no others."""
+    """With `statuses=` only those count."""
     transport = layer(Scripted(*[503] * 5, *[404] * 5), clock, statuses={404})
 
     await ask_times(9, transport)
@@ -204,7 +204,7 @@ async def test_other_statuses_count_as_failures_if_given(clock: Clock) -> None:
 
 @pytest.mark.anyio
 async def test_other_exceptions_count_as_failures_if_given(clock: Clock) -> None:
-    """With `exceptions=` those count, and no others; a rejection made here never does."""
+    """With `exceptions=` only those count; a rejection by a layer never does."""
     errors = [httpx.ReadTimeout("slow"), KeyError("key"), RequestRejectedError("elsewhere")]
     transport = layer(Scripted(*errors, 503), clock, exceptions=(LookupError, WallTrackError))
 
@@ -221,7 +221,7 @@ async def test_other_exceptions_count_as_failures_if_given(clock: Clock) -> None
 
 @pytest.mark.anyio
 async def test_a_refusal_tells_the_service_the_wait_and_the_request(clock: Clock) -> None:
-    """The error names host and port, says when a probe may go, and carries the refused request."""
+    """The error has host, port, the time until the next probe, and the refused request."""
     transport = layer(Scripted(503), clock)
     url = "https://user:hunter2@api.test:8443/things?api-key=hunter2"
     await ask_times(5, transport, url)
@@ -250,7 +250,7 @@ async def test_code_that_knows_only_httpx_handles_a_refusal(clock: Clock) -> Non
 
 @pytest.mark.anyio
 async def test_it_probes_exactly_when_the_cooldown_is_over(clock: Clock) -> None:
-    """An instant before the cooldown is over it still refuses; at that instant it does not."""
+    """An instant before the end of the cooldown it still refuses; at the end it admits."""
     inner = Scripted(*[503] * 5, 200)
     transport = layer(inner, clock, cooldown_seconds=8.0)
     await ask_times(5, transport)
@@ -264,7 +264,7 @@ async def test_it_probes_exactly_when_the_cooldown_is_over(clock: Clock) -> None
 
 
 def test_refusals_leave_memory_flat(clock: Clock) -> None:
-    """However many requests an outage refuses, nothing of them stays behind."""
+    """However many requests are refused in an outage, no memory is kept for them."""
     transport = layer(Scripted(503), clock)
     request = get(URL)
 
@@ -278,7 +278,7 @@ def test_refusals_leave_memory_flat(clock: Clock) -> None:
         await ask_times(5, transport)
         await refuse(100)
         gc.collect()
-        gc.disable()  # what only the collector would free has been left behind, too
+        gc.disable()  # what only the collector would free counts, too
         tracemalloc.start()
         try:
             await refuse(20_000)
@@ -295,7 +295,7 @@ def test_refusals_leave_memory_flat(clock: Clock) -> None:
 
 @pytest.mark.anyio
 async def test_of_twenty_callers_one_is_the_probe(clock: Clock) -> None:
-    """One request reaches the server; nineteen are refused at once, each with its own request."""
+    """One request reaches the server; the others are refused at once, each with its own request."""
     held = Held()
     inner = Scripted(held)
     transport = recovering(inner, clock)
@@ -341,7 +341,7 @@ async def test_of_twenty_callers_one_is_the_probe(clock: Clock) -> None:
     ids=str,
 )
 async def test_the_probe_decides(clock: Clock, outcome: Step, state: CircuitState) -> None:
-    """Its success closes, its failure opens again, and without a verdict another probe may go."""
+    """A success closes, a failure opens again, and without a verdict another probe is admitted."""
     inner = Scripted(outcome, 503)
     transport = recovering(inner, clock)
     await ask(transport)
@@ -355,7 +355,7 @@ async def test_the_probe_decides(clock: Clock, outcome: Step, state: CircuitStat
 
 @pytest.mark.anyio
 async def test_a_cancelled_probe_gives_its_place_back(clock: Clock) -> None:
-    """A probe whose caller goes away leaves the breaker half-open, and the next request probes."""
+    """A cancelled probe leaves the breaker half-open, and the next request is the probe."""
     transport = recovering(Scripted(Held(), 200), clock)
     await cancelled(partial(ask, transport))
     assert state_of(transport) is HALF_OPEN
@@ -366,7 +366,7 @@ async def test_a_cancelled_probe_gives_its_place_back(clock: Clock) -> None:
 
 @pytest.mark.anyio
 async def test_a_probe_that_never_settles_loses_its_place(clock: Clock) -> None:
-    """After a cooldown another probe goes, and what becomes of the first one changes nothing."""
+    """After a cooldown another probe is admitted, and the result of the first one is ignored."""
     held = Held(503)
     transport = recovering(Scripted(held, 200), clock)
 
@@ -401,7 +401,7 @@ async def test_a_body_that_breaks_off_is_a_failure(clock: Clock) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("whole", [True, False])
 async def test_a_body_that_is_read_or_closed_is_a_success(clock: Clock, *, whole: bool) -> None:
-    """The row begins anew when the reader has had what it wanted, and not with the headers."""
+    """The failure count is reset when the body is read or closed, not by the headers."""
     transport = layer(Scripted(503, streamed(b"one", b"two")), clock)
     await ask(transport)
     response = await begin(transport)
@@ -417,7 +417,7 @@ async def test_a_body_that_is_read_or_closed_is_a_success(clock: Clock, *, whole
 
 @pytest.mark.anyio
 async def test_a_reader_that_is_cancelled_gives_no_verdict(clock: Clock) -> None:
-    """A body whose reading was cancelled neither counts nor begins the row anew."""
+    """A body whose reading was cancelled neither counts as a failure nor resets the count."""
 
     class Endless(Body):
         async def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -490,7 +490,7 @@ async def test_a_probes_verdict_waits_for_its_body(
     end: Callable[[httpx.Response], Call],
     state: CircuitState,
 ) -> None:
-    """Good headers keep the others out; the end of the body closes or opens the circuit."""
+    """After good headers others are still refused; the end of the body closes or opens it."""
     transport = recovering(Scripted(lambda _: body()), clock)
     response = await begin(transport)
     assert isinstance(await ask(transport), CircuitBreakerOpenError)
@@ -502,7 +502,7 @@ async def test_a_probes_verdict_waits_for_its_body(
 
 @pytest.mark.anyio
 async def test_good_headers_close_after_a_cooldown_while_the_stream_goes_on(clock: Clock) -> None:
-    """A probe that is a long stream holds nobody up, and its later break is one plain failure."""
+    """A probe that is a long stream blocks no caller; a later break is one plain failure."""
     transport = recovering(Scripted(broken(), 200), clock)
     stream = await begin(transport)
     clock.advance(COOLDOWN)
@@ -517,7 +517,7 @@ async def test_good_headers_close_after_a_cooldown_while_the_stream_goes_on(cloc
 
 @pytest.mark.anyio
 async def test_a_response_that_is_dropped_unclosed_does_not_shut_permanently(clock: Clock) -> None:
-    """A probe whose response nobody reads or closes counts as good when its time is over."""
+    """A probe whose response is neither read nor closed counts as good when its time ends."""
     transport = recovering(Scripted(streamed(b"one"), 200), clock)
     await begin(transport)
     gc.collect()
@@ -540,7 +540,7 @@ async def test_a_response_that_is_dropped_unclosed_does_not_shut_permanently(clo
 async def test_a_result_from_before_it_opened_changes_nothing(
     clock: Clock, late: int | Exception, state: CircuitState
 ) -> None:
-    """A late success does not close; a late failure neither opens nor prolongs the cooldown."""
+    """A late success does not close; a late failure neither opens nor extends the cooldown."""
     held, probe = Held(late), Held(200)
     transport = layer(Scripted(held, *[503] * 5, *[probe] * 2), clock)
     breaker = transport.breaker_for(URL)
@@ -596,7 +596,7 @@ async def test_a_late_body_changes_nothing(clock: Clock) -> None:
     ],
 )
 async def test_each_origin_has_a_breaker(clock: Clock, url: str, *, shared: bool) -> None:
-    """Scheme, host and port tell origins apart, and nothing else does."""
+    """Origins differ by scheme, host and port only."""
     transport = layer(Scripted(503), clock)
     await ask_times(5, transport)
 
@@ -623,7 +623,7 @@ async def test_requests_can_be_grouped_otherwise(clock: Clock) -> None:
 
 @pytest.mark.anyio
 async def test_no_key_is_built_while_all_is_well(clock: Clock) -> None:
-    """Successes ask for no key, streamed or not, so that they cost next to nothing."""
+    """A success builds no key, streamed or not, so it costs almost nothing."""
     keys: list[Hashable] = []
 
     def key(request: httpx.Request) -> Hashable:
@@ -641,7 +641,7 @@ async def test_no_key_is_built_while_all_is_well(clock: Clock) -> None:
 
 @pytest.mark.anyio
 async def test_two_transports_can_share_a_breaker(clock: Clock) -> None:
-    """What one of them finds out, failures and recovery alike, the other one knows."""
+    """Failures and recoveries seen by one transport apply to the other one."""
     breaker = CircuitBreaker(2, 8.0, clock=clock)
     one, other = (layer(Scripted(503, 503, 200), clock, breaker=breaker) for _ in range(2))
     await ask(one)
@@ -663,7 +663,7 @@ async def test_two_transports_can_share_a_breaker(clock: Clock) -> None:
 
 @pytest.mark.anyio
 async def test_the_oldest_breaker_without_failures_is_forgotten(clock: Clock) -> None:
-    """A new origin beyond the bound takes the place of the oldest that has nothing to remember."""
+    """A new origin beyond the bound replaces the oldest breaker without failures."""
     transport = layer(Scripted(503), clock, max_breakers=2)
     await ask(transport, get("https://a.test"))
     clean = transport.breaker_for("https://b.test")
@@ -677,7 +677,7 @@ async def test_the_oldest_breaker_without_failures_is_forgotten(clock: Clock) ->
 
 @pytest.mark.anyio
 async def test_an_open_breaker_is_never_forgotten(clock: Clock) -> None:
-    """A great outage exceeds the bound rather than let requests to a failing origin through."""
+    """In a large outage the bound is exceeded, so that failing origins stay protected."""
     transport = layer(Scripted(503), clock, max_breakers=2, failure_threshold=1)
     urls = [f"https://host{number}.test" for number in range(50)]
 
@@ -689,7 +689,7 @@ async def test_an_open_breaker_is_never_forgotten(clock: Clock) -> None:
 
 
 def test_an_evicted_breaker_can_still_be_used_directly(clock: Clock) -> None:
-    """What it finds out concerns nobody any more."""
+    """Its results affect neither its successor nor the alert."""
     transport = layer(Scripted(200), clock, max_breakers=1)
     forgotten = transport.breaker_for(URL)
     successor = transport.breaker_for("https://other.test")
@@ -703,7 +703,7 @@ def test_an_evicted_breaker_can_still_be_used_directly(clock: Clock) -> None:
 
 @pytest.mark.anyio
 async def test_many_healthy_origins_stay_bounded(clock: Clock) -> None:
-    """Origins that fail now and then and recover do not pile up."""
+    """Breakers of origins that fail now and then and recover do not accumulate."""
     transport = layer(Scripted(*[503, 200] * 50, 200), clock, max_breakers=10)
 
     for number in range(50):
@@ -727,7 +727,7 @@ async def test_many_healthy_origins_stay_bounded(clock: Clock) -> None:
 async def test_each_change_is_reported_once_and_in_order(
     clock: Clock, events: Events, request_for: Callable[[], httpx.Request], service: str
 ) -> None:
-    """Opening, probing, opening again, probing and closing are told, with the service's name."""
+    """Each opening, half-opening and closing is reported, with the service's name."""
     transport = layer(Scripted(*[503] * 6, RuntimeError(), 200), clock, listener=events)
 
     async def ask_twice() -> None:
@@ -755,7 +755,7 @@ async def test_each_change_is_reported_once_and_in_order(
 
 @pytest.mark.anyio
 async def test_a_refusal_names_the_service_as_the_caller_does(clock: Clock) -> None:
-    """The "walltrack.service" extension is the service's name in the error, too."""
+    """The error shows the "walltrack.service" extension as the service's name, too."""
     transport = layer(Scripted(503), clock, failure_threshold=1)
     await ask(transport)
 
@@ -769,7 +769,7 @@ async def test_a_refusal_names_the_service_as_the_caller_does(clock: Clock) -> N
 async def test_a_stream_that_outlives_its_probation_is_reported_when_it_ends(
     clock: Clock, events: Events
 ) -> None:
-    """Both changes that its break makes are told, in order: it was good, and then it failed."""
+    """When it breaks off, both changes are reported in order: closed, then open."""
     transport = recovering(Scripted(broken()), clock, failure_threshold=1, listener=events)
     stream = await begin(transport)
     clock.advance(COOLDOWN)
@@ -783,7 +783,7 @@ async def test_a_stream_that_outlives_its_probation_is_reported_when_it_ends(
 async def test_a_probation_that_passed_is_reported_by_the_next_request(
     clock: Clock, events: Events
 ) -> None:
-    """The closing of a circuit by good headers is told once, when a request finds it closed."""
+    """A circuit closed by good headers is reported once, by the first request that finds it so."""
     transport = recovering(Scripted(streamed(b"one"), 200), clock, listener=events)
     stream = await begin(transport)
     clock.advance(COOLDOWN)
@@ -799,7 +799,7 @@ async def test_a_probation_that_passed_is_reported_by_the_next_request(
 @pytest.mark.anyio
 @pytest.mark.parametrize("failure", [503, httpx.ReadTimeout])
 async def test_a_failure_leaves_a_live_gate(clock: Clock, failure: Step) -> None:
-    """Whoever retries can ask at any time whether the way is shut, also by another caller."""
+    """It shows at any time how long the circuit stays open, also by another caller."""
     transport = layer(Scripted(failure), clock)
     request = get(URL)
     await ask(transport, request)
@@ -814,7 +814,7 @@ async def test_a_failure_leaves_a_live_gate(clock: Clock, failure: Step) -> None
 
 @pytest.mark.anyio
 async def test_a_late_failure_leaves_the_gate_too(clock: Clock) -> None:
-    """A call that failed after others had opened the circuit learns that the way is shut."""
+    """A call that fails after others opened the circuit finds out how long it stays open."""
     held, request = Held(503), get(URL)
     transport = layer(Scripted(held, 503), clock)
 
@@ -842,7 +842,7 @@ async def test_nothing_is_left_behind_without_a_failure(clock: Clock, outcome: S
     "error", [httpx.LocalProtocolError, RequestRejectedError("elsewhere"), RuntimeError], ids=str
 )
 async def test_an_end_without_a_verdict_leaves_the_gate_too(clock: Clock, error: Step) -> None:
-    """A call that somebody else's failure has shut out need not sleep to find that out."""
+    """A call that ends after others opened the circuit need not sleep to find that out."""
     held, request = Held(), get(URL)
 
     async def fail(_: httpx.Request) -> httpx.Response:
@@ -864,7 +864,7 @@ async def test_an_end_without_a_verdict_leaves_the_gate_too(clock: Clock, error:
 
 
 class Picky:
-    """A key function that goes wrong for /strange."""
+    """A key function that raises for /strange."""
 
     def __call__(self, request: httpx.Request) -> Hashable:
         if request.url.path == "/strange":
@@ -874,7 +874,7 @@ class Picky:
 
 @pytest.mark.anyio
 async def test_a_failing_response_whose_key_fails_is_closed(clock: Clock) -> None:
-    """The caller never gets hold of it, so that nobody else could close it."""
+    """The caller does not get the response, and could not close it."""
     body = Body(b"sorry")
     transport = layer(Scripted(httpx.Response(503, stream=body)), clock, key=Picky())
 
@@ -886,13 +886,13 @@ async def test_a_failing_response_whose_key_fails_is_closed(clock: Clock) -> Non
 
 @pytest.mark.anyio
 async def test_a_body_whose_key_fails_at_its_end_is_closed(clock: Clock) -> None:
-    """The error comes out of the closing, and the connection is let go of."""
+    """Closing the body raises the error, and the connection is released."""
     body = Body(b"one")
     good = httpx.Response(200, stream=body)
     transport = layer(Scripted(good, 503), clock, key=Picky())
     response = await ask(transport, get("https://api.test/strange"))
     assert isinstance(response, httpx.Response)
-    await ask(transport)  # from now on the end of a body is looked at
+    await ask(transport)  # from now on the end of a body counts
 
     with pytest.raises(KeyError, match="strange"):
         await response.aclose()
@@ -902,7 +902,7 @@ async def test_a_body_whose_key_fails_at_its_end_is_closed(clock: Clock) -> None
 
 @pytest.mark.anyio
 async def test_a_body_that_was_read_ahead_is_closed_when_its_verdict_raises(clock: Clock) -> None:
-    """A layer inside has read it to its end, so that the breaker settles before it hands it on."""
+    """An inner layer has read it whole, so the breaker settles before returning the response."""
     body = Body(b"one")
 
     def interrupt(event: Event) -> None:
@@ -924,7 +924,7 @@ async def test_a_body_that_was_read_ahead_is_closed_when_its_verdict_raises(cloc
 
 @pytest.mark.anyio
 async def test_a_key_that_fails_before_the_request_sends_nothing(clock: Clock) -> None:
-    """There is no breaker to ask."""
+    """Without a key there is no breaker to check."""
     inner = Scripted(503)
     transport = layer(inner, clock, key=Picky())
     await ask(transport)
@@ -953,7 +953,7 @@ async def test_opening_and_closing_are_forwarded_once(clock: Clock) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("base", [httpx.AsyncBaseTransport, httpx.MockTransport, object])
 async def test_any_class_of_inner_transport_will_do(clock: Clock, base: type) -> None:
-    """What counts is that it answers, not what it inherits from."""
+    """It has to handle requests, and may inherit from any class."""
 
     class Inner(base):  # type: ignore[misc]  # the base is a parameter
         def __init__(self) -> None: ...
@@ -968,7 +968,7 @@ async def test_any_class_of_inner_transport_will_do(clock: Clock, base: type) ->
 
 @pytest.mark.anyio
 async def test_the_request_and_the_response_pass_as_they_are(clock: Clock) -> None:
-    """The inner transport gets the caller's own request, the caller the inner one's response."""
+    """The inner transport gets the same request, and the caller gets the same response."""
     request, response = get(URL), httpx.Response(200)
     inner = Scripted(response)
 
@@ -978,12 +978,12 @@ async def test_the_request_and_the_response_pass_as_they_are(clock: Clock) -> No
 
 
 def test_without_an_inner_transport_it_sends_over_the_network() -> None:
-    """None stands for an `HTTPTransport()`."""
+    """None means an `HTTPTransport()`."""
     assert "(HTTPTransport()" in repr(CircuitBreakerTransport())
 
 
 def test_its_repr_shows_what_is_inside(clock: Clock) -> None:
-    """A repr shows the inner transport, and the shared breaker or how many are kept."""
+    """A repr shows the inner transport, and the shared breaker or the number of breakers."""
 
     class Inner(Scripted):
         def __repr__(self) -> str:
@@ -1025,7 +1025,7 @@ def test_its_repr_shows_what_is_inside(clock: Clock) -> None:
     ],
 )
 def test_bad_input_is_refused_by_name(arguments: dict[str, Any], error: type[Exception]) -> None:
-    """A value that makes no sense is refused where it is given, and the message names it."""
+    """An invalid value is refused when it is given, and the message names it."""
     (name,) = arguments
 
     with pytest.raises(error, match=name):
@@ -1034,7 +1034,7 @@ def test_bad_input_is_refused_by_name(arguments: dict[str, Any], error: type[Exc
 
 @pytest.mark.anyio
 async def test_a_success_under_way_ends_a_row_that_began_meanwhile(clock: Clock) -> None:
-    """It counts although no breaker had to see it when it began."""
+    """It counts although the breaker did not have to see the call when it began."""
     held = Held()
     transport = layer(Scripted(held, 500), clock)
 
@@ -1052,7 +1052,7 @@ async def test_a_success_under_way_ends_a_row_that_began_meanwhile(clock: Clock)
 
 
 def slow(clock: Clock, answer: httpx.Response | int | Exception, seconds: float = 3.0) -> Step:
-    """A step that takes its time."""
+    """A step that takes some time."""
 
     def step(_request: httpx.Request) -> httpx.Response:
         clock.advance(seconds)
@@ -1064,7 +1064,7 @@ def slow(clock: Clock, answer: httpx.Response | int | Exception, seconds: float 
 
 
 async def ended(response: httpx.Response | Exception) -> None:
-    """Read the body, whatever comes."""
+    """Read the body, and ignore how it ends."""
     assert isinstance(response, httpx.Response)
     with contextlib.suppress(httpx.ReadError):
         await response.aread()
@@ -1076,7 +1076,7 @@ async def ended(response: httpx.Response | Exception) -> None:
 async def test_half_of_the_answers_failing_opens_it(
     clock: Clock, events: Events, window: CountWindow | TimeWindow, *, shared: bool
 ) -> None:
-    """Successes count from the first call on, and the event tells what failed in the window."""
+    """Successes count from the first call on, and the event has the failures in the window."""
     steps: list[Step] = [200, 200, 503, 200, 503, 200, 503, httpx.ReadTimeout, 200, 503]
     inner = Scripted(*steps)
     if shared:
@@ -1101,7 +1101,7 @@ async def test_half_of_the_answers_failing_opens_it(
 async def test_a_window_waits_for_the_end_of_the_body(
     clock: Clock, body: Callable[[], httpx.Response], failures: int
 ) -> None:
-    """Good headers are no success yet, and the end of the body counts once."""
+    """Good headers are not a success yet, and the end of the body counts once."""
     transport = layer(
         Scripted(lambda _: body(), 503), clock, window=CountWindow(2, minimum_calls=2)
     )
@@ -1124,7 +1124,7 @@ async def test_a_window_waits_for_the_end_of_the_body(
 async def test_a_call_is_as_slow_as_its_headers(
     clock: Clock, make: Callable[[], httpx.Response | int | Exception]
 ) -> None:
-    """However it ends, a call whose headers were late is slow, and counts once."""
+    """A call whose headers were late is slow and counts once, however it ends."""
     window = CountWindow(1, minimum_calls=1, slow_call_seconds=2.0)
     transport = layer(Scripted(slow(clock, make())), clock, window=window)
 
@@ -1138,7 +1138,7 @@ async def test_a_call_is_as_slow_as_its_headers(
 
 @pytest.mark.anyio
 async def test_a_slow_body_is_not_a_slow_call(clock: Clock) -> None:
-    """A long stream whose headers were quick says nothing against the service."""
+    """A long stream whose headers came quickly does not count against the service."""
     window = CountWindow(1, minimum_calls=1, slow_call_seconds=2.0)
     transport = layer(Scripted(slow(clock, streamed(b"one"), 2.0)), clock, window=window)
 
@@ -1151,7 +1151,7 @@ async def test_a_slow_body_is_not_a_slow_call(clock: Clock) -> None:
 
 @pytest.mark.anyio
 async def test_a_cancelled_call_is_not_seen_by_a_window(clock: Clock) -> None:
-    """It is no verdict, and leaves room for those that are."""
+    """It has no verdict, and takes no room from calls that have one."""
     transport = layer(Scripted(Held(), 503), clock, window=CountWindow(1, minimum_calls=1))
 
     await cancelled(partial(ask, transport))
@@ -1162,7 +1162,7 @@ async def test_a_cancelled_call_is_not_seen_by_a_window(clock: Clock) -> None:
 
 @pytest.mark.anyio
 async def test_each_origin_has_a_window(clock: Clock) -> None:
-    """The good calls of one origin do not make up for the failures of another."""
+    """Successes of one origin do not make up for failures of another."""
     transport = layer(Scripted(503, 200, 503, 200), clock, window=CountWindow(2, minimum_calls=2))
     for url in (URL, "https://other.test", URL, "https://other.test"):
         await ask(transport, get(url))
@@ -1173,7 +1173,7 @@ async def test_each_origin_has_a_window(clock: Clock) -> None:
 
 @pytest.mark.anyio
 async def test_the_bound_holds_for_windows(clock: Clock) -> None:
-    """Every origin is remembered from its first call on, and the oldest closed one forgotten."""
+    """Every origin is kept from its first call on, and the oldest closed one is evicted."""
     transport = layer(Scripted(200, 503, 200), clock, window=CountWindow(), max_breakers=10)
 
     for number in range(50):
@@ -1184,7 +1184,7 @@ async def test_the_bound_holds_for_windows(clock: Clock) -> None:
 
 @pytest.mark.anyio
 async def test_a_success_of_a_breaker_that_was_forgotten_is_forgotten_too(clock: Clock) -> None:
-    """A call that outlives its breaker's place in memory makes no new one by succeeding."""
+    """The success of a call whose breaker was evicted does not make a new breaker."""
     held = Held()
     transport = layer(Scripted(held, 200), clock, window=CountWindow(), max_breakers=1)
 
@@ -1200,7 +1200,7 @@ async def test_a_success_of_a_breaker_that_was_forgotten_is_forgotten_too(clock:
 
 @pytest.mark.anyio
 async def test_an_evicted_breaker_reports_no_change(clock: Clock, events: Events) -> None:
-    """The slow call that would have opened it ends when another breaker has taken its place."""
+    """The slow call that would have opened it ends after its eviction."""
     held = Held()
     window = CountWindow(1, minimum_calls=1, slow_call_seconds=1.0)
     transport = layer(Scripted(held, 200), clock, window=window, max_breakers=1, listener=events)
@@ -1220,7 +1220,7 @@ async def test_an_evicted_breaker_reports_no_change(clock: Clock, events: Events
 
 @pytest.mark.anyio
 async def test_many_failing_origins_stay_bounded(clock: Clock, events: Events) -> None:
-    """A crawler meets each once, and none again within the cooldown; nothing alarms for ever."""
+    """A crawler meets each origin once; the alert does not stay raised."""
     transport = layer(Scripted(503), clock, max_breakers=100, listener=events)
     for number in range(2_000):
         await ask(transport, get(f"https://host{number}.test"))
@@ -1235,7 +1235,7 @@ async def test_many_failing_origins_stay_bounded(clock: Clock, events: Events) -
 async def test_without_a_window_a_success_is_counted_by_an_existing_breaker(
     clock: Clock,
 ) -> None:
-    """A row that the successor of a forgotten breaker has begun ends with it, too."""
+    """It resets the count that the successor of an evicted breaker has begun, too."""
     held = Held()
     transport = layer(Scripted(503, held, 200, 503), clock, max_breakers=1)
     await ask(transport)
@@ -1257,7 +1257,7 @@ async def test_without_a_window_a_success_is_counted_by_an_existing_breaker(
 
 @pytest.mark.anyio
 async def test_several_probes_close_it(clock: Clock, events: Events) -> None:
-    """Of twenty callers three go through; two good ones are enough, and the third is ordinary."""
+    """Of twenty callers three are admitted; two successes are enough, the third is ordinary."""
     good, bad = Held(), Held(503)
     inner = Scripted(good, good, bad, 200)
     transport = recovering(inner, clock, probes=3, probe_success_rate=0.6, listener=events)
@@ -1278,7 +1278,7 @@ async def test_several_probes_close_it(clock: Clock, events: Events) -> None:
 
 @pytest.mark.anyio
 async def test_a_cancelled_probe_of_several_gives_its_place_back(clock: Clock) -> None:
-    """The others keep theirs, and exactly one more may go."""
+    """The other probes keep theirs, and exactly one more is admitted."""
     held = Held()
     inner = Scripted(held)
     transport = recovering(inner, clock, probes=2)
@@ -1298,7 +1298,7 @@ async def test_a_cancelled_probe_of_several_gives_its_place_back(clock: Clock) -
 
 @pytest.mark.anyio
 async def test_the_event_tells_the_cooldown_as_it_is(clock: Clock, events: Events) -> None:
-    """Grown, and with its jitter from the source that was given."""
+    """It includes the growth and the jitter from the given random source."""
 
     class Lower:
         def uniform(self, a: float, b: float, /) -> float:
@@ -1317,12 +1317,12 @@ async def test_the_event_tells_the_cooldown_as_it_is(clock: Clock, events: Event
     assert [event.cooldown for event in opened] == [4.0, 8.0, 16.0]
 
 
-# By hand
+# Manual changes
 
 
 @pytest.mark.anyio
 async def test_an_origin_can_be_forced_open(clock: Clock, events: Events) -> None:
-    """Its requests are refused, those of others are not, and a reset lets them through again."""
+    """Its requests are refused, those of other origins are not, and a reset admits them again."""
     inner = Scripted(200)
     transport = layer(inner, clock, listener=events)
     transport.breaker_for(URL).force_open()
@@ -1344,7 +1344,7 @@ async def test_an_origin_can_be_forced_open(clock: Clock, events: Events) -> Non
 
 @pytest.mark.anyio
 async def test_a_disabled_breaker_lets_everything_through(clock: Clock, events: Events) -> None:
-    """However long it goes on failing, and nobody is told of anything."""
+    """However many requests fail, no opening is reported."""
     transport = layer(Scripted(503), clock, listener=events)
     transport.breaker_for(URL).disable()
 
@@ -1380,7 +1380,7 @@ async def test_an_observed_breaker_tells_and_refuses_nothing(clock: Clock, event
 
 @pytest.mark.anyio
 async def test_an_observed_breaker_shuts_no_gate(clock: Clock) -> None:
-    """Whoever retries is not told that the way is shut, since it is not."""
+    """The gate is open for layers that retry, since no request is refused."""
     transport = layer(Scripted(503), clock, failure_threshold=1)
     transport.breaker_for(URL).observe_only()
     request = get(URL)
@@ -1393,7 +1393,7 @@ async def test_an_observed_breaker_shuts_no_gate(clock: Clock) -> None:
 
 @pytest.mark.anyio
 async def test_a_key_that_raises_gives_the_probe_back(clock: Clock) -> None:
-    """The breaker is known from the beginning of the request; the next one is the probe."""
+    """The breaker is known since the request began; the next request is the probe."""
     raises = False
 
     def key(_: httpx.Request) -> str:

@@ -9,7 +9,7 @@ from walltrack.circuit_breaker.windows import Tally
 
 
 def fill(tally: Tally, calls: str) -> list[bool]:
-    """Record calls: "." is good, "x" failed, "s" was slow, "b" both; hand back the judgements."""
+    """Record calls: "." is good, "x" failed, "s" was slow, "b" both; return the judgements."""
     return [tally.record(failed=call in "xb", slow=call in "sb") for call in calls]
 
 
@@ -20,7 +20,7 @@ def held(tally: Tally) -> tuple[int, int, int, int]:
 
 @pytest.mark.parametrize("window", [CountWindow(), TimeWindow()])
 def test_the_documented_defaults(window: CountWindow | TimeWindow) -> None:
-    """Half of at least ten calls have to fail, and no call is slow."""
+    """Half of at least ten calls have to fail, and no call counts as slow."""
     assert (window.failure_rate, window.minimum_calls) == (0.5, 10)
     assert (window.slow_call_seconds, window.slow_call_rate) == (None, 1.0)
     assert CountWindow().size == 100
@@ -47,7 +47,7 @@ def test_the_documented_defaults(window: CountWindow | TimeWindow) -> None:
 def test_it_judges_by_rates_of_at_least_the_fewest_calls(
     clock: Clock, kind: type[CountWindow | TimeWindow], calls: str, *, opens: bool
 ) -> None:
-    """The rate itself is too much already, also when it is a good call that completes the count."""
+    """Reaching the rate is enough, also when a successful call completes the minimum."""
     window = kind(failure_rate=0.5, minimum_calls=10, slow_call_seconds=1.0, slow_call_rate=0.6)
 
     *before, last = fill(window.tally(clock), calls)
@@ -60,7 +60,7 @@ def test_it_judges_by_rates_of_at_least_the_fewest_calls(
     ("rate", "failures", "calls"), [(0.1, 3, 30), (0.07, 7, 100), (0.3, 3, 10), (0.7, 7, 10)]
 )
 def test_a_rate_is_met_exactly(clock: Clock, rate: float, failures: int, calls: int) -> None:
-    """Three of thirty are a tenth, whatever floats make of a tenth of thirty."""
+    """Three of thirty are a tenth, whatever the rounding of floats."""
     window = CountWindow(calls, failure_rate=rate, minimum_calls=calls)
 
     assert fill(window.tally(clock), "." * (calls - failures) + "x" * failures)[-1]
@@ -68,7 +68,7 @@ def test_a_rate_is_met_exactly(clock: Clock, rate: float, failures: int, calls: 
 
 
 def test_a_count_window_forgets_the_oldest_call(clock: Clock) -> None:
-    """Each call beyond its size takes the place of one, of whatever kind that was."""
+    """Each call beyond its size replaces the oldest one, whatever its kind."""
     tally = CountWindow(4, minimum_calls=4).tally(clock)
     fill(tally, "xsb.")
     assert held(tally) == (4, 2, 2, 3)
@@ -82,7 +82,7 @@ def test_a_count_window_forgets_the_oldest_call(clock: Clock) -> None:
 
 
 def test_time_means_nothing_to_a_count_window(clock: Clock) -> None:
-    """However long ago, the newest calls are the newest."""
+    """The last calls count, however old they are."""
     tally = CountWindow(4, minimum_calls=4).tally(clock)
     fill(tally, "xx")
     clock.advance(1e9)
@@ -92,7 +92,7 @@ def test_time_means_nothing_to_a_count_window(clock: Clock) -> None:
 
 
 def test_a_time_window_forgets_a_bucket_at_a_time(clock: Clock) -> None:
-    """A call is gone when its bucket's turn comes, and not before."""
+    """A call is forgotten when its bucket expires, and not before."""
     tally = TimeWindow(8.0, 4).tally(clock)  # 1000 is the beginning of a bucket
     fill(tally, "x")
     clock.advance(1.5)
@@ -114,7 +114,7 @@ def test_a_time_window_forgets_a_bucket_at_a_time(clock: Clock) -> None:
 
 @pytest.mark.parametrize("seconds", [8.0, 9.0, 15.75, 16.0, 1e6])
 def test_a_long_silence_empties_a_time_window(clock: Clock, seconds: float) -> None:
-    """A jump over many buckets at once leaves nothing of any of them."""
+    """A jump over many buckets at once empties all of them."""
     tally = TimeWindow(8.0, 4).tally(clock)
     for _ in range(4):
         fill(tally, "xsb.")
@@ -126,7 +126,7 @@ def test_a_long_silence_empties_a_time_window(clock: Clock, seconds: float) -> N
 
 
 def test_a_clock_that_steps_back_changes_nothing(clock: Clock) -> None:
-    """What is recorded then goes where the newest calls are."""
+    """Calls recorded then go into the bucket of the latest calls."""
     tally = TimeWindow(8.0, 4).tally(clock)
     fill(tally, "x")
     clock.advance(-5.0)
@@ -139,7 +139,7 @@ def test_a_clock_that_steps_back_changes_nothing(clock: Clock) -> None:
 
 @pytest.mark.parametrize("window", [CountWindow(4, minimum_calls=4), TimeWindow(8.0, 4)])
 def test_a_cleared_window_is_empty(clock: Clock, window: CountWindow | TimeWindow) -> None:
-    """Nothing of what it held comes back later as something to forget."""
+    """Calls recorded before are not subtracted later."""
     tally = window.tally(clock)
     fill(tally, "xsb.x")
     tally.clear()
@@ -154,7 +154,7 @@ def test_a_cleared_window_is_empty(clock: Clock, window: CountWindow | TimeWindo
 
 
 def test_a_window_shows_what_it_holds(clock: Clock) -> None:
-    """Its repr has the counts that it judges by."""
+    """Its repr shows the counts that it judges by."""
     tally = CountWindow().tally(clock)
     fill(tally, "..xsb")
 
@@ -182,7 +182,7 @@ def test_a_window_shows_what_it_holds(clock: Clock) -> None:
 def test_bad_limits_are_refused_by_name(
     kind: type[CountWindow | TimeWindow], arguments: dict[str, Any], error: type[Exception]
 ) -> None:
-    """A rate that is none, or a number that makes no sense, is refused by its name."""
+    """A rate or number that is not valid is refused by its name."""
     (name,) = arguments
 
     with pytest.raises(error, match=f"^{name} must be"):
@@ -207,6 +207,6 @@ def test_bad_sizes_are_refused_by_name(
     error: type[Exception],
     named: str,
 ) -> None:
-    """A window without room for the fewest calls could never open anything."""
+    """A window too small for the minimum of calls could never open a breaker."""
     with pytest.raises(error, match=f"^{named} must be"):
         kind(**arguments)

@@ -57,7 +57,7 @@ class Past:
 
 
 def seen_by(window: CountWindow | TimeWindow, past: list[Past], now: float) -> list[Past]:
-    """Those of `past` that the window still shows."""
+    """Those of `past` that are still in the window."""
     if isinstance(window, CountWindow):
         return past[-window.size :]
     width = window.seconds / window.buckets
@@ -66,13 +66,13 @@ def seen_by(window: CountWindow | TimeWindow, past: list[Past], now: float) -> l
 
 
 def reaches(count: int, of: int, rate: float) -> bool:
-    """Whether a share is at least a rate as its author wrote it, without rounding."""
+    """Whether a share is at least a rate, with the rate read as a decimal, without rounding."""
     wanted = Fraction(1, 3) if rate == 1 / 3 else Fraction(str(rate))
     return Fraction(count, of) >= wanted
 
 
 def too_much(window: CountWindow | TimeWindow, seen: list[Past]) -> bool:
-    """Whether a breaker has to open by what its window shows."""
+    """Whether the counts in its window have to open a breaker."""
     failures, slow = sum(call.failed for call in seen), sum(call.slow for call in seen)
     return len(seen) >= window.minimum_calls and (
         reaches(failures, len(seen), window.failure_rate)
@@ -82,7 +82,7 @@ def too_much(window: CountWindow | TimeWindow, seen: list[Past]) -> bool:
 
 @st.composite
 def count_windows(draw: st.DrawFn) -> CountWindow:
-    """Small ones, so that they are often full."""
+    """Small windows, so that they are often full."""
     size = draw(st.integers(1, 12))
     return CountWindow(
         size,
@@ -95,7 +95,7 @@ def count_windows(draw: st.DrawFn) -> CountWindow:
 
 @st.composite
 def time_windows(draw: st.DrawFn) -> TimeWindow:
-    """Short ones, of widths that floats know exactly, and of one that they do not."""
+    """Short windows, of widths that floats represent exactly, and one that they do not."""
     return TimeWindow(
         draw(st.sampled_from([4.0, 16.0, 10.0])),
         draw(st.sampled_from([1, 2, 3, 4, 8])),
@@ -122,7 +122,7 @@ STEPS = st.lists(
 def test_a_window_shows_what_a_list_shows(
     window: CountWindow | TimeWindow, steps: list[tuple[float, bool, bool]]
 ) -> None:
-    """After every call, and every jump of time, it counts and judges as a list would."""
+    """After every call and every jump of time, it counts and judges as a list would."""
     clock = Clock(0.0)
     tally = window.tally(clock)
     past: list[Past] = []
@@ -147,7 +147,7 @@ def test_a_window_shows_what_a_list_shows(
 def test_a_time_window_is_exact_to_a_bucket(
     steps: list[tuple[float, bool, bool]], buckets: int
 ) -> None:
-    """What is younger than the window less a bucket is in it, what is older than it is not."""
+    """Calls younger than the window less one bucket are in it, those older than it are not."""
     clock, window = Clock(0.0), TimeWindow(16.0, buckets)
     tally = window.tally(clock)
     moments: list[float] = []
@@ -162,19 +162,19 @@ def test_a_time_window_is_exact_to_a_bucket(
 
 @dataclass(eq=False)
 class Call:
-    """A call under way; as a probe it has a time."""
+    """A call in flight; a probe has a time limit."""
 
     era: object
     began: float
     until: float = math.inf
     took: float | None = None  # to its headers
     good_headers: bool = False
-    verdict: bool | None = None  # as a probe: whether it was good
+    verdict: bool | None = None  # of a probe: whether it succeeded
 
 
 @dataclass
 class Model:
-    """A circuit breaker in the plainest words."""
+    """A circuit breaker, implemented as simply as possible."""
 
     threshold: int
     window: CountWindow | TimeWindow | None
@@ -198,7 +198,7 @@ class Model:
         return self.state is HALF_OPEN and reaches(good, self.probes, self.rate)
 
     def refuses(self, now: float) -> bool:
-        """Whether a request would be refused, if anything were."""
+        """Whether a request would be refused in a mode that refuses."""
         if self.state is CLOSED or self.passed(now):
             return False
         if self.state is OPEN:
@@ -402,7 +402,7 @@ class BreakerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.ledger.alert == 0)
     @rule(which=st.integers(0, 1))
     def begin_unseen(self, which: int) -> None:
-        """As a transport does when no breaker has to see a request: note the epoch alone."""
+        """Begin as a transport does when no breaker has to see a request: note only the epoch."""
         pair = self.pairs[which]
         call, changes = pair.model.begin(self.clock.now)
         assert call is not None
@@ -437,7 +437,7 @@ class BreakerMachine(RuleBasedStateMachine):
         else:
             pair.real.record_failure()
 
-    # What matters most is rare among random steps, so there is a short way to it
+    # Random steps rarely reach the most important states, so there is a shortcut
 
     @rule(which=st.integers(0, 1), probes=st.integers(1, 4), headers=st.integers(0, 3))
     def break_down_and_probe(self, which: int, probes: int, headers: int) -> None:
@@ -488,5 +488,5 @@ class BreakerMachine(RuleBasedStateMachine):
 
 
 def test_breakers_with_windows_probes_and_modes_do_what_the_naive_model_does() -> None:
-    """In any order of calls, headers, verdicts, hands and moments, breaker and model agree."""
+    """For any order of calls, headers, verdicts, manual changes and times, both agree."""
     run_state_machine_as_test(BreakerMachine, settings=PROFILE)

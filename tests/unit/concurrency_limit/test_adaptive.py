@@ -9,7 +9,7 @@ MEMORY = 60.0
 
 
 class Server:
-    """Has an adaptive limit see so many answers at a time, window after window."""
+    """Sends an adaptive limit the results of simulated requests, window after window."""
 
     def __init__(self, limit: AdaptiveLimit) -> None:
         self.limit = limit
@@ -18,7 +18,7 @@ class Server:
     def window(
         self, latency: float, *, under_way: int | None = None, requests: int = 10, drops: int = 0
     ) -> int:
-        """Let a window pass in which so many requests take so long, and tell the limit after it."""
+        """Let a window of `requests` with this latency pass, and return the limit after it."""
         used = self.limit.limit if under_way is None else under_way
         began, self.now = self.now, self.now + max(latency, WINDOW)
         for number in range(1, requests + 1):
@@ -40,7 +40,7 @@ def measured(initial: int = 20, latency: float = 0.1, **options: Any) -> Server:
 
 
 def test_it_first_looks_at_the_server_without_load() -> None:
-    """For one window a quarter of the requests goes out; then the initial limit holds."""
+    """In the first window the limit is a quarter; then the initial limit holds."""
     server = Server(adaptive(20))
     assert server.limit.limit == 5
     assert server.window(0.1) == 20
@@ -48,12 +48,12 @@ def test_it_first_looks_at_the_server_without_load() -> None:
 
 @pytest.mark.parametrize(("initial", "minimum", "first"), [(3, 1, 1), (8, 1, 2), (8, 5, 5)])
 def test_the_first_look_respects_the_minimum(initial: int, minimum: int, first: int) -> None:
-    """However small a quarter is, something goes out."""
+    """However small a quarter is, the minimum is allowed."""
     assert adaptive(initial, minimum=minimum).limit == first
 
 
 def test_it_grows_by_its_square_root_while_latency_is_what_it_was() -> None:
-    """So that what waits in the server is about as much, and never too much at once."""
+    """The queue in the server stays at about this size, and no step is too large."""
     server = measured(16)
     assert server.window(0.1) == 20
     assert server.window(0.1) == 24
@@ -61,19 +61,19 @@ def test_it_grows_by_its_square_root_while_latency_is_what_it_was() -> None:
 
 
 def test_it_shrinks_as_latency_grows() -> None:
-    """By as much as latency exceeds what is tolerated, and then adds its square root."""
+    """In proportion to the latency above the tolerated one; then its square root is added."""
     server = measured(64)
     assert server.window(0.1 * 1.25 * 1.6) == 64 / 1.6 + 8
 
 
 def test_no_window_takes_more_than_half() -> None:
-    """However slow the answers, one window may be bad by chance."""
+    """However slow the answers are, one window may be slow by chance."""
     server = measured(64)
     assert server.window(50.0) == 32 + 8
 
 
 def test_it_settles_where_a_root_of_requests_waits_in_the_server() -> None:
-    """With a server of twenty places, at about a quarter more than those, and the root."""
+    """With a server of twenty places, at about five quarters of them plus the square root."""
     server = measured(20)
     for _ in range(10):
         latency = 0.1 * max(server.limit.limit / 20, 1.0)
@@ -83,19 +83,19 @@ def test_it_settles_where_a_root_of_requests_waits_in_the_server() -> None:
 
 @pytest.mark.parametrize(("requests", "drops"), [(10, 2), (10, 10), (20, 4), (100, 16)])
 def test_a_large_share_of_drops_takes_a_fifth(requests: int, drops: int) -> None:
-    """More than 15 % of a window, or all of it: how many does not say how many are too many."""
+    """More than 15 % of a window, up to all of it: the share does not tell how far to shrink."""
     assert measured(20).window(0.1, requests=requests, drops=drops) == 16
 
 
 @pytest.mark.parametrize(("requests", "drops"), [(10, 1), (20, 3), (100, 15), (1000, 50)])
 def test_a_small_share_of_drops_changes_nothing(requests: int, drops: int) -> None:
-    """Servers that are not overloaded fail now and then: the limit goes by the other answers."""
+    """Servers without overload fail now and then; the limit follows the other answers."""
     assert measured(16).window(0.1, requests=requests, drops=drops) == 20
     assert measured(64).window(0.2, requests=requests, drops=drops) == 64 / 1.6 + 8
 
 
 def test_a_limit_that_is_not_half_used_does_not_grow() -> None:
-    """Nothing is known of more; but latency and drops make it smaller still."""
+    """A higher limit was not tried; but latency and drops still make it smaller."""
     assert measured(20).window(0.1, under_way=10) == 20
     assert measured(20).window(0.1, under_way=11) == 24
     assert measured(64).window(0.5, under_way=10) == 40
@@ -103,7 +103,7 @@ def test_a_limit_that_is_not_half_used_does_not_grow() -> None:
 
 
 def test_it_never_leaves_its_bounds() -> None:
-    """Whatever happens."""
+    """Whatever the latencies and drops are."""
     server = measured(20, minimum=10, maximum=30)
     for _ in range(10):
         server.window(0.1)
@@ -114,7 +114,7 @@ def test_it_never_leaves_its_bounds() -> None:
 
 
 def test_it_comes_back_from_one() -> None:
-    """The smallest limit is no dead end."""
+    """A limit of one can grow again."""
     server = measured(4)
     for _ in range(30):
         server.window(0.1, drops=10)
@@ -125,7 +125,7 @@ def test_it_comes_back_from_one() -> None:
 
 
 def test_a_window_needs_ten_requests() -> None:
-    """Fewer would tell of themselves; they count together with those that come later."""
+    """Fewer would not be representative; they count together with later ones."""
     server = measured(16)
     assert server.window(0.1, requests=9) == 16
     server.limit.note(server.now, server.now + 0.1, 16)
@@ -133,7 +133,7 @@ def test_a_window_needs_ten_requests() -> None:
 
 
 def test_a_window_takes_its_time() -> None:
-    """A quick server does not have its limit changed all the time."""
+    """With a quick server the limit does not change all the time."""
     server = measured(16)
     limit, now = server.limit, server.now
     for number in range(90):
@@ -144,7 +144,7 @@ def test_a_window_takes_its_time() -> None:
 
 
 def test_requests_of_an_earlier_limit_do_not_count() -> None:
-    """What came late of them would be held against a limit that is smaller already."""
+    """Late results of them would count against a limit that is smaller already."""
     server = measured(20)
     server.window(0.1, drops=2)
     for _ in range(50):
@@ -153,14 +153,14 @@ def test_requests_of_an_earlier_limit_do_not_count() -> None:
 
 
 def test_a_lower_latency_is_the_one_to_go_by_from_then_on() -> None:
-    """The first look may have met a busy server."""
+    """The server may have been busy during the first measurement."""
     server = measured(64, latency=0.4)
     server.window(0.1)
     assert server.window(0.4) < 64
 
 
 def test_latency_is_measured_anew_when_it_has_not_been_seen_for_long() -> None:
-    """A quarter goes out for one window, and what that takes is the latency without load."""
+    """For one window a quarter is allowed, and its latency is taken as that without load."""
     server = measured(16)
     server.now += MEMORY
     assert server.window(0.2) == 14 // 4
@@ -170,7 +170,7 @@ def test_latency_is_measured_anew_when_it_has_not_been_seen_for_long() -> None:
 
 
 def test_a_quiet_time_is_as_good_as_a_look() -> None:
-    """A limit that is hardly used is not made smaller for it."""
+    """A limit that is hardly used is not made smaller for the measurement."""
     server = measured(16)
     server.now += MEMORY
     assert server.window(0.3, under_way=4) == 16
@@ -178,7 +178,7 @@ def test_a_quiet_time_is_as_good_as_a_look() -> None:
 
 
 def test_a_look_that_gets_hardly_an_answer_is_not_over() -> None:
-    """What a failing server takes tells nothing; five answers among the failures do."""
+    """The latency of failures is not used; five answers among the failures are enough."""
     server = Server(adaptive(40))
     assert server.window(0.1, drops=6) == 32 // 4
     assert server.window(0.1, drops=10) == 25 // 4
@@ -187,7 +187,7 @@ def test_a_look_that_gets_hardly_an_answer_is_not_over() -> None:
 
 
 def test_a_clock_that_stands_still_does_no_harm() -> None:
-    """With a mock no time passes at all."""
+    """With a mock, no time passes at all."""
     limit = AdaptiveLimit(20, window=1e-9)
     for _ in range(100):
         limit.note(5.0, 5.0, 20)
@@ -195,7 +195,7 @@ def test_a_clock_that_stands_still_does_no_harm() -> None:
 
 
 def test_answers_that_take_no_time_are_no_sign_of_a_queue() -> None:
-    """The clock is too coarse for them: the limit grows, and is found out as soon as it can be."""
+    """The clock is too coarse for them: the limit grows until a queue can be measured."""
     server = Server(adaptive(16))
     assert server.window(0.0) == 16
     assert server.window(0.0) == 20
@@ -203,7 +203,7 @@ def test_answers_that_take_no_time_are_no_sign_of_a_queue() -> None:
 
 
 def test_a_latency_below_a_millisecond_is_no_sign_of_a_queue() -> None:
-    """After answers that took no time by the clock, one tick of it is not many times as much."""
+    """After answers that took no measurable time, one clock tick is not a large increase."""
     server = measured(16, latency=0.0)
     assert server.window(0.0012) == 20
     assert server.window(0.0) == 24
@@ -212,14 +212,14 @@ def test_a_latency_below_a_millisecond_is_no_sign_of_a_queue() -> None:
 
 
 def test_drops_that_take_no_time_count() -> None:
-    """A server that refuses at once is followed down, whatever the clock can tell."""
+    """A server that refuses at once makes the limit smaller, however coarse the clock is."""
     server = measured(20, latency=0.0)
     assert server.window(0.0, drops=10) == 16
     assert server.window(0.0, drops=10) == 12
 
 
 def test_another_one_has_the_same_settings_and_no_memory() -> None:
-    """Each key gets one of its own."""
+    """Each key gets its own."""
     server = measured(20, minimum=2, maximum=50, tolerance=2.0)
     server.window(0.1)
     other = server.limit.fresh()
@@ -230,7 +230,7 @@ def test_another_one_has_the_same_settings_and_no_memory() -> None:
 
 
 def test_the_repr_tells_the_bounds_and_the_limit() -> None:
-    """A developer sees where it stands."""
+    """It shows the settings and the current limit."""
     assert repr(measured(20).limit) == "AdaptiveLimit(20, minimum=1, maximum=100, limit=20)"
 
 
@@ -254,6 +254,6 @@ def test_the_repr_tells_the_bounds_and_the_limit() -> None:
 def test_bad_arguments_are_refused(
     arguments: dict[str, Any], error: type[Exception], named: str
 ) -> None:
-    """What cannot be meant is refused where it is given, by its name."""
+    """An invalid argument is refused when it is given, by its name."""
     with pytest.raises(error, match=f"^{named}"):
         AdaptiveLimit(**arguments)

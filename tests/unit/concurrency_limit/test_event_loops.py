@@ -1,4 +1,4 @@
-"""A concurrency limit that is used from several event loops, one after the other or at once."""
+"""A concurrency limit that is used from several event loops, in turn or at once."""
 
 import asyncio
 import gc
@@ -35,13 +35,13 @@ def layer(limit: Any = 1, **options: Any) -> ConcurrencyLimitTransport:  # noqa:
 
 
 async def hold(transport: httpx.AsyncBaseTransport, url: str = "https://a.test/") -> httpx.Response:
-    """Take a place, within a moment, and keep it."""
+    """Take a place, within a short time, and keep it."""
     with anyio.fail_after(2):
         return await transport.handle_async_request(get(url))
 
 
 async def use(transport: httpx.AsyncBaseTransport, url: str = "https://a.test/") -> int:
-    """Take a place, within a moment, and give it back."""
+    """Take a place, within a short time, and give it back."""
     response = await hold(transport, url)
     await response.aclose()
     return response.status_code
@@ -49,7 +49,7 @@ async def use(transport: httpx.AsyncBaseTransport, url: str = "https://a.test/")
 
 @pytest.mark.parametrize("key", KEYS)
 def test_places_of_a_closed_loop_do_not_count(first: str, second: str, key: Key) -> None:
-    """A response that was never closed takes its place along with its event loop."""
+    """A response that was never closed loses its place together with its event loop."""
     transport = layer(key=key)
     anyio.run(hold, transport, backend=first)
     assert anyio.run(use, transport, backend=second) == 200
@@ -60,7 +60,7 @@ def test_places_of_a_closed_loop_do_not_count(first: str, second: str, key: Key)
 def test_a_place_that_is_given_back_late_frees_none_in_the_new_loop(
     first: str, second: str, key: Key
 ) -> None:
-    """The limit holds for what the new event loop sends, whatever of the old one is closed."""
+    """The limit counts what the new event loop sends, whatever is closed in the old one."""
     transport = layer(key=key, max_queue=0)
     stale = anyio.run(hold, transport, backend=first)
 
@@ -76,7 +76,7 @@ def test_a_place_that_is_given_back_late_frees_none_in_the_new_loop(
 
 
 def test_what_was_learnt_moves_along(first: str, second: str) -> None:
-    """An adaptive limit knows in the second event loop what it found out in the first one."""
+    """An adaptive limit keeps in the second event loop what it measured in the first one."""
     clock = Clock()
 
     def slow(_: httpx.Request) -> httpx.Response:
@@ -102,7 +102,7 @@ def test_two_running_loops_are_refused_with_an_explanation(
     second: str,
     limit: Any,  # noqa: ANN401 - a number or an object
 ) -> None:
-    """What would hang raises an error that says what to do; the first event loop goes on."""
+    """A call that would hang raises an error that says what to do; the first loop continues."""
     transport = layer(limit)
     held, done = threading.Event(), threading.Event()
     ended: list[int] = []
@@ -126,7 +126,7 @@ def test_two_running_loops_are_refused_with_an_explanation(
 
 
 def test_a_limit_that_is_idle_serves_running_loops_in_turn(first: str, second: str) -> None:
-    """Where nothing is in flight, nothing has to be woken: the state moves to and fro."""
+    """With nothing in flight, no caller has to be woken: the state moves between the loops."""
     transport = layer()
     moved, done = threading.Event(), threading.Event()
     ended: list[int] = []
@@ -147,7 +147,7 @@ def test_a_limit_that_is_idle_serves_running_loops_in_turn(first: str, second: s
 
 
 def test_keys_of_a_closed_loop_are_forgotten(first: str, second: str) -> None:
-    """What a dead event loop still holds takes no memory beyond the bound."""
+    """What a closed event loop still holds takes no memory beyond the bound."""
     transport = layer(key=origin_of, max_keys=2)
 
     async def hold_many() -> None:
@@ -165,7 +165,7 @@ def test_keys_of_a_closed_loop_are_forgotten(first: str, second: str) -> None:
 
 
 class Abandoned:
-    """An asyncio event loop with a call in flight and others in the queue, none of them ended."""
+    """An asyncio event loop with a call in flight and others in the queue, all unfinished."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
         self.loop = asyncio.new_event_loop()
@@ -177,7 +177,7 @@ class Abandoned:
 
 @pytest.fixture
 def stuck() -> ConcurrencyLimitTransport:
-    """A limit of one place over a server that does not answer to what it gets first."""
+    """A limit of one place over a server that does not answer the first requests."""
     return ConcurrencyLimitTransport(
         Scripted(lambda _: anyio.sleep_forever(), 200), 1, listener=None
     )
@@ -187,7 +187,7 @@ def stuck() -> ConcurrencyLimitTransport:
 def test_a_queue_of_a_closed_loop_does_not_count(
     first: str, second: str, stuck: ConcurrencyLimitTransport, collected: str
 ) -> None:
-    """Callers that were left behind wake no other, wherever their tasks are collected."""
+    """Abandoned callers wake no others, wherever their tasks are collected."""
     if first == "trio":
         return  # a trio run ends when all of its tasks have
     abandoned = Abandoned(stuck)
@@ -212,7 +212,7 @@ def test_a_queue_of_a_closed_loop_does_not_count(
 def test_a_loop_that_is_stopped_but_open_is_in_use(
     first: str, second: str, stuck: ConcurrencyLimitTransport
 ) -> None:
-    """It may go on, and its calls with it; when it is closed they no longer count."""
+    """It may run again with its calls; once it is closed they no longer count."""
     if first == "trio":
         return  # a trio run cannot be stopped without an end
     abandoned = Abandoned(stuck)

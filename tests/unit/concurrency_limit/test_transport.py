@@ -37,7 +37,7 @@ URL = "https://api.test/things"
 
 
 class Desk(httpx.AsyncBaseTransport):
-    """Notes who came, how many are here at once, and answers each when it is told to."""
+    """Notes the requests and how many are in flight, and answers each when `tell` names it."""
 
     def __init__(self) -> None:
         self.came: list[str] = []
@@ -58,13 +58,13 @@ class Desk(httpx.AsyncBaseTransport):
         return self.answer()
 
     def tell(self, *names: str) -> None:
-        """Answer these, or do so when they come."""
+        """Answer these requests, now or when they arrive."""
         for name in names:
             self.told.setdefault(name, anyio.Event()).set()
 
 
 class Callers:
-    """Tasks that each send one request, and what became of it."""
+    """Tasks that send one request each, and the result of each."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport, tasks: anyio.abc.TaskGroup) -> None:
         self.transport = transport
@@ -73,7 +73,7 @@ class Callers:
         self.scopes: dict[str, anyio.CancelScope] = {}
 
     async def come(self, *names: str, **extensions: object) -> None:
-        """Have these ask, one after the other."""
+        """Have these callers send their requests, one after the other."""
         for name in names:
             self.scopes[name] = anyio.CancelScope()
             self.tasks.start_soon(self._ask, name, extensions)
@@ -88,7 +88,7 @@ class Callers:
                 self.ended[name] = error
 
     async def cancel(self, *names: str) -> None:
-        """Cancel these all at once."""
+        """Cancel these callers all at once."""
         for name in names:
             self.scopes[name].cancel()
         await anyio.wait_all_tasks_blocked()
@@ -96,7 +96,7 @@ class Callers:
 
 @asynccontextmanager
 async def office(limit: int = 1, **options: Any) -> AsyncIterator[tuple[Desk, Callers]]:  # noqa: ANN401 - handed on
-    """A desk behind a limit, and callers; nothing is left of it when all have been served."""
+    """A desk behind a limit, and callers; at the end no permit is taken and the queue is empty."""
     desk = Desk()
     transport = ConcurrencyLimitTransport(desk, limit, **{"listener": None, **options})
     with anyio.fail_after(10):
@@ -107,7 +107,7 @@ async def office(limit: int = 1, **options: Any) -> AsyncIterator[tuple[Desk, Ca
 
 
 def at_rest(transport: ConcurrencyLimitTransport) -> bool:
-    """Whether every permit is back, and nobody waits."""
+    """Whether every permit is back and the queue is empty."""
     return "<0 of " in repr(transport) and ", 0 waiting>" in repr(transport)
 
 
@@ -122,7 +122,7 @@ def streamed(*chunks: bytes | BaseException) -> httpx.Response:
 
 
 class Left:
-    """A deadline with so many seconds left."""
+    """A deadline with `seconds` left."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -132,7 +132,7 @@ class Left:
 
 
 def no_timer(seconds: float) -> anyio.CancelScope:
-    """A timer that nobody should start."""
+    """A timer that must not be started."""
     raise AssertionError(seconds)
 
 
@@ -140,7 +140,7 @@ def no_timer(seconds: float) -> anyio.CancelScope:
 
 
 async def test_so_many_are_under_way_and_no_more() -> None:
-    """The others wait until one is done."""
+    """The others wait until one is finished."""
     async with office(limit=2, timer=no_timer) as (desk, callers):
         await callers.come("a", "b", "c", "d")
         assert desk.came == ["a", "b"]
@@ -160,7 +160,7 @@ async def test_a_hundred_have_their_turns_in_the_order_in_which_they_came() -> N
 
 
 async def test_no_caller_overtakes_one_that_waits() -> None:
-    """A permit that is given back is not free for one who comes at that very moment."""
+    """A permit that is given back is not free for a caller that arrives at this moment."""
     async with office() as (desk, callers):
         await callers.come("holder", "waiter")
 
@@ -176,7 +176,7 @@ async def test_no_caller_overtakes_one_that_waits() -> None:
 
 
 class Crowded:
-    """A server to which anything may happen; whoever streams is here until the body is closed."""
+    """A server with random results; a stream counts as in flight until its body is closed."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -207,7 +207,7 @@ class Crowded:
 
 
 class Counted(Body):
-    """Tells that it is gone when it is closed."""
+    """A body that is no longer counted once it is closed."""
 
     def __init__(self, server: Crowded, *chunks: bytes | BaseException) -> None:
         super().__init__(*chunks)
@@ -219,7 +219,7 @@ class Counted(Body):
 
 
 async def visit(transport: httpx.AsyncBaseTransport, rng: random.Random) -> None:
-    """Ask, perhaps read, and close."""
+    """Send a request, perhaps read the response, and close it."""
     try:
         response = await transport.handle_async_request(get())
         try:
@@ -235,7 +235,7 @@ async def visit(transport: httpx.AsyncBaseTransport, rng: random.Random) -> None
 async def test_hundreds_of_callers_never_exceed_the_limit_and_all_have_their_turn(
     seed: int,
 ) -> None:
-    """Whatever becomes of each: served, failed, cut off, cancelled, ended by closing."""
+    """Whether they succeed, fail, break off, are cancelled or are ended by closing."""
     rng = random.Random(seed)  # noqa: S311 - a race is no secret
     server = Crowded(rng)
     transport = layer(server, limit=7)
@@ -275,7 +275,7 @@ async def test_hundreds_of_callers_never_exceed_the_limit_and_all_have_their_tur
 
 
 async def test_a_permit_is_held_until_the_body_is_closed() -> None:
-    """Whoever streams is still under way, before, while and after he reads."""
+    """A streamed response stays in flight before, during and after the reading."""
     async with office() as (desk, callers):
         desk.answer = lambda: streamed(b"one", b"two")
         desk.tell("a", "b")
@@ -295,7 +295,7 @@ async def test_a_permit_is_held_until_the_body_is_closed() -> None:
 
 
 async def test_an_unread_response_gives_its_permit_back_when_it_is_closed() -> None:
-    """Not before, and once only, however often it is closed."""
+    """Not before, and only once, however often it is closed."""
     transport = layer(lambda _: streamed(b"body"), limit=2)
     one, two = [await transport.handle_async_request(get()) for _ in range(2)]
     await one.aclose()
@@ -307,7 +307,7 @@ async def test_an_unread_response_gives_its_permit_back_when_it_is_closed() -> N
 
 
 async def test_a_body_that_is_there_already_needs_no_closing() -> None:
-    """A response without a stream is done when it comes."""
+    """A response without a stream is finished when it arrives."""
     transport = layer(200)
     for _ in range(3):
         await transport.handle_async_request(get())
@@ -315,7 +315,7 @@ async def test_a_body_that_is_there_already_needs_no_closing() -> None:
 
 
 async def test_a_body_that_breaks_off_gives_its_permit_back() -> None:
-    """A client closes what broke."""
+    """A client closes a body that breaks off."""
     transport = layer(lambda _: streamed(b"one", httpx.ReadError("cut")))
     async with httpx.AsyncClient(transport=transport) as client:
         for _ in range(3):
@@ -325,7 +325,7 @@ async def test_a_body_that_breaks_off_gives_its_permit_back() -> None:
 
 
 async def test_a_reader_that_leaves_early_gives_the_permit_back() -> None:
-    """Closing is enough, wherever he stopped."""
+    """Closing is enough, wherever the reader stopped."""
     transport = layer(lambda _: httpx.Response(200, stream=Endless()))
     for _ in range(3):
         response = await transport.handle_async_request(get())
@@ -336,7 +336,7 @@ async def test_a_reader_that_leaves_early_gives_the_permit_back() -> None:
 
 
 async def test_a_reader_that_is_cancelled_gives_the_permit_back() -> None:
-    """In the middle of a body, too."""
+    """This holds in the middle of a body, too."""
 
     class Stuck(Body):
         async def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -353,7 +353,7 @@ async def test_a_reader_that_is_cancelled_gives_the_permit_back() -> None:
 
 
 async def test_a_closing_that_is_cancelled_or_fails_gives_the_permit_back() -> None:
-    """The connection is lost, the place is not."""
+    """The connection is lost, but the place is free."""
 
     class Stuck(Body):
         async def aclose(self) -> None:
@@ -376,7 +376,7 @@ async def test_a_closing_that_is_cancelled_or_fails_gives_the_permit_back() -> N
 
 @pytest.mark.parametrize("error", [httpx.ConnectError, RuntimeError, KeyboardInterrupt])
 async def test_a_call_that_fails_gives_its_permit_back(error: type[BaseException]) -> None:
-    """And the very exception comes through."""
+    """The exception propagates unchanged."""
     raised = error("broken")
     transport = layer(raised)
     for _ in range(3):
@@ -387,7 +387,7 @@ async def test_a_call_that_fails_gives_its_permit_back(error: type[BaseException
 
 
 async def test_a_call_that_is_cancelled_gives_its_permit_back() -> None:
-    """Whoever waits goes at once."""
+    """The next waiting caller is admitted at once."""
     async with office() as (desk, callers):
         await callers.come("a", "b")
         await callers.cancel("a")
@@ -396,7 +396,7 @@ async def test_a_call_that_is_cancelled_gives_its_permit_back() -> None:
 
 
 async def test_beneath_retries_a_small_body_holds_its_permit_until_it_is_closed() -> None:
-    """It is read ahead, and closed by its reader; responses that are retried are let go of."""
+    """It is read ahead, and closed by its reader; responses that are retried are released."""
 
     def answer(status: int) -> Step:
         return lambda _: httpx.Response(status, headers={"content-length": "2"}, stream=Body(b"ok"))
@@ -417,7 +417,7 @@ async def test_beneath_retries_a_small_body_holds_its_permit_until_it_is_closed(
 
 @pytest.mark.parametrize("position", range(5))
 async def test_a_caller_that_waits_can_be_cancelled_at_any_position(position: int) -> None:
-    """He is gone, and the others keep their order."""
+    """The caller leaves the queue, and the others keep their order."""
     names = ["a", "b", "c", "d", "e"]
     gone = names.pop(position)
     async with office() as (desk, callers):
@@ -429,7 +429,7 @@ async def test_a_caller_that_waits_can_be_cancelled_at_any_position(position: in
 
 
 async def test_all_callers_that_wait_can_be_cancelled_at_once() -> None:
-    """Nothing is left of them, and the next one has his turn."""
+    """The queue is empty, and the next caller is admitted."""
     async with office() as (desk, callers):
         await callers.come("holder", *"abcdefgh")
         await callers.cancel(*"abcdefgh")
@@ -440,14 +440,14 @@ async def test_all_callers_that_wait_can_be_cancelled_at_once() -> None:
 
 
 async def test_a_caller_that_is_cancelled_at_its_turn_passes_the_permit_on() -> None:
-    """The next one in the queue has it then."""
+    """The next caller in the queue gets it."""
     async with office() as (desk, callers):
         desk.answer = lambda: streamed(b"body")
         desk.tell("holder", "a", "b")
         await callers.come("holder", "a", "b")
         held = callers.ended["holder"]
         assert isinstance(held, httpx.Response)
-        await held.aclose()  # calls "a", who has not noticed yet
+        await held.aclose()  # calls "a", which has not run since
         callers.scopes["a"].cancel()
         await anyio.wait_all_tasks_blocked()
         assert desk.came in (["holder", "b"], ["holder", "a", "b"])
@@ -461,7 +461,7 @@ async def test_a_caller_that_is_cancelled_at_its_turn_passes_the_permit_on() -> 
 
 
 async def test_a_coroutine_that_is_thrown_away_in_the_queue_leaves_it() -> None:
-    """An event loop that shuts down does that."""
+    """An event loop that shuts down ends a coroutine in this way."""
     async with office() as (desk, callers):
         await callers.come("holder")
         thrown = callers.transport.handle_async_request(get())
@@ -476,7 +476,7 @@ async def test_a_coroutine_that_is_thrown_away_in_the_queue_leaves_it() -> None:
 
 
 async def test_a_full_queue_refuses(events: Events) -> None:
-    """At once; it is told, and the error says why, without a secret."""
+    """The call fails at once, with an event and a reason that contain no secret."""
     async with office(max_queue=2, listener=events) as (desk, callers):
         await callers.come("holder", "a", "b", "c?api-key=hunter2")
         error = callers.ended["c?api-key=hunter2"]
@@ -496,7 +496,7 @@ async def test_a_full_queue_refuses(events: Events) -> None:
 async def test_a_request_that_waited_is_reported_when_it_is_sent(
     clock: Clock, events: Events
 ) -> None:
-    """With the seconds; one that did not wait is no news, and one that is rejected not admitted."""
+    """With its waiting time; a call that did not wait or is rejected reports no admission."""
     async with office(listener=events, clock=clock, max_queue=1) as (desk, callers):
         await callers.come("holder", "a?api-key=hunter2", "rejected")
         clock.advance(2.5)
@@ -509,7 +509,7 @@ async def test_a_request_that_waited_is_reported_when_it_is_sent(
 
 
 async def test_a_wait_that_a_standing_clock_does_not_measure_is_no_full_queue(clock: Clock) -> None:
-    """The error says that there was no permit in time, and not that the queue was full."""
+    """The error says that there was no permit in time, not that the queue was full."""
     async with office(clock=clock, queue_timeout=0.01) as (desk, callers):
         await callers.come("holder", "late")
         await until(lambda: "late" in callers.ended)
@@ -524,7 +524,7 @@ async def test_a_listener_that_ends_the_program_after_a_wait_leaves_no_permit_ta
     """The request is not sent, and gives its permit back."""
 
     class StoppedError(BaseException):
-        """Ends the program."""
+        """An exception that ends the program."""
 
     def stop(_: Event) -> None:
         raise StoppedError
@@ -542,13 +542,13 @@ async def test_a_listener_that_ends_the_program_after_a_wait_leaves_no_permit_ta
 
 
 async def desk_is_free_after_all_wait(desk: Desk) -> None:
-    """Answer the holder of the only permit, once somebody waits for it."""
+    """Answer the holder of the only permit once another caller waits for it."""
     await anyio.wait_all_tasks_blocked()
     desk.tell("holder")
 
 
 async def test_without_a_queue_a_request_without_a_permit_is_refused() -> None:
-    """`max_queue=0` is a bulkhead that never makes anybody wait."""
+    """`max_queue=0` is a bulkhead without waiting."""
     async with office(max_queue=0) as (desk, callers):
         await callers.come("a", "b")
         assert isinstance(callers.ended["b"], ConcurrencyLimitError)
@@ -559,7 +559,7 @@ async def test_without_a_queue_a_request_without_a_permit_is_refused() -> None:
 
 
 async def test_a_caller_that_left_makes_room_in_the_queue() -> None:
-    """It counts who waits, not who ever did."""
+    """Only callers that still wait are counted."""
     async with office(max_queue=1) as (desk, callers):
         await callers.come("holder", "a")
         await callers.cancel("a")
@@ -583,7 +583,7 @@ async def test_a_request_that_waits_too_long_is_refused(events: Events) -> None:
 
 
 async def test_the_wait_is_measured_by_the_clock_that_was_given(clock: Clock) -> None:
-    """A test need not wait."""
+    """A test need not wait in real time."""
     asked: list[float] = []
 
     def timer(seconds: float) -> anyio.CancelScope:
@@ -624,7 +624,7 @@ async def test_the_pool_timeout_of_httpx_bounds_the_wait(
     waited: float | None,
     as_pool_timeout: bool,  # noqa: FBT001 - a column
 ) -> None:
-    """A limit takes no bound away that a caller had; the shortest of all bounds counts."""
+    """The limit respects the caller's own timeout; the shortest of all timeouts counts."""
     asked: list[float] = []
     pool, queue, deadline = bounds
 
@@ -650,7 +650,7 @@ async def test_the_pool_timeout_of_httpx_bounds_the_wait(
 
 
 async def test_a_full_queue_is_no_pool_timeout() -> None:
-    """No time was spent: a call that is rejected at once is not mistaken for one that waited."""
+    """A call that is rejected at once is not taken for one that waited."""
     async with office(max_queue=0) as (desk, callers):
         await callers.come("holder")
         await callers.come("b", timeout={"pool": 0.0})
@@ -659,7 +659,7 @@ async def test_a_full_queue_is_no_pool_timeout() -> None:
 
 
 async def test_a_pool_timeout_in_the_queue_is_a_rejection_to_other_layers() -> None:
-    """It is not retried, and a circuit breaker above does not count it: nothing was sent."""
+    """It is not retried, and a circuit breaker outside does not count it: nothing was sent."""
     async with office() as (desk, callers):
         await callers.come("holder")
         breaker = CircuitBreakerTransport(callers.transport, failure_threshold=1, listener=None)
@@ -673,7 +673,7 @@ async def test_a_pool_timeout_in_the_queue_is_a_rejection_to_other_layers() -> N
 
 
 async def test_a_request_whose_turn_comes_at_the_last_moment_is_sent() -> None:
-    """His time is over, but his turn has come."""
+    """Its timeout has passed, but its permit was granted before."""
     scopes: list[anyio.CancelScope] = []
 
     def timer(_: float) -> anyio.CancelScope:
@@ -694,7 +694,7 @@ async def test_a_request_whose_turn_comes_at_the_last_moment_is_sent() -> None:
 
 
 async def test_a_deadline_that_has_passed_leaves_no_time_to_wait(events: Events) -> None:
-    """The request is refused at once, and the error does not speak of a full queue."""
+    """The request is refused at once, and the error does not mention a full queue."""
     async with office(listener=events, timer=no_timer) as (desk, callers):
         await callers.come("holder")
         await callers.come("late", **{DEADLINE: Left(0.0)})
@@ -708,7 +708,7 @@ async def test_a_deadline_that_has_passed_leaves_no_time_to_wait(events: Events)
 
 
 async def test_a_listener_that_fails_does_not_hide_the_refusal() -> None:
-    """It is logged, and the caller gets the error that he should."""
+    """Its exception is logged, and the caller gets the concurrency limit error."""
 
     def fail(event: Event) -> None:
         raise ValueError(event)
@@ -720,7 +720,7 @@ async def test_a_listener_that_fails_does_not_hide_the_refusal() -> None:
 
 
 async def test_a_refusal_is_not_retried() -> None:
-    """To ask again at once would only make the crowd larger."""
+    """A retry at once would only make the queue longer."""
     async with office(max_queue=0) as (desk, callers):
         await callers.come("a")
         top = RetryTransport(callers.transport, listener=None)
@@ -739,7 +739,7 @@ RAISED = [ZeroDivisionError("a bug"), KeyboardInterrupt(), SystemExit(1)]
 async def test_a_clock_that_raises_leaks_no_place_and_no_response(
     error: BaseException, works: int
 ) -> None:
-    """Before the request or after its response: the exception propagates, nothing stays open."""
+    """Before the request or after its response, the exception propagates and nothing stays open."""
     body = Body(b"body")
     inner = Scripted(httpx.Response(200, stream=body), 200)
     clock = Failing(error, works)
@@ -755,7 +755,7 @@ async def test_a_clock_that_raises_leaks_no_place_and_no_response(
 
 
 async def test_a_clock_that_raises_after_a_failure_leaks_no_place() -> None:
-    """The caller gets the exception of its clock, with the failure as the context."""
+    """The caller gets the exception of the clock, with the failure as its context."""
     down = httpx.ReadTimeout("slow")
     transport = layer(
         down, limit=AdaptiveLimit(1), clock=Failing(ZeroDivisionError("a bug"), works=1)
@@ -767,7 +767,7 @@ async def test_a_clock_that_raises_after_a_failure_leaks_no_place() -> None:
 
 
 async def test_a_body_that_fails_to_close_does_not_hide_what_was_raised() -> None:
-    """The exception that propagates is the first one, and the place is free."""
+    """The first exception propagates, and the place is free."""
 
     class Stuck(Body):
         async def aclose(self) -> None:
@@ -786,7 +786,7 @@ async def test_a_body_that_fails_to_close_does_not_hide_what_was_raised() -> Non
 @pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("hook", ["clock", "timer"])
 async def test_a_hook_that_raises_in_the_queue_leaves_it(error: BaseException, hook: str) -> None:
-    """No place in the queue stays behind, so that those who come later have their turn."""
+    """No place in the queue stays occupied, so later callers are admitted."""
     failing: dict[str, Any] = {hook: Failing(error)}
     async with office(queue_timeout=9.0, **failing) as (desk, callers):
         await callers.come("holder")
@@ -835,7 +835,7 @@ async def test_closing_ends_every_call_in_the_queue_at_once() -> None:
 
 
 async def test_a_place_given_as_the_transport_is_closed_is_passed_on() -> None:
-    """A call whose turn had come but that did not run yet sends nothing, and holds nothing."""
+    """A call that got its turn but has not run yet sends nothing, and holds nothing."""
     async with office() as (desk, callers):
         desk.answer = lambda: streamed(b"body")
         desk.tell("holder", "next")
@@ -854,7 +854,7 @@ async def test_a_place_given_as_the_transport_is_closed_is_passed_on() -> None:
 
 
 async def test_a_closed_transport_may_be_used_again_and_keeps_its_order() -> None:
-    """Calls that come after the closing wait for those in flight, first come, first served."""
+    """Calls made after the closing wait for those in flight, first come, first served."""
     names = [str(number) for number in range(20)]
     async with office() as (desk, callers):
         await callers.come("holder", "ended")
@@ -866,7 +866,7 @@ async def test_a_closed_transport_may_be_used_again_and_keeps_its_order() -> Non
 
 
 async def test_a_call_that_was_ended_by_closing_is_not_retried() -> None:
-    """A retry would send what the closing of the transport was to prevent."""
+    """A retry would send a request that the closing was to prevent."""
     async with office() as (desk, callers):
         await callers.come("holder")
         top = Callers(RetryTransport(callers.transport, listener=None), callers.tasks)
@@ -894,7 +894,7 @@ async def test_a_caller_cancelled_as_the_transport_is_closed_is_cancelled() -> N
 
 
 async def test_by_default_all_requests_share_one_limit() -> None:
-    """Wherever they go."""
+    """Whatever their origin is."""
     transport = layer(lambda _: streamed(b"body"), limit=2, max_queue=0)
     await transport.handle_async_request(get("https://one.test/"))
     await transport.handle_async_request(get("https://two.test/"))
@@ -903,7 +903,7 @@ async def test_by_default_all_requests_share_one_limit() -> None:
 
 
 async def test_each_origin_can_have_a_limit_of_its_own() -> None:
-    """One that is slow does not keep the others waiting."""
+    """A slow origin does not delay requests to the others."""
     transport = layer(lambda _: streamed(b"body"), max_queue=0, key=origin_of)
     held = await transport.handle_async_request(get("https://one.test/a"))
     with pytest.raises(ConcurrencyLimitError):
@@ -914,7 +914,7 @@ async def test_each_origin_can_have_a_limit_of_its_own() -> None:
 
 
 async def test_two_keys_on_one_origin_have_a_limit_each() -> None:
-    """A key may split what goes to one origin: a slow kind of request keeps no other waiting."""
+    """A key may split the requests to one origin: a slow kind of request does not delay others."""
     transport = layer(
         lambda _: streamed(b"body"), max_queue=0, key=lambda request: request.url.path
     )
@@ -927,7 +927,7 @@ async def test_two_keys_on_one_origin_have_a_limit_each() -> None:
 
 
 async def test_two_origins_with_one_key_share_a_limit() -> None:
-    """A key may join origins: one server behind two names works on one limit of requests."""
+    """A key may join origins: one server with two names has one limit."""
     transport = layer(
         lambda _: streamed(b"body"), max_queue=0, key=lambda request: request.headers["tenant"]
     )
@@ -940,7 +940,7 @@ async def test_two_origins_with_one_key_share_a_limit() -> None:
 
 
 async def test_keys_are_forgotten_when_nothing_of_theirs_is_under_way() -> None:
-    """A permit that is held is never given twice, however many other keys there are."""
+    """A permit that is held is never granted twice, however many other keys there are."""
     transport = layer(lambda _: streamed(b"body"), max_queue=0, key=origin_of, max_keys=2)
     await transport.handle_async_request(get("https://held.test/"))
     for number in range(20):
@@ -954,7 +954,7 @@ async def test_keys_are_forgotten_when_nothing_of_theirs_is_under_way() -> None:
 
 
 async def judged(clock: Clock, ending: Step, limit: AdaptiveLimit) -> int:
-    """The limit after a window of good answers, and one in which requests end so."""
+    """The limit after a window of good answers, and one whose requests end with `ending`."""
 
     def wait(_: httpx.Request) -> httpx.Response:
         clock.advance(0.1)
@@ -989,7 +989,7 @@ async def judged(clock: Clock, ending: Step, limit: AdaptiveLimit) -> int:
     ],
 )
 async def test_what_is_dropped_makes_the_limit_smaller(clock: Clock, ending: Step) -> None:
-    """No answer to a request that was sent, or one that says that it is too much."""
+    """A drop is a request without an answer, or with one that reports overload."""
     assert await judged(clock, ending, AdaptiveLimit(8, window=0.05)) == 5
 
 
@@ -1008,12 +1008,12 @@ async def test_what_is_dropped_makes_the_limit_smaller(clock: Clock, ending: Ste
     ],
 )
 async def test_what_says_nothing_of_load_changes_nothing(clock: Clock, ending: Step) -> None:
-    """A server that fails quickly is not a quick one, and what was not sent met no server."""
+    """Quick failures do not mean a quick server, and unsent requests do not count."""
     assert await judged(clock, ending, AdaptiveLimit(8, window=0.05)) == 8
 
 
 async def test_a_call_that_is_cancelled_says_nothing_of_the_server() -> None:
-    """Its caller had enough, for whatever reason."""
+    """The caller may have cancelled for any reason."""
     limit = AdaptiveLimit(8, window=1e-9)
     transport = layer(lambda _: anyio.sleep_forever(), limit=limit)
     for _ in range(30):
@@ -1025,7 +1025,7 @@ async def test_a_call_that_is_cancelled_says_nothing_of_the_server() -> None:
 
 
 async def test_a_limit_that_grows_admits_waiting_requests() -> None:
-    """Those who came first, and as many as there is room for."""
+    """The first callers in the queue are admitted, as many as the limit allows."""
     desk = Desk()
     limit = AdaptiveLimit(40, window=1e-9)
     transport = ConcurrencyLimitTransport(desk, limit, listener=None)
@@ -1044,7 +1044,7 @@ async def test_a_limit_that_grows_admits_waiting_requests() -> None:
 
 
 async def test_every_key_learns_by_itself(clock: Clock) -> None:
-    """With the settings that were given, and without changing what was given."""
+    """With the given settings, and without changing the given limit."""
 
     def wait(_: httpx.Request) -> httpx.Response:
         clock.advance(0.1)
@@ -1064,11 +1064,11 @@ async def test_every_key_learns_by_itself(clock: Clock) -> None:
     assert limit.limit == 2
 
 
-# Making one
+# Repr and arguments
 
 
 def test_the_repr_tells_how_things_stand() -> None:
-    """A developer sees what is inside, and how many are under way; with keys, the limit of each."""
+    """It shows the inner transport and the calls in flight; with keys, the limit per key."""
     inner = httpx.MockTransport(lambda _: httpx.Response(200))
     assert repr(ConcurrencyLimitTransport(inner)) == (
         "ConcurrencyLimitTransport(MockTransport(), <0 of 20 in flight, 0 waiting>)"
@@ -1105,7 +1105,7 @@ def test_the_repr_tells_how_things_stand() -> None:
 def test_bad_arguments_are_refused(
     arguments: dict[str, Any], error: type[Exception], named: str
 ) -> None:
-    """What cannot be meant is refused where it is given, by its name."""
+    """An invalid argument is refused when it is given, by its name."""
     with pytest.raises(error, match=f"^{named}"):
         layer(200, **arguments)
 
@@ -1127,7 +1127,7 @@ def test_bad_arguments_are_refused(
 async def test_a_classifier_says_what_tells_of_overload(
     monkeypatch: pytest.MonkeyPatch, *, status: int, failure: bool | None, noted: list[bool]
 ) -> None:
-    """An answer that is no failure tells by its latency, one that fails quickly tells nothing."""
+    """An answer that is no failure counts with its latency; a quick failure does not count."""
     drops: list[bool] = []
 
     def note(_: object, *__: object, dropped: bool = False) -> bool:

@@ -18,7 +18,7 @@ def take(turns: Turns) -> None:
 
 
 def in_line(turns: Turns, called: list[str], names: str) -> dict[str, Place]:
-    """Have these wait, in this order; each notes when it is called."""
+    """Have these wait, in this order; each is noted when it is called."""
 
     def notes(name: str) -> Callable[[], None]:
         return lambda: called.append(name)
@@ -30,7 +30,7 @@ def in_line(turns: Turns, called: list[str], names: str) -> dict[str, Place]:
 
 
 def broken() -> None:
-    """Wake a caller whose event loop was closed, which asyncio refuses."""
+    """Wake a caller whose event loop was closed, which raises on asyncio."""
     raise RuntimeError("Event loop is closed")
 
 
@@ -58,7 +58,7 @@ def test_no_one_is_called_whose_loop_is_closed() -> None:
 
 
 def test_another_loop_gets_the_limit_without_the_callers() -> None:
-    """All permits are free there, and those of the first loop come back to the first loop."""
+    """There, all permits are free; those of the first loop return to the first loop."""
     turns = Turns(2)
     take(turns)
 
@@ -74,12 +74,12 @@ def test_another_loop_gets_the_limit_without_the_callers() -> None:
 
 @pytest.fixture
 def called() -> list[str]:
-    """Who was called, in order."""
+    """The names of those called, in order."""
     return []
 
 
 def test_a_permit_goes_to_the_caller_that_waited_longest(called: list[str]) -> None:
-    """And nobody who comes between finds it free."""
+    """No caller that arrives in between finds it free."""
     turns = Turns(1)
     take(turns)
     in_line(turns, called, "abc")
@@ -97,7 +97,7 @@ def test_a_permit_goes_to_the_caller_that_waited_longest(called: list[str]) -> N
 
 
 def test_a_caller_that_left_is_not_called(called: list[str]) -> None:
-    """His place is closed up, wherever he stood."""
+    """Its place in the queue is removed, at any position."""
     turns = Turns(1)
     take(turns)
     places = in_line(turns, called, "abcde")
@@ -113,7 +113,7 @@ def test_a_caller_that_left_is_not_called(called: list[str]) -> None:
 
 
 def test_a_permit_that_is_not_wanted_any_more_is_passed_on(called: list[str]) -> None:
-    """Who leaves after having been called takes nothing along."""
+    """A caller that leaves after being called keeps no permit."""
     turns = Turns(1)
     take(turns)
     places = in_line(turns, called, "ab")
@@ -126,7 +126,7 @@ def test_a_permit_that_is_not_wanted_any_more_is_passed_on(called: list[str]) ->
 
 
 def learned(*, answers: int, seconds: float, dropped: bool = False) -> tuple[Turns, list[str]]:
-    """Turns of which all eight are taken, with others waiting, after so many requests."""
+    """Turns with all eight taken and others waiting, after `answers` more requests."""
     adaptive = AdaptiveLimit(8, window=1e-9)
     for _ in range(10):
         adaptive.note(0.0, 1.0, 2)  # the latency without load is one second
@@ -141,14 +141,14 @@ def learned(*, answers: int, seconds: float, dropped: bool = False) -> tuple[Tur
 
 
 def test_a_limit_that_grows_calls_as_many_as_it_grew_by() -> None:
-    """They need not wait for anybody to finish."""
+    """They need not wait for a permit to be given back."""
     turns, called = learned(answers=10, seconds=1.0)
     assert turns.limit == turns.in_flight == 10
     assert called == ["a", "b"]
 
 
 def test_a_limit_that_shrinks_takes_back_what_is_given_back() -> None:
-    """What is under way goes on; nobody is called until it is within the limit again."""
+    """Calls in flight go on; no caller is admitted until fewer are in flight than the limit."""
     turns, called = learned(answers=10, seconds=1.0, dropped=True)
     assert turns.limit == 6
     assert turns.free == -2
@@ -161,14 +161,14 @@ def test_a_limit_that_shrinks_takes_back_what_is_given_back() -> None:
 
 
 def test_a_window_that_has_not_ended_changes_nothing() -> None:
-    """Nine requests tell too little."""
+    """Nine requests are not enough."""
     turns, called = learned(answers=9, seconds=1.0)
     assert turns.limit == 8
     assert called == []
 
 
 def test_a_fixed_limit_takes_no_note() -> None:
-    """It stays what it is."""
+    """It stays unchanged."""
     turns = Turns(3)
     for _ in range(100):
         turns.note(0.0, 1.0, dropped=True)
@@ -176,7 +176,7 @@ def test_a_fixed_limit_takes_no_note() -> None:
 
 
 def test_the_repr_tells_how_things_stand(called: list[str]) -> None:
-    """A developer sees the permits and the queue."""
+    """It shows the permits and the queue."""
     turns = Turns(2)
     take(turns)
     take(turns)
@@ -188,7 +188,7 @@ LIMIT = 3
 
 
 class Queue(RuleBasedStateMachine):
-    """Turns against a list that is searched from its beginning each time."""
+    """Turns compared with a list that is searched from its beginning each time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -199,7 +199,7 @@ class Queue(RuleBasedStateMachine):
         self.at_work: list[Place | None] = []
 
     def hand_over(self) -> None:
-        """What is free goes to whoever is first."""
+        """Give free permits to the first in the queue."""
         while self.waiting and len(self.at_work) < LIMIT:
             first = self.waiting.popleft()
             self.expected.append(first)

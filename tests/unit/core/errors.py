@@ -1,4 +1,4 @@
-"""One of each exception, and what tests do with all of them."""
+"""One instance of each exception, and helpers for tests of all of them."""
 
 import copy
 import pickle
@@ -30,11 +30,11 @@ SECRET = "hunter2"  # noqa: S105 - not one that opens anything
 
 
 class OwnError(CircuitBreakerOpenError):
-    """What a user may derive."""
+    """An exception class that a user may derive."""
 
 
 def request_with_secrets(home: ModuleType = httpx) -> httpx.Request:
-    """A request that hides the secret wherever a request can."""
+    """A request with the secret in every part of it that can hold one."""
     request: httpx.Request = home.Request(
         "POST",
         f"https://user:{SECRET}@api.test/things?api-key={SECRET}",
@@ -45,7 +45,7 @@ def request_with_secrets(home: ModuleType = httpx) -> httpx.Request:
 
 
 def pickled(error: WallTrackError, protocol: int) -> Any:  # noqa: ANN401 - whatever went in
-    """The error after a journey through pickle."""
+    """The error after a round trip through pickle."""
     return pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 - pickled here
 
 

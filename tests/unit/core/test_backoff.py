@@ -17,7 +17,7 @@ JITTERS: list[Jitter] = ["none", "full", "equal", "decorrelated"]
 
 
 class Dice:
-    """Falls where it was told to, from 0 for the lower bound to 1 for the upper one."""
+    """A random source that yields a set value: 0 for the lower bound, 1 for the upper one."""
 
     def __init__(self, falls: float = 0.0) -> None:
         self.falls = falls
@@ -46,7 +46,7 @@ def test_without_jitter_delays_grow_up_to_the_cap(backoff: Backoff, delays: list
 
 
 def test_without_jitter_chance_is_not_asked() -> None:
-    """No jitter leaves the source of randomness untouched, so that its user's numbers stay."""
+    """The random source is not used, so the user's sequence of numbers is not changed."""
     dice = Dice()
 
     Backoff().delay(0, 0.0, dice)
@@ -71,7 +71,7 @@ def test_without_jitter_chance_is_not_asked() -> None:
 def test_jitter_spreads_a_delay(
     jitter: Jitter, retry: int, previous: float, lowest: float, highest: float
 ) -> None:
-    """Each jitter draws once, and from its lowest to its highest delay."""
+    """Each kind of jitter draws once, between its lowest and its highest delay."""
     backoff = Backoff(cap=10.0, jitter=jitter)
     low, high = Dice(0.0), Dice(1.0)
 
@@ -81,7 +81,7 @@ def test_jitter_spreads_a_delay(
 
 
 def test_decorrelated_jitter_may_fall_below_the_cap_after_it_was_met() -> None:
-    """The range is cut after the draw, so that callers at the cap do not stay together."""
+    """The delay is capped after the draw, so callers at the cap do not stay in step."""
     backoff = Backoff(cap=10.0, jitter="decorrelated")
 
     assert backoff.delay(5, 10.0, Dice(0.25)) == 8.25
@@ -89,7 +89,7 @@ def test_decorrelated_jitter_may_fall_below_the_cap_after_it_was_met() -> None:
 
 @pytest.mark.parametrize("jitter", JITTERS)
 def test_no_delay_is_negative_or_above_the_cap(jitter: Jitter) -> None:
-    """Over long chains of random delays every one stays within its bounds."""
+    """Over long chains of random delays, every one stays within its bounds."""
     rng = random.Random(7)  # noqa: S311 - jitter is no secret
     backoff = Backoff(base=0.1, factor=1.7, cap=5.0, jitter=jitter)
     delay = 0.0
@@ -101,7 +101,7 @@ def test_no_delay_is_negative_or_above_the_cap(jitter: Jitter) -> None:
 
 @pytest.mark.parametrize("jitter", ["full", "equal", "decorrelated"])
 def test_a_seed_repeats_the_delays(jitter: Jitter) -> None:
-    """All randomness comes from the source that was given."""
+    """All randomness comes from the given source."""
     backoff = Backoff(cap=60.0, jitter=jitter)
 
     def delays(seed: int) -> list[float]:
@@ -114,7 +114,7 @@ def test_a_seed_repeats_the_delays(jitter: Jitter) -> None:
 @pytest.mark.parametrize("retry", [1023, 1024, 10**6])
 @pytest.mark.parametrize("jitter", ["none", "full", "equal"])
 def test_a_huge_number_of_retries_stays_at_the_cap(jitter: Jitter, retry: int) -> None:
-    """Growth that no float can hold ends at the cap like any other."""
+    """Growth that exceeds the range of floats ends at the cap like any other."""
     assert Backoff(jitter=jitter).delay(retry, 4.0, Dice(1.0)) == 4.0
 
 
@@ -143,26 +143,26 @@ def test_a_huge_number_of_retries_stays_at_the_cap(jitter: Jitter, retry: int) -
 def test_bad_arguments_are_refused(
     arguments: dict[str, Any], error: type[Exception], named: str
 ) -> None:
-    """What cannot be meant is refused where it is given, by its name."""
+    """An invalid argument is refused when it is given, by its name."""
     with pytest.raises(error, match=f"^{named}"):
         Backoff(**arguments)
 
 
 @pytest.mark.parametrize(("base", "cap"), [(0.5, 4.0), (4.0, 4.0), (10, 10)])
 def test_a_cap_that_is_not_given_is_at_least_the_base(base: float, cap: float) -> None:
-    """A first delay beyond the usual cap is nothing to be corrected by a second argument."""
+    """A base above the default cap needs no second argument."""
     assert Backoff(base=base).cap == cap
     assert Backoff(base=base) == Backoff(base, 2.0, cap, "none")
 
 
 def test_a_backoff_can_be_copied_with_another_value() -> None:
-    """As any dataclass."""
+    """It is copied like any dataclass."""
     assert dataclasses.replace(Backoff(base=2.0), base=3.0) == Backoff(base=3.0)
     assert copy.copy(Backoff(base=2.0)) == pickle.loads(pickle.dumps(Backoff(base=2.0)))  # noqa: S301 - our own
 
 
 def test_a_backoff_cannot_be_changed() -> None:
-    """A backoff is a value: equal to its like, fit for a key, and frozen."""
+    """A backoff is a value: equal to one with the same fields, hashable, and frozen."""
     backoff = Backoff(base=0.5)
 
     assert backoff == Backoff(base=0.5)
@@ -215,13 +215,13 @@ def test_seconds_are_read(value: str, seconds: float) -> None:
     ],
 )
 def test_dates_are_read(value: str) -> None:
-    """All three formats of HTTP's dates count from the clock given, as do those of RFC 3339."""
+    """All three HTTP date formats and RFC 3339 count from the given clock."""
     assert parse_retry_after([value], NOW) == 30.0
 
 
 @pytest.mark.parametrize("value", ["1700000030", "1700000030000", "1700000030.0"])
 def test_a_moment_since_1970_is_read(value: str) -> None:
-    """A number that is a moment within a year of now is that moment, and not half a century."""
+    """A number that is a timestamp within a year of now is read as a time, not as seconds."""
     assert parse_retry_after([value], 1.7e9) == 30.0
     assert parse_retry_after([value], 1.7e9 + 60.0) is None
 
@@ -244,7 +244,7 @@ def test_a_date_counts_from_the_date_of_its_response(skew: float) -> None:
     ],
 )
 def test_a_date_that_is_not_in_the_future_asks_for_nothing(value: str) -> None:
-    """A date in the past, or this very moment, leaves the wait to the backoff."""
+    """A date in the past, or the current moment, leaves the wait to the backoff."""
     assert parse_retry_after([value], NOW) is None
 
 
@@ -282,7 +282,7 @@ def test_a_date_that_is_not_in_the_future_asks_for_nothing(value: str) -> None:
     ids=ascii,
 )
 def test_what_cannot_be_read_asks_for_nothing(value: str) -> None:
-    """A negative number or garbage is as good as no header, and never an exception."""
+    """A negative number or garbage is ignored like a missing header, and never raises."""
     assert parse_retry_after([value], NOW) is None
 
 
@@ -307,10 +307,10 @@ def test_what_cannot_be_read_asks_for_nothing(value: str) -> None:
 def test_of_several_values_the_longest_wait_is_obeyed(
     values: list[str], seconds: float | None
 ) -> None:
-    """Of several values the longest that can be read counts, also where commas join them."""
+    """Of several values the longest readable wait counts, also if commas join them."""
     assert parse_retry_after(values, NOW) == seconds
 
 
 def test_no_base_is_no_delay_however_many_retries() -> None:
-    """Growing nothing gives nothing, also where the growth is beyond all numbers."""
+    """A base of 0 stays 0, even if the growth exceeds the range of floats."""
     assert Backoff(base=0.0).delay(5000, 0.0, random) == 0.0

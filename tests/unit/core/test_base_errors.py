@@ -29,7 +29,7 @@ from walltrack.core.exceptions import (
 def test_a_duplicate_keeps_every_field(
     duplicate: Callable[[WallTrackError], WallTrackError], error: WallTrackError
 ) -> None:
-    """Copied, deeply copied or pickled by any protocol, an error says what it said before."""
+    """Copied, deeply copied or pickled by any protocol, an error keeps all its fields."""
     twin = duplicate(error)
 
     assert twin is not error
@@ -44,7 +44,7 @@ def test_a_duplicate_keeps_every_field(
 def test_a_copied_error_keeps_the_request_itself(
     duplicate: Callable[[Any], httpx.TransportError], make: Make
 ) -> None:
-    """Copies of what a transport raised lead to the request that it was raised for."""
+    """A copy of an error that a transport raised has the same request object."""
     request = request_with_secrets()
 
     assert duplicate(make("api", request=request)).request is request
@@ -52,7 +52,7 @@ def test_a_copied_error_keeps_the_request_itself(
 
 @pytest.mark.parametrize("suppressed", [True, False])
 def test_a_copy_keeps_the_chain(suppressed: bool) -> None:  # noqa: FBT001 - one of two cases
-    """The cause, the context, and whether the context is shown stay with a copy."""
+    """A copy keeps the cause, the context, and whether the context is shown."""
     error = ExternalServiceError("api", "GET /a failed")
     error.__cause__, error.__context__ = httpx.ReadTimeout("slow"), KeyError("k")
     error.__suppress_context__ = suppressed
@@ -68,7 +68,7 @@ def test_a_copy_keeps_the_chain(suppressed: bool) -> None:  # noqa: FBT001 - one
 @pytest.mark.parametrize("home", FAMILIES)
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_pickle_leaves_out_the_request(protocol: int, home: ModuleType, make: Make) -> None:
-    """What is pickled holds neither the request nor anything that the request hides."""
+    """A pickle contains neither the request nor any secret of the request."""
     error = make("api", request=request_with_secrets(home))
 
     assert SECRET.encode() not in pickle.dumps(error, protocol)
@@ -101,6 +101,6 @@ def test_no_text_of_an_error_shows_the_request(home: ModuleType, make: Make) -> 
     ],
 )
 def test_what_a_transport_raises_is_caught_as(caught_as: type[Exception], make: Make) -> None:
-    """Code that knows only httpx, or only httpx2, handles it; so does code that knows us."""
+    """It is caught by code for httpx, for httpx2 and for this library."""
     with pytest.raises(caught_as):
         raise make("api")

@@ -11,12 +11,12 @@ from walltrack.core.exceptions import TimeLimitExceededError, WaitingRoomTimeout
 
 
 def spend(budget: RetryBudget) -> int:
-    """Ask for more than any budget here holds, and tell how many retries were paid."""
+    """Withdraw more often than any budget here allows, and return how many retries were paid."""
     return sum(budget.withdraw() for _ in range(1000))
 
 
 def test_a_budget_starts_full() -> None:
-    """A hundred retries can be paid for before any success, and not one more."""
+    """A hundred retries can be paid before any success, and not one more."""
     assert RetryBudget().balance == 100.0
     assert spend(RetryBudget()) == 100
 
@@ -43,7 +43,7 @@ def test_fewer_than_ten_successes_pay_for_no_retry(successes: int) -> None:
 
 
 def test_successes_pay_for_a_tenth_as_many_retries() -> None:
-    """Over a long time, retries are a tenth of the successes."""
+    """In the long run, retries are a tenth of the successes."""
     budget = RetryBudget(clock=lambda: 0.0)
     spend(budget)
     paid = 0
@@ -56,7 +56,7 @@ def test_successes_pay_for_a_tenth_as_many_retries() -> None:
 
 
 def test_a_refused_withdrawal_takes_nothing() -> None:
-    """What does not cover a retry stays, to be added to."""
+    """A balance too small for a retry is kept, and later deposits add to it."""
     budget = RetryBudget(1.0, deposit=0.75, clock=lambda: 0.0)
     budget.withdraw()
     budget.deposit()
@@ -66,7 +66,7 @@ def test_a_refused_withdrawal_takes_nothing() -> None:
 
 
 def test_a_budget_holds_its_capacity_at_most() -> None:
-    """However long all goes well, no more retries than the capacity pile up."""
+    """However many successes there are, the balance never exceeds the capacity."""
     budget = RetryBudget(2.0, deposit=0.75, clock=lambda: 0.0)
     budget.withdraw()
 
@@ -77,7 +77,7 @@ def test_a_budget_holds_its_capacity_at_most() -> None:
 
 
 def test_a_budget_without_deposits_is_never_filled_again() -> None:
-    """`deposit=0` allows the capacity's retries once and for all."""
+    """`deposit=0` allows as many retries as the capacity, and no more."""
     budget = RetryBudget(1.0, deposit=0.0, clock=lambda: 0.0)
     spend(budget)
 
@@ -104,13 +104,13 @@ def test_a_budget_without_deposits_is_never_filled_again() -> None:
 def test_bad_arguments_are_refused(
     arguments: dict[str, Any], error: type[Exception], named: str
 ) -> None:
-    """What cannot be meant is refused where it is given, by its name."""
+    """An invalid argument is refused when it is given, by its name."""
     with pytest.raises(error, match=f"^{named} must be"):
         RetryBudget(**arguments)
 
 
 def test_the_repr_tells_what_is_left() -> None:
-    """A developer sees the balance and the capacity."""
+    """It shows the balance and the capacity."""
     budget = RetryBudget(10.0, clock=lambda: 0.0)
     budget.withdraw()
 
@@ -120,7 +120,7 @@ def test_the_repr_tells_what_is_left() -> None:
 
 
 def test_ten_successes_pay_for_one_retry() -> None:
-    """The tenths add up, whatever binary fractions make of them."""
+    """The tenths add up, whatever the rounding of binary fractions."""
     budget = RetryBudget(1.0, clock=lambda: 0.0)
     assert budget.withdraw()
     for _ in range(10):
@@ -131,14 +131,14 @@ def test_ten_successes_pay_for_one_retry() -> None:
 
 
 def test_an_infinite_budget_is_never_empty() -> None:
-    """`capacity=inf` is how a budget is turned off."""
+    """`capacity=inf` turns a budget off."""
     budget = RetryBudget(float("inf"))
 
     assert all(budget.withdraw() for _ in range(1000))
 
 
 def test_time_pays_for_retries_too(clock: Clock) -> None:
-    """A tenth of one every second, so that a hiccup long after an outage is retried."""
+    """A tenth of a retry per second, so a short failure long after an outage is retried."""
     budget = RetryBudget(clock=clock)
     spend(budget)
     clock.advance(9.0)
@@ -151,7 +151,7 @@ def test_time_pays_for_retries_too(clock: Clock) -> None:
 
 
 def test_the_same_time_pays_once(clock: Clock) -> None:
-    """However often the budget is asked; looking at the balance changes nothing."""
+    """However often the budget is used; reading the balance changes nothing."""
     budget = RetryBudget(10, deposit=0, refill=0.1, clock=clock)
     for _ in range(5):
         budget.withdraw()
@@ -164,7 +164,7 @@ def test_the_same_time_pays_once(clock: Clock) -> None:
 
 
 def test_a_full_budget_gains_nothing_by_waiting(clock: Clock) -> None:
-    """What could not be added is not made up for later."""
+    """What exceeded the capacity is not added later."""
     budget = RetryBudget(2.0, refill=1.0, clock=clock)
     clock.advance(1000.0)
     assert budget.withdraw()
@@ -177,7 +177,7 @@ def test_a_full_budget_gains_nothing_by_waiting(clock: Clock) -> None:
 
 
 def test_each_key_has_a_budget_of_its_own(clock: Clock) -> None:
-    """Forty dead services use up nothing of the one that matters."""
+    """Forty services that are down do not use up the budget of another one."""
     budgets = Budgets(RetryBudget(2.0, deposit=0.0), clock)
     for dead in range(40):
         assert [budgets.withdraw(dead) for _ in range(3)] == [True, True, False]
@@ -185,7 +185,7 @@ def test_each_key_has_a_budget_of_its_own(clock: Clock) -> None:
 
 
 def test_a_budget_is_kept_only_while_it_is_short(clock: Clock) -> None:
-    """While all is well there is none, and a success has nothing to add to."""
+    """Without failures no budget is kept, and a success adds to none."""
     budgets = Budgets(RetryBudget(2.0, deposit=0.5), clock)
     budgets.deposit("a")
     assert not budgets.short
@@ -199,7 +199,7 @@ def test_a_budget_is_kept_only_while_it_is_short(clock: Clock) -> None:
 
 
 def test_a_shared_budget_pays_for_every_key(clock: Clock) -> None:
-    """It is the very object that was given, for this transport and any other."""
+    """The given object is used for this transport and any other."""
     purse = RetryBudget(2.0, deposit=0.5, shared=True, clock=clock)
     one, other = Budgets(purse, clock), Budgets(purse, clock)
     assert one.withdraw("a")
@@ -222,7 +222,7 @@ def test_without_a_budget_retries_are_free(clock: Clock) -> None:
 
 
 def test_what_could_be_paid_for_is_known_without_paying(clock: Clock) -> None:
-    """Asking takes nothing, and makes no budget."""
+    """The check takes nothing, and makes no budget."""
     budgets = Budgets(RetryBudget(1.0, deposit=0.0), clock)
     assert budgets.can_afford("a")
     assert not budgets.short
@@ -231,7 +231,7 @@ def test_what_could_be_paid_for_is_known_without_paying(clock: Clock) -> None:
 
 
 def test_budgets_go_by_the_clock_of_their_transport(clock: Clock) -> None:
-    """Not by that of the budget that they are like."""
+    """The clock of the budget that they are copied from is not used."""
     budgets = Budgets(RetryBudget(1.0, refill=1.0, clock=lambda: 0.0), clock)
     assert budgets.withdraw("a")
     assert not budgets.withdraw("a")
@@ -240,7 +240,7 @@ def test_budgets_go_by_the_clock_of_their_transport(clock: Clock) -> None:
 
 
 def test_those_that_have_refilled_make_room(clock: Clock) -> None:
-    """Bounded, as long as old ones refill; one that is short is never dropped."""
+    """The number is bounded while old ones refill; a budget that is short is never dropped."""
     budgets = Budgets(RetryBudget(2.0, refill=1.0), clock, max_keys=10)
     for key in range(100):
         clock.advance(0.25)
@@ -252,7 +252,7 @@ def test_those_that_have_refilled_make_room(clock: Clock) -> None:
 
 
 def test_a_retry_may_cost_more_or_less() -> None:
-    """By what the last attempt cost the service."""
+    """The cost depends on how much work the last attempt caused the service."""
     budget = RetryBudget(6.0, refused_cost=0.25, timeout_cost=5.0, clock=lambda: 0.0)
     assert budget.withdraw(5.0)
     assert not budget.withdraw(5.0)
@@ -277,7 +277,7 @@ def test_a_retry_may_cost_more_or_less() -> None:
 def test_what_a_retry_costs_depends_on_the_last_attempt(
     ended: object, delivery: Delivery, cost: float
 ) -> None:
-    """A service that refused it had no work, one that timed out may still be at it."""
+    """A service that refused a request had no work; after a timeout it may still be working."""
     clock = Clock()
     template = RetryBudget(10.0, refused_cost=0.25, timeout_cost=5.0)
     assert Budgets(template, clock).cost_after(ended, delivery) == cost
@@ -288,6 +288,6 @@ def test_what_a_retry_costs_depends_on_the_last_attempt(
 
 @pytest.mark.parametrize("costs", [{"refused_cost": 3.0}, {"timeout_cost": 3.0}])
 def test_a_cost_that_no_balance_covers_is_refused(costs: dict[str, Any]) -> None:
-    """Such a retry would never be paid for."""
+    """Such a retry could never be paid."""
     with pytest.raises(ValueError, match="must be at most capacity"):
         RetryBudget(2.0, **costs)

@@ -21,7 +21,7 @@ from walltrack.core.outcome import Verdict, delivery_of, is_retryable, verdict_o
 
 
 def caused(kind: type[Exception], *chain: BaseException) -> Exception:
-    """An exception of httpx's with what it comes from, the nearest cause first."""
+    """An httpx exception with its causes, the nearest one first."""
     error = link = kind("e")
     for cause in chain:
         link.__cause__ = cause
@@ -37,14 +37,14 @@ def event(name: str, **fields: object) -> h2.events.Event:
     return made
 
 
-# On this side
+# Errors on this side
 
 
 @pytest.mark.parametrize(
     "number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.ENOMEM]
 )
 def test_what_this_machine_lacks_is_not_held_against_the_service(number: int) -> None:
-    """No file, port or memory is left: worth another attempt, and no failure of the service."""
+    """Without a free file, port or memory another attempt may work; the service did not fail."""
     error = caused(httpx.ConnectError, httpcore.ConnectError(), OSError(number, "e"))
     assert is_retryable(error)
     assert verdict_on(error) is Verdict.NONE
@@ -52,7 +52,7 @@ def test_what_this_machine_lacks_is_not_held_against_the_service(number: int) ->
 
 
 def test_a_service_that_refuses_is_held_against_it() -> None:
-    """Another number is the other side's."""
+    """With another error number, the service caused the error."""
     error = caused(httpx.ConnectError, httpcore.ConnectError(), OSError(errno.ECONNREFUSED, "e"))
     assert verdict_on(error) is Verdict.FAILURE
 
@@ -68,7 +68,7 @@ def test_a_service_that_refuses_is_held_against_it() -> None:
 def test_of_several_addresses_one_that_answered_counts(
     numbers: tuple[int, ...], verdict: Verdict
 ) -> None:
-    """A machine without IPv6 cannot use such an address; that IPv4 is refused is the service's."""
+    """Without IPv6 its addresses cannot be used; a refused IPv4 connection counts."""
     group = ExceptionGroup("addresses", [OSError(number, "e") for number in numbers])
     error = caused(httpx.ConnectError, httpcore.ConnectError(), OSError("all failed"), group)
     assert verdict_on(error) is verdict
@@ -76,7 +76,7 @@ def test_of_several_addresses_one_that_answered_counts(
 
 @pytest.mark.parametrize("closed", [anyio.ClosedResourceError(), trio.ClosedResourceError()])
 def test_what_was_closed_here_is_neither_retried_nor_counted(closed: Exception) -> None:
-    """Somebody closed the pool while the connection was in use."""
+    """The pool was closed on this side while the connection was in use."""
     error = caused(httpx.ReadError, httpcore.ReadError(), closed)
     assert not is_retryable(error)
     assert verdict_on(error) is Verdict.NONE
@@ -84,20 +84,20 @@ def test_what_was_closed_here_is_neither_retried_nor_counted(closed: Exception) 
 
 
 def test_what_the_server_closed_is_retried_and_counted() -> None:
-    """A reset is a broken resource, and no closed one."""
+    """A reset raises BrokenResourceError, not ClosedResourceError."""
     error = caused(httpx.ReadError, httpcore.ReadError(), anyio.BrokenResourceError())
     assert is_retryable(error)
     assert verdict_on(error) is Verdict.FAILURE
 
 
 def test_another_packages_closed_resource_is_none() -> None:
-    """The name alone does not tell."""
+    """The class name alone is not enough."""
     closed = type("ClosedResourceError", (Exception,), {"__module__": "elsewhere"})()
     assert not causes.is_closed_locally(caused(httpx.ReadError, closed))
 
 
 def test_a_connection_without_a_stream_left_sent_nothing() -> None:
-    """Httpcore calls it a protocol error of ours; it is a full pool."""
+    """Httpcore reports a local protocol error, but it is a full connection."""
     error = caused(
         httpx.LocalProtocolError,
         httpcore.LocalProtocolError(),
@@ -109,11 +109,11 @@ def test_a_connection_without_a_stream_left_sent_nothing() -> None:
     assert delivery_of(error, began_to_send=True) is Delivery.NOT_SENT
 
 
-# On the other side
+# Errors on the server's side
 
 
 def test_a_damaged_record_is_a_broken_connection() -> None:
-    """Asyncio lets the `ssl.SSLError` through as it is."""
+    """Asyncio raises the `ssl.SSLError` unchanged."""
     error = ssl.SSLError("record layer failure")
     assert is_retryable(error)
     assert not is_retryable(error, (httpx.ConnectError,))
@@ -122,7 +122,7 @@ def test_a_damaged_record_is_a_broken_connection() -> None:
 
 
 def client() -> h2.connection.H2Connection:
-    """An HTTP/2 connection with a request under way."""
+    """An HTTP/2 connection with a request in flight."""
     connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
     connection.initiate_connection()
     connection.send_headers(
@@ -132,12 +132,12 @@ def client() -> h2.connection.H2Connection:
 
 
 def reads_nonsense(connection: h2.connection.H2Connection) -> None:
-    """The server sends a frame of headers on stream 0."""
+    """The server sends a headers frame on stream 0."""
     connection.receive_data(b"\x00\x00\x00\x01\x04\x00\x00\x00\x00")
 
 
 def sends_nonsense(connection: h2.connection.H2Connection) -> None:
-    """The request itself breaks the rules."""
+    """The request itself breaks the protocol."""
     connection.send_headers(3, [("no-pseudo-header", "comes before")], end_stream=False)
 
 
@@ -145,7 +145,7 @@ def raised_by(
     act: Callable[[h2.connection.H2Connection], None],
     home: Any = httpx,  # noqa: ANN401 - httpx or httpx2
 ) -> Exception:
-    """What httpx makes of what h2 raises."""
+    """The httpx exception for what h2 raises."""
     connection = client()
     try:
         act(connection)
@@ -155,7 +155,7 @@ def raised_by(
 
 
 def test_a_breach_by_the_server_is_a_failure_of_the_service() -> None:
-    """Whatever httpcore calls it; like a RemoteProtocolError."""
+    """It counts like a RemoteProtocolError, whatever httpcore reports."""
     error = raised_by(reads_nonsense)
     assert is_retryable(error)
     assert not is_retryable(error, (httpx.ReadError,))
@@ -164,14 +164,14 @@ def test_a_breach_by_the_server_is_a_failure_of_the_service() -> None:
 
 
 def test_a_breach_by_the_request_is_its_own() -> None:
-    """The same request would fail again, and the service has no part in it."""
+    """The same request would fail again, and the service did not cause it."""
     error = raised_by(sends_nonsense)
     assert not is_retryable(error)
     assert verdict_on(error) is Verdict.NONE
 
 
 def test_only_a_protocol_error_is_taken_for_a_breach() -> None:
-    """What another transport or a hook raises because of one keeps its own meaning."""
+    """An exception of another transport or a hook with such a cause keeps its own meaning."""
     breach = raised_by(reads_nonsense)
     assert not is_retryable(caused(ValueError, breach, *causes.chain_of(breach.__cause__)))
     assert verdict_on(caused(httpx.DecodingError, breach)) is Verdict.NONE
@@ -179,7 +179,7 @@ def test_only_a_protocol_error_is_taken_for_a_breach() -> None:
 
 @pytest.mark.parametrize("home", [httpx, httpx2], ids=["httpx", "httpx2"])
 def test_what_is_disguised_counts_as_what_it_is_in_either_family(home: Any) -> None:  # noqa: ANN401
-    """A set of exceptions that names those of one family alone is enough."""
+    """A set of exceptions that names only those of one family is enough."""
     no_stream = caused(home.LocalProtocolError, h2.exceptions.TooManyStreamsError("e"))
     breach = raised_by(reads_nonsense, home)
     for error, name in (
@@ -192,7 +192,7 @@ def test_what_is_disguised_counts_as_what_it_is_in_either_family(home: Any) -> N
 
 
 def test_a_breach_of_another_protocol_is_our_own() -> None:
-    """Without h2 in the chain a LocalProtocolError says that the request was wrong."""
+    """Without h2 in the chain, a LocalProtocolError means that the request was wrong."""
     assert not is_retryable(caused(httpx.LocalProtocolError, httpcore.LocalProtocolError()))
 
 
@@ -212,7 +212,7 @@ def test_a_breach_of_another_protocol_is_our_own() -> None:
 def test_a_server_may_prove_that_it_did_not_act(
     told: object, stream_id: int | None, *, unprocessed: bool
 ) -> None:
-    """REFUSED_STREAM, and GOAWAY below the stream, whatever was sent."""
+    """REFUSED_STREAM, or GOAWAY whose last stream is below this one, whatever was sent."""
     error = caused(httpx.RemoteProtocolError, httpcore.RemoteProtocolError(told))
     delivery = Delivery.NOT_SENT if unprocessed else Delivery.UNCERTAIN
     assert delivery_of(error, began_to_send=True, stream_id=stream_id) is delivery
@@ -220,7 +220,7 @@ def test_a_server_may_prove_that_it_did_not_act(
     assert verdict_on(error) is Verdict.FAILURE
 
 
-# Of another call
+# Errors of another call
 
 
 OTHERS = {
@@ -243,7 +243,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_the_caller_was_handling_is_no_evidence(name: str) -> None:
-    """A call that is made in an `except` has the other call's exception as a context."""
+    """A call made inside an `except` block has the other call's exception as its context."""
 
     def call() -> None:
         try:

@@ -12,7 +12,7 @@ from walltrack.core.classification import (
 
 
 def answered(body: bytes | None = b"{}", status: int = 429, **headers: str) -> Outcome:
-    """The outcome of an attempt that was answered."""
+    """The outcome of an attempt with this response."""
     response = httpx.Response(
         status, headers={name.replace("_", "-"): value for name, value in headers.items()}
     )
@@ -20,7 +20,7 @@ def answered(body: bytes | None = b"{}", status: int = 429, **headers: str) -> O
 
 
 def test_an_outcome_shows_what_came_back() -> None:
-    """Status and headers are at hand, whether there was a response or not."""
+    """Status and headers are available, with or without a response."""
     outcome = answered(retry_after="7")
     assert (outcome.status, outcome.headers["retry-after"]) == (429, "7")
     failed = Outcome(get(), error=httpx.ReadError("reset"))
@@ -49,12 +49,12 @@ def test_an_outcome_prints_without_secrets() -> None:
     ],
 )
 def test_json_is_parsed_or_none(body: bytes | None, parsed: object) -> None:
-    """A body that is not there, or not JSON, is nothing that a function has to guard against."""
+    """A missing or invalid JSON body needs no special case in a function."""
     assert answered(body).json() == parsed
 
 
 def test_the_first_function_that_says_something_wins() -> None:
-    """Those after it are not asked; one that returns None has nothing to say."""
+    """Later functions are not called; a function that returns None does not decide."""
     asked: list[int] = []
 
     def function(number: int, said: Classification | None) -> Classify:
@@ -71,14 +71,14 @@ def test_the_first_function_that_says_something_wins() -> None:
 
 
 def test_nothing_said_leaves_everything_to_the_table() -> None:
-    """Also without any function."""
+    """This holds without any function, too."""
     assert Classifier([lambda _: None], print)(answered()) is UNCLASSIFIED
     assert Classifier([], print)(answered()) == Classification(None, None, None, None)
 
 
 @pytest.mark.parametrize("bad", [lambda _: 1 / 0, lambda _: True])
 def test_a_function_that_fails_is_passed_over_and_reported_once(bad: Classify) -> None:
-    """The next one is asked, and the first exception alone is reported."""
+    """The next function is called, and only the first exception is reported."""
     errors: list[Exception] = []
     final = Classification(retry=False)
     classifier = Classifier([bad, lambda _: final], errors.append)
@@ -88,7 +88,7 @@ def test_a_function_that_fails_is_passed_over_and_reported_once(bad: Classify) -
 
 
 def test_an_interrupt_is_not_passed_over() -> None:
-    """It ends the program, and not just this function."""
+    """It ends the program, not only this function."""
 
     def stop(_: Outcome) -> None:
         raise KeyboardInterrupt
@@ -102,7 +102,7 @@ def test_a_classifier_shows_its_functions_by_name() -> None:
 
     class Callable:
         def __call__(self, _: Outcome) -> None:
-            """Say nothing."""
+            """Return None."""
 
         def __repr__(self) -> str:
             return "Callable()"

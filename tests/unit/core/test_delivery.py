@@ -6,7 +6,7 @@ NOT_SENT, UNCERTAIN, ANSWERED = Delivery.NOT_SENT, Delivery.UNCERTAIN, Delivery.
 
 
 def test_a_delivery_reads_as_its_name() -> None:
-    """A delivery that is logged or put into a message is a plain lower-case word or two."""
+    """In a log or a message, a delivery is plain lower-case text."""
     assert [str(d) for d in Delivery] == ["not_sent", "uncertain", "answered"]
 
 
@@ -27,5 +27,5 @@ def test_a_delivery_reads_as_its_name() -> None:
 def test_an_attempt_that_may_have_been_acted_on_outweighs_the_others(
     deliveries: list[Delivery | None], known: Delivery | None
 ) -> None:
-    """In whatever order they came; an answer outweighs what was not sent."""
+    """In any order; an answer outweighs an attempt that was not sent."""
     assert of_all(*deliveries) is known

@@ -57,32 +57,32 @@ each_event = pytest.mark.parametrize(
 
 
 def test_every_event_stands_in_the_table() -> None:
-    """The table above has one of each class."""
+    """The table above has one event of each class."""
     assert {type(event) for event, _ in EVENTS} == set(get_args(Event))
 
 
 @pytest.mark.parametrize(("event", "name"), EVENTS)
 def test_names(event: Event, name: str) -> None:
-    """The name is the class's own and no field, so that a log entry does not say it twice."""
+    """The name belongs to the class and is not a field, so a log entry does not repeat it."""
     assert type(event).name == name
     assert "name" not in dataclasses.asdict(event)
 
 
 @each_event
 def test_an_event_cannot_be_changed(event: Event) -> None:
-    """One listener cannot alter what the next one hears."""
+    """One listener cannot change what the next one gets."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         event.service = "other"  # type: ignore[misc]
 
 
 @each_event
 def test_an_event_travels(event: Event) -> None:
-    """An event pickles to its equal, for listeners that hand it to another process."""
+    """A pickled event is equal to the original, for listeners that pass it to another process."""
     assert pickle.loads(pickle.dumps(event)) == event  # noqa: S301 - pickled here
 
 
 def test_a_stop_reason_reads_as_its_name() -> None:
-    """A reason is a plain lower-case word or more, in a log entry and in a comparison."""
+    """A reason is plain lower-case text, in a log entry and in a comparison."""
     assert [str(reason) for reason in StopReason] == [
         "retries_exhausted",
         "method_not_retried",
@@ -117,7 +117,7 @@ def test_a_stop_reason_reads_as_its_name() -> None:
 
 
 def test_a_reason_that_a_retry_could_have_helped_against_is_not_ordinary() -> None:
-    """Each of these is logged as a warning, as is what an operator may have to act on."""
+    """Each of these is logged as a warning, like anything that an operator may have to act on."""
     assert (
         not {
             StopReason.RETRIES_EXHAUSTED,
@@ -139,7 +139,7 @@ def test_a_reason_that_a_retry_could_have_helped_against_is_not_ordinary() -> No
 
 @each_event
 def test_the_server_of_an_event_is_not_compared(event: Event) -> None:
-    """It follows from the service, or only adds its address; and it is in no repr."""
+    """It is derived from the service or adds its address, and no repr shows it."""
     placed = dataclasses.replace(event, server=Server("api.test", 443))
     assert placed == event
     assert placed.server == Server("api.test", 443)

@@ -38,7 +38,7 @@ FULL_FIELDS = "status_code=503, attempts=4, delivery='answered'"
 
 
 def waited(error: CircuitBreakerOpenError, seconds: float) -> CircuitBreakerOpenError:
-    """An error after a wait."""
+    """An error raised after a wait."""
     error.waited = seconds
     return error
 
@@ -47,14 +47,14 @@ def waited(error: CircuitBreakerOpenError, seconds: float) -> CircuitBreakerOpen
     "caught_as", [httpx.TimeoutException, httpx2.TimeoutException, TimeoutError]
 )
 def test_a_time_limit_is_a_timeout_of_either_family(caught_as: type[Exception]) -> None:
-    """And not of Python's own kind, which httpx's timeouts are not either."""
+    """It is no `TimeoutError` of Python, which httpx's timeouts are not either."""
     assert isinstance(TimeLimitExceededError("api", 2.5), caught_as) == (
         caught_as is not TimeoutError
     )
 
 
 def test_an_external_service_error_is_none_of_httpx() -> None:
-    """A final failure is told by the library's own tree alone; httpx's error is its cause."""
+    """A final failure has only this library's base classes; httpx's error is its cause."""
     assert isinstance(FULL, WallTrackError)
     assert not isinstance(FULL, httpx.HTTPError | httpx2.HTTPError)
 
@@ -164,13 +164,13 @@ def test_an_external_service_error_is_none_of_httpx() -> None:
     ],
 )
 def test_texts(error: WallTrackError, text: str, representation: str) -> None:
-    """Each error says what happened to a person, and what it holds to a developer."""
+    """The text of each error is for people, and its repr is for developers."""
     assert str(error) == text
     assert repr(error) == representation
 
 
 def test_the_arguments_of_an_external_service_error() -> None:
-    """Tools that show an exception by its arguments show service, message and status."""
+    """Tools that show an exception's arguments show service, message and status."""
     assert FULL.args == ("api", "GET /a: 503", 503)
 
 
@@ -195,7 +195,7 @@ def test_the_response_is_that_of_the_cause(
     cause: Exception | None,
     has_response: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
-    """`response` is the final response when there was one, else None."""
+    """`response` is the final response if there was one, else None."""
     error = ExternalServiceError("api", "GET /a failed")
     error.__cause__ = cause
 

@@ -8,7 +8,7 @@ from walltrack.core.extensions import DEADLINE, CallReport, pool_timeout, time_l
 
 
 def test_every_key_begins_with_the_name_of_the_library() -> None:
-    """No key of ours can be mistaken for httpx's, httpcore's or a stranger's, nor for another."""
+    """None of our keys collides with one of httpx, httpcore or another library."""
     keys = [value for name, value in vars(extensions).items() if name.isupper()]
     keys.remove(extensions.TRACE)  # httpcore's own
     keys.remove(extensions.TIMEOUT)  # httpx's own
@@ -30,12 +30,12 @@ class InTwoSeconds:
 
 
 def test_a_deadline_tells_how_much_time_is_left() -> None:
-    """Whoever set it, and whatever it is: it is asked each time."""
+    """Any object with `remaining` works, and it is called each time."""
     assert time_left({DEADLINE: InTwoSeconds()}) == 2.0
 
 
 def test_without_a_deadline_there_is_all_the_time_in_the_world() -> None:
-    """No layer has to treat that case by itself."""
+    """No layer needs a special case for it."""
     assert time_left({}) == math.inf
 
 
@@ -54,5 +54,5 @@ def test_without_a_deadline_there_is_all_the_time_in_the_world() -> None:
 def test_the_pool_timeout_is_read_as_httpx_writes_it(
     extensions: dict[str, object], seconds: float
 ) -> None:
-    """A request without one, by hand or by a client without timeouts, may wait without limit."""
+    """Without a pool timeout, from a client or set manually, the wait is not limited."""
     assert pool_timeout(extensions) == seconds

@@ -26,13 +26,13 @@ BOTH = pytest.mark.parametrize("home", [httpx, httpx2], ids=lambda home: home.__
 
 
 def run(script: str) -> subprocess.CompletedProcess[str]:
-    """Run a program of its own."""
+    """Run code in a new Python process."""
     command = [sys.executable, "-W", "error", "-c", script]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - our own script
 
 
 def test_both_families_are_known() -> None:
-    """Once httpx2 is imported it stands beside httpx, which comes first."""
+    """Once httpx2 is imported it is listed after httpx."""
     assert [httpx, httpx2] == family.FAMILIES
     assert family.LOGGERS == ("httpx", "httpx2")
 
@@ -40,7 +40,7 @@ def test_both_families_are_known() -> None:
 @BOTH
 @pytest.mark.parametrize("name", ["ReadError", "URL", "Request", "AsyncByteStream"])
 def test_each_name_stands_for_its_class_in_every_family(home: ModuleType, name: str) -> None:
-    """For `isinstance` and `issubclass`, and for classes that are derived from it."""
+    """This holds for `isinstance` and `issubclass`, and for derived classes."""
     kind = getattr(home, name)
     derived = type("Derived", (kind,), {})
     made = kind.__new__(kind)
@@ -53,16 +53,16 @@ def test_each_name_stands_for_its_class_in_every_family(home: ModuleType, name: 
 
 
 def test_the_classes_of_httpx_come_first() -> None:
-    """One at a time, in the order of the names; one class stands for all of httpx2's."""
+    """One by one, in the order of the names; one class represents all those of httpx2."""
     *first, last = each("ReadError", "WriteError")
     assert first == [httpx.ReadError, httpx.WriteError]
     assert repr(last) == "<class 'walltrack.core.family.ReadError, WriteError of httpx2'>"
     assert issubclass(last, last)
-    assert issubclass(last, Exception)  # where exceptions are asked for, it is one
+    assert issubclass(last, Exception)  # usable where an exception class is expected
 
 
 def test_a_name_that_a_family_does_not_have_is_refused() -> None:
-    """A name with a typing error does not silently stand for nothing."""
+    """A misspelt name raises an error, and is not ignored."""
     with pytest.raises(AttributeError, match="ReedError"):
         each("ReedError")
 
@@ -72,35 +72,35 @@ def test_a_name_that_a_family_does_not_have_is_refused() -> None:
     "name", ["AsyncByteStream", "PoolTimeout", "TimeoutException", "TransportError"]
 )
 def test_what_is_built_on_a_family_s_class_belongs_to_it(home: ModuleType, name: str) -> None:
-    """The classes to derive from are subclasses of both families' classes."""
+    """Our base classes are subclasses of both families' classes."""
     assert issubclass(getattr(family, name), getattr(home, name))
     assert getattr(family, name).__name__ == name
 
 
 @BOTH
 def test_the_families_have_their_own_cores(home: ModuleType) -> None:
-    """The exceptions of the package that sends for a family are recognized by its name."""
+    """Exceptions of each family's core package are recognized by the package's name."""
     core = {httpx: httpcore, httpx2: httpcore2}[home]
     assert core.__name__ in family.CORES
 
 
 @BOTH
 def test_a_request_tells_its_family(home: ModuleType) -> None:
-    """Also one of a class that somebody derived."""
+    """This includes an instance of a derived class."""
     derived = type("Derived", (home.Request,), {})
     assert home_of(home.Request("GET", "https://api.test")) is home
     assert home_of(derived("GET", "https://api.test")) is home
 
 
 def test_a_request_of_neither_family_is_refused() -> None:
-    """With a text that says what would be right."""
+    """The error text says what is accepted."""
     stranger: httpx.Request = object()  # type: ignore[assignment]  # wrong on purpose
     with pytest.raises(TypeError, match="request must be a Request of httpx or httpx2"):
         home_of(stranger)
 
 
 class Late:
-    """A copy of the module in a program that has not imported httpx2, or not whole."""
+    """A copy of the module in a program that has not, or not completely, imported httpx2."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
@@ -112,7 +112,7 @@ class Late:
         spec.loader.exec_module(self.family)
 
     def imported(self, module: object) -> None:
-        """Have the program import something by the name of httpx2."""
+        """Have the program import something named httpx2."""
         self._monkeypatch.setitem(sys.modules, "httpx2", module)
 
 
@@ -123,7 +123,7 @@ def late(monkeypatch: pytest.MonkeyPatch) -> Late:
 
 
 def test_httpx2_is_noticed_when_it_is_there(late: Late) -> None:
-    """Classes that exist by then, and their instances, belong to it as well."""
+    """Our classes and instances made before its import belong to it as well."""
     alone = late.family
 
     ours = type("Ours", (alone.TransportError,), {})
@@ -150,7 +150,7 @@ def test_httpx2_is_noticed_once(late: Late) -> None:
 
 @pytest.mark.parametrize("missing", ["TransportError", "ByteStream"])
 def test_httpx2_is_not_noticed_while_it_is_being_imported(late: Late, missing: str) -> None:
-    """Another thread may be at it; nothing is done by halves."""
+    """Another thread may be importing it; nothing is set up partly."""
     partial = ModuleType("httpx2")
     vars(partial).update({name: getattr(httpx2, name) for name in httpx2.__all__})
     delattr(partial, missing)
@@ -171,7 +171,7 @@ def test_httpx2_is_not_noticed_while_it_is_being_imported(late: Late, missing: s
     ids=["a request", "a URL", "a transport of ours"],
 )
 def test_httpx2_is_noticed_by_what_is_met(late: Late, meet: Callable[[Any], object]) -> None:
-    """Its first object, or the first transport that is made after its import."""
+    """By its first object, or the first transport made after its import."""
     late.imported(httpx2)
     assert [httpx] == late.family.FAMILIES
     meet(late.family)
@@ -231,7 +231,7 @@ def test_a_layer_begins_with_the_family_of_its_inner_transport(
     inner: Any,  # noqa: ANN401 - of any class
     expected: list[str],
 ) -> None:
-    """Through any number of layers; an SDK takes from it which client to make."""
+    """Through any number of layers; an SDK chooses its client by it."""
     layer = CircuitBreakerTransport(inner)
     assert families_of(layer) == expected
     assert families_of(RetryTransport(layer)) == expected
@@ -239,7 +239,7 @@ def test_a_layer_begins_with_the_family_of_its_inner_transport(
 
 
 def test_a_layer_keeps_its_name_and_its_class() -> None:
-    """Whichever family it belongs to."""
+    """They are the same in each family."""
     for inner in (Of1(), Of2(), Of12()):
         transport: Any = inner
         layer = RetryTransport(transport)
@@ -253,13 +253,13 @@ def test_a_layer_keeps_its_name_and_its_class() -> None:
 
 
 def test_a_class_that_is_derived_from_a_layer_works_alike() -> None:
-    """Also one with a metaclass of its own, and one that names its families itself."""
+    """This includes a class with its own metaclass, and one that names its families itself."""
 
     class Derived(RetryTransport, ABC):
-        """Somebody's own layer."""
+        """A user's own layer."""
 
     class Both(RetryTransport, httpx2.AsyncBaseTransport):  # type: ignore[misc]  # as it is
-        """One that belongs to both in any case."""
+        """A layer that always belongs to both families."""
 
     inner: Any = Of2()
     assert families_of(Derived(inner)) == ["httpx2", "httpx"]
@@ -268,12 +268,12 @@ def test_a_class_that_is_derived_from_a_layer_works_alike() -> None:
 
 
 def test_what_sends_or_mocks_serves_both() -> None:
-    """They belong to every family that is imported."""
+    """These transports belong to every imported family."""
     for transport in (HTTPTransport(), ScriptedTransport([200])):
         assert families_of(transport) == ["httpx", "httpx2"]
 
 
-# Programs of their own
+# Tests in a new process
 
 
 ONE_CALL = """
@@ -308,7 +308,7 @@ print(*(f.__name__ for f in family.FAMILIES))
 
 
 def test_httpx2_is_not_imported_for_nothing() -> None:
-    """It is often installed for another package's sake; a client of httpx does not wait for it."""
+    """Another package may have installed it; a client of httpx does not wait for its import."""
     ran = run(ONE_CALL + "import sys; assert 'httpx2' not in sys.modules\n")
     assert ran.stderr == ""
     assert ran.stdout == "refused\nhttpx\n"
@@ -344,7 +344,7 @@ assert issubclass(TimeLimitExceededError, httpx2.TimeoutException)
 
 @pytest.mark.parametrize("opened", [False, True])
 def test_httpx2_may_be_imported_after_the_transport_was_made(opened: bool) -> None:  # noqa: FBT001 - a case
-    """What comes out is caught by its users as if it had been imported before."""
+    """Exceptions are caught by its users as if it had been imported earlier."""
     expected = ["CircuitBreakerOpenError" if opened else "ConnectError", "CircuitBreakerOpenError"]
     open_first = "breaker.breaker_for('http://127.0.0.1:1/').force_open()\n" if opened else ""
     script = LATE_CALL.replace("import httpx2\n", open_first + "import httpx2\n", 1)
@@ -353,14 +353,14 @@ def test_httpx2_may_be_imported_after_the_transport_was_made(opened: bool) -> No
 
 
 def test_without_httpx2_everything_is_there() -> None:
-    """Httpx2 is an extra: a program that cannot import it misses nothing."""
+    """Httpx2 is optional: a program that cannot import it has all functions."""
     ran = run("import sys\nsys.modules['httpx2'] = None\n" + ONE_CALL)
     assert ran.stderr == ""
     assert ran.stdout == "refused\nhttpx\n"
 
 
 def test_where_httpx2_stands_in_for_httpx_there_is_one_family() -> None:
-    """Httpx2 can be made to answer to both names; a class cannot be derived twice from one."""
+    """Httpx2 can take both names; a class cannot have the same base class twice."""
     ran = run("import httpx2\nhttpx2.alias_httpx()\n" + ONE_CALL)
     assert ran.stderr == ""
     assert ran.stdout == "refused\nhttpx2\n"
@@ -376,7 +376,7 @@ def test_where_httpx2_stands_in_for_httpx_there_is_one_family() -> None:
     ],
 )
 def test_what_is_no_transport_is_refused_where_it_is_given(wrong: object, said: str) -> None:
-    """The message says what was given and what is wanted, and shows no secret."""
+    """The message says what was given and what is expected, and shows no secret."""
     with pytest.raises(TypeError, match=r"asynchronous httpx transport, such as .*, got ") as info:
         RetryTransport(wrong)  # type: ignore[arg-type]
     assert said in str(info.value)
@@ -389,7 +389,7 @@ def test_a_synchronous_client_is_told_what_to_put_around(
     home: Any,  # noqa: ANN401 - either family
     made: Callable[[], httpx.AsyncBaseTransport],
 ) -> None:
-    """Whether it is opened or used at once; `SyncTransport` makes both possible."""
+    """Whether it is opened or used directly; `SyncTransport` makes both possible."""
     transport = made()
     name = type(transport).__name__
     advice = (
@@ -403,7 +403,7 @@ def test_a_synchronous_client_is_told_what_to_put_around(
 
 @BOTH
 def test_synchronous_classes_belong_to_each_family(home: Any) -> None:  # noqa: ANN401 - either family
-    """Streams to both, transports to those of the asynchronous transport inside."""
+    """Streams belong to both, transports to the families of the asynchronous transport inside."""
     assert issubclass(family.SyncByteStream, home.SyncByteStream)
     mock = home.MockTransport(lambda _: home.Response(200))
     for inner in (mock, RetryTransport(mock), None):

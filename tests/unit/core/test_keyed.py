@@ -7,13 +7,13 @@ from walltrack.core.keyed import Keyed
 
 @dataclass(eq=False)
 class Thing:
-    """What is kept, and whether it is in use."""
+    """An object that is in use or not."""
 
     idle: bool = True
 
 
 def test_one_is_made_for_each_key() -> None:
-    """The same key leads to the same one, another key to another."""
+    """The same key gives the same object, another key another one."""
     things = Keyed(Thing, 10)
     assert things.obtain("a") is things.obtain("a")
     assert things.obtain("a") is not things.obtain("b")
@@ -21,7 +21,7 @@ def test_one_is_made_for_each_key() -> None:
 
 
 def test_the_oldest_idle_one_is_forgotten() -> None:
-    """The bound holds, and what is in use stays."""
+    """The bound holds, and objects in use stay."""
     things = Keyed(Thing, 2)
     used = things.obtain("used")
     used.idle = False
@@ -35,7 +35,7 @@ def test_the_oldest_idle_one_is_forgotten() -> None:
 
 
 def test_what_is_in_use_exceeds_the_bound() -> None:
-    """None of it is lost, and the bound holds again when it is idle."""
+    """No object in use is lost, and the bound holds again once they are idle."""
     things = Keyed(Thing, 3)
     kept = [things.obtain(key) for key in range(20)]
     for key in range(100, 120):
@@ -51,7 +51,7 @@ def test_what_is_in_use_exceeds_the_bound() -> None:
 
 
 def test_one_can_be_replaced() -> None:
-    """The key leads to the new one from then on, and takes no more room than before."""
+    """The key gives the new one from then on, and it takes no more room."""
     things = Keyed(Thing, 10)
     first = things.obtain("a")
     other = Thing()
@@ -63,13 +63,13 @@ def test_one_can_be_replaced() -> None:
 
 @pytest.mark.parametrize("bound", [0, -1])
 def test_a_bound_below_one_is_refused(bound: int) -> None:
-    """Nothing could be kept at all."""
+    """Nothing could be kept with it."""
     with pytest.raises(ValueError, match=f"max_keys must be at least 1, got {bound}"):
         Keyed(Thing, bound)
 
 
 class Inspected:
-    """What is kept; counts how often it is asked whether it is in use."""
+    """An object that counts how often it is asked whether it is idle."""
 
     inspections = 0
 
@@ -78,14 +78,14 @@ class Inspected:
 
     @property
     def idle(self) -> bool:
-        """Whether it is in use: counted for all of its class."""
+        """Whether it is idle; each use is counted for the class."""
         type(self).inspections += 1
         return not self.used
 
 
 @pytest.fixture
 def inspected() -> type[Inspected]:
-    """A class of which nothing was inspected yet."""
+    """A class, none of whose instances was inspected yet."""
     return type("Inspected", (Inspected,), {})
 
 
@@ -93,7 +93,7 @@ def inspected() -> type[Inspected]:
 def test_an_insertion_inspects_a_few_however_many_are_kept(
     inspected: type[Inspected], kept: int
 ) -> None:
-    """Its work is constant: eight at the most, and none below the bound or for a known key."""
+    """Its work is constant: at most eight, and none below the bound or for a known key."""
     things = Keyed(inspected, 500)
     for key in range(kept):
         before = inspected.inspections
@@ -105,7 +105,7 @@ def test_an_insertion_inspects_a_few_however_many_are_kept(
 
 
 def test_an_insertion_inspects_no_more_than_it_needs(inspected: type[Inspected]) -> None:
-    """It stops at the first that is idle, and the next one goes on where this one was."""
+    """It stops once enough are idle, and the next insertion continues after them."""
     things = Keyed(inspected, 30)
     kept = [things.obtain(key) for key in range(30)]
     kept[10].used = kept[11].used = False

@@ -18,7 +18,7 @@ BACKENDS = ("asyncio", "trio")
 
 @contextmanager
 def elsewhere(backend: str) -> Iterator[object]:
-    """An event loop that runs in another thread while the block does."""
+    """An event loop that runs in another thread while the block runs."""
     with anyio.from_thread.start_blocking_portal(backend) as portal:
         yield portal.call(running)
 
@@ -39,7 +39,7 @@ async def test_the_running_loop_is_the_same_in_all_its_tasks() -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_each_event_loop_is_another_one(backend: str) -> None:
-    """A second run, and a run in another thread, are other event loops."""
+    """A second run, and a run in another thread, have other event loops."""
 
     async def look() -> object:
         return running()
@@ -50,13 +50,13 @@ def test_each_event_loop_is_another_one(backend: str) -> None:
 
 
 def test_outside_of_an_event_loop_none_is_running() -> None:
-    """State may be made where no event loop runs."""
+    """State may be created without a running event loop."""
     assert running() is None
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_loop_that_runs_is_not_over(backend: str) -> None:
-    """Neither seen from within, nor from outside, nor from another event loop."""
+    """It is not over as seen from itself, from outside, or from another event loop."""
 
     async def look(other: object) -> list[bool]:
         return [is_over(running()), is_over(other)]
@@ -82,7 +82,7 @@ def test_a_loop_that_was_closed_is_over(backend: str) -> None:
 
 
 def test_a_loop_that_is_stopped_but_open_is_not_over() -> None:
-    """It may run again, and its tasks with it."""
+    """It may run again with its tasks."""
     loop = asyncio.new_event_loop()
     loop.run_until_complete(asyncio.sleep(0))
     assert not is_over(loop)
@@ -91,7 +91,7 @@ def test_a_loop_that_is_stopped_but_open_is_not_over() -> None:
 
 
 def test_no_loop_is_not_over() -> None:
-    """State that no event loop has used is not that of a dead one, wherever that is asked."""
+    """State that no event loop has used does not belong to a closed one."""
 
     async def look() -> bool:
         return is_over(None)
@@ -102,7 +102,7 @@ def test_no_loop_is_not_over() -> None:
 
 @dataclass
 class Desk:
-    """State with callers, or without."""
+    """State that is in use or not."""
 
     loop: object
     in_use: bool = True
@@ -113,7 +113,7 @@ class Desk:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_state_in_use_moves_when_its_loop_is_over_and_not_before(backend: str) -> None:
-    """A loop that is open keeps what its callers use; the error says what to do."""
+    """An open loop keeps the state that its callers use; the error says what to do."""
     with elsewhere(backend) as loop:
         state = Desk(loop)
         assert is_needed(state)
@@ -126,13 +126,13 @@ def test_state_in_use_moves_when_its_loop_is_over_and_not_before(backend: str) -
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_idle_state_moves_at_any_time(backend: str) -> None:
-    """Nothing of it would be missed in the loop it leaves."""
+    """The loop that it leaves does not need it."""
     with elsewhere(backend) as loop:
         assert moved(Desk(loop, in_use=False), []) == Desk(None, in_use=False)
 
 
 def test_asking_whether_a_trio_run_is_over_does_not_disturb_it() -> None:
-    """The other thread's run goes on, and ends as it would have ended."""
+    """The other thread's run continues, and ends normally."""
     asked = threading.Event()
 
     async def main() -> str:

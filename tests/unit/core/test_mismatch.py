@@ -46,7 +46,7 @@ async def test_a_transport_of_the_other_family_is_named(
     name: str,
     method: str,
 ) -> None:
-    """With what to give instead; the assertion of httpx is the cause."""
+    """The error says what to use instead; the assertion of httpx is its cause."""
     transport: Any = LAYERS[name](inner.AsyncHTTPTransport())  # type: ignore[operator]  # a class or a function
     async with client.AsyncClient(transport=transport) as user:
         with pytest.raises(TypeError) as caught:
@@ -61,7 +61,7 @@ async def test_a_transport_of_the_other_family_is_named(
 
 @WAYS
 async def test_what_serves_both_is_not_concerned(client: Any, inner: Any, clock: Clock) -> None:  # noqa: ANN401 - modules
-    """A stack over an `HTTPTransport` takes requests of either family."""
+    """A stack over an `HTTPTransport` takes requests of both families."""
     del inner
     transport = RetryTransport(HTTPTransport(), sleep=clock.sleep, listener=None)
     async with client.AsyncClient(transport=transport) as user:
@@ -70,7 +70,7 @@ async def test_what_serves_both_is_not_concerned(client: Any, inner: Any, clock:
 
 
 def raised(error: BaseException) -> BaseException:
-    """The exception, as it is after it was raised here."""
+    """The exception after it was raised here."""
     try:
         raise error
     except BaseException as caught:  # noqa: BLE001 - of any class
@@ -87,12 +87,12 @@ def raised(error: BaseException) -> BaseException:
     ],
 )
 def test_other_exceptions_are_left_alone(error: BaseException) -> None:
-    """Above all what a mock asserts in a test."""
+    """In particular those that a mock asserts in a test."""
     refuse_mismatch(get(), error)
 
 
 async def test_an_assertion_of_the_requests_own_family_is_left_alone() -> None:
-    """It is about something else: a body that is not asynchronous."""
+    """It is about something else, such as a body that is not asynchronous."""
     request = httpx.Request("POST", "http://127.0.0.1:1/", content=iter([b"one"]))
     with pytest.raises(AssertionError):
         await RateLimitTransport(httpx.AsyncHTTPTransport(), 100).handle_async_request(request)

@@ -52,7 +52,7 @@ def _far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ids=ascii,
 )
 def test_a_number_is_decimal(text: str, number: float | None) -> None:
-    """Plain decimal digits are a number, and nothing else that Python would take for one."""
+    """Plain decimal digits are a number; other forms that Python accepts are not."""
     assert parse_number(text) == number
 
 
@@ -81,7 +81,7 @@ def test_a_number_is_decimal(text: str, number: float | None) -> None:
     ],
 )
 def test_a_duration_has_units(text: str, seconds: float | None) -> None:
-    """Durations as Go prints them add up; without a unit for each number they are none."""
+    """Durations in Go's format add up; a number without a unit is invalid."""
     assert parse_duration(text) == (None if seconds is None else pytest.approx(seconds))
 
 
@@ -103,7 +103,7 @@ def test_a_duration_has_units(text: str, seconds: float | None) -> None:
     ],
 )
 def test_a_moment_is_a_date_or_a_timestamp(text: str) -> None:
-    """All formats of HTTP's dates and RFC 3339 are read, in whatever zone this machine is."""
+    """All HTTP date formats and RFC 3339 are read, whatever the local time zone is."""
     assert parse_moment(text) == NOW
 
 
@@ -131,7 +131,7 @@ def test_a_moment_is_a_date_or_a_timestamp(text: str) -> None:
     ids=ascii,
 )
 def test_what_may_mean_another_moment_is_none(text: str) -> None:
-    """A date without a zone, or with one that is not known, could be hours off."""
+    """A date without a zone, or with an unknown one, could be hours off."""
     assert parse_moment(text) is None
 
 
@@ -167,7 +167,7 @@ def test_what_may_mean_another_moment_is_none(text: str) -> None:
     ],
 )
 def test_a_value_is_understood_however_it_is_written(text: str, wait: float | None) -> None:
-    """A wait is a number, a duration or a moment; what is past or none of these asks for none.
+    """A wait is a number, a duration or a time; anything past or invalid asks for no wait.
 
     A number of ten digits or more is a moment if it is within a year of now, and else seconds.
     """
@@ -186,17 +186,17 @@ def test_a_moment_is_measured_by_the_clock_that_wrote_it(text: str, skew: float)
 @pytest.mark.parametrize("skew", [-300.0, 300.0, 10 * YEAR])
 @pytest.mark.parametrize(("text", "wait"), [("30", 30.0), ("1m", 60.0)])
 def test_seconds_need_no_clock(text: str, wait: float, skew: float) -> None:
-    """What says for how long, and not until when, is taken as it is."""
+    """A duration, unlike a time, is used as it is."""
     assert seconds_until(text, NOW + skew, NOW) == wait
 
 
 @pytest.mark.parametrize(
     ("now", "date", "wait"),
     [
-        (0.0, NOW, 30.0),  # the local clock has lost its battery
-        (NOW, 0.0, 30.0),  # the server's has
+        (0.0, NOW, 30.0),  # the local clock was reset
+        (NOW, 0.0, 30.0),  # the server's clock was reset
         (NOW + 10 * YEAR, NOW, 30.0),  # a recording is played back
-        (NOW, NOW - 2 * DAY, 30.0),  # something on the way keeps stamping the same Date
+        (NOW, NOW - 2 * DAY, 30.0),  # an intermediary always sets the same Date
         (NOW - DAY, NOW, 30.0),
         (NOW, NOW - DAY, 30.0 + DAY),  # not so far apart that one of them must be broken
     ],
@@ -204,7 +204,7 @@ def test_seconds_need_no_clock(text: str, wait: float, skew: float) -> None:
 def test_of_two_clocks_far_apart_the_one_nearer_to_the_moment_counts(
     now: float, date: float, wait: float
 ) -> None:
-    """More than a day between the clocks means that one of them wrote no part of the moment."""
+    """If the clocks differ by more than a day, the time is measured by the nearer one."""
     assert seconds_until(formatdate(NOW + 30, usegmt=True), now, date) == wait
     assert seconds_until(str(int(NOW + 30)), now, date) == wait
 
@@ -212,13 +212,13 @@ def test_of_two_clocks_far_apart_the_one_nearer_to_the_moment_counts(
 @given(st.text(max_size=200) | st.from_regex(r"[0-9.:TZdhms, +-]*", fullmatch=True), st.floats())
 @example("9" * 5000, 0.0)
 def test_any_text_has_a_meaning_or_none(text: str, date: float) -> None:
-    """Nothing that a header can hold raises, and no wait is negative."""
+    """No header value raises, and no wait is negative."""
     wait = seconds_until(text, NOW, date)
     assert wait is None or wait >= 0.0
 
 
 @pytest.mark.parametrize("piece", ["9", "1s", "1ms", "1.", "1.5", "1d1", " ", ",", "2023-", "Tue "])
 def test_a_long_value_takes_one_pass(piece: str) -> None:
-    """One that took two or more for each character would keep its caller waiting."""
+    """Two or more passes per character would make its caller wait."""
     for end in ("", "x"):
         seconds_until(piece * (100_000 // len(piece)) + end, NOW)

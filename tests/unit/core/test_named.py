@@ -27,7 +27,7 @@ def configure(
 
 
 def test_a_signature_shows_functions_and_modules_by_name() -> None:
-    """Ours by the bare name, all others with their package; other values as they are."""
+    """Our functions by the bare name, others with their package; other values as they are."""
     shown = inspect.signature(configure).replace(return_annotation=inspect.Signature.empty)
     parameters = [str(parameter).partition(" = ")[2] for parameter in shown.parameters.values()]
     assert parameters == [
@@ -41,7 +41,7 @@ def test_a_signature_shows_functions_and_modules_by_name() -> None:
 
 
 def test_a_function_without_defaults_stays_as_it_is() -> None:
-    """There is nothing to show."""
+    """It has no default to show."""
 
     @shows_defaults_by_name
     def plain(value: int) -> int:
@@ -52,12 +52,12 @@ def test_a_function_without_defaults_stays_as_it_is() -> None:
 
 
 def test_a_named_function_is_called_like_its_own() -> None:
-    """With the same arguments and the same result."""
+    """It takes the same arguments and returns the same result."""
     assert NamedFunction(math.hypot)(3, 4) == 5.0
 
 
 def test_a_named_function_is_equal_to_its_own() -> None:
-    """Code that compares an option with the default still finds it."""
+    """Code that compares an option with the default still recognises it."""
     named = NamedFunction(origin_of)
     assert named == origin_of
     assert origin_of == named
@@ -68,18 +68,18 @@ def test_a_named_function_is_equal_to_its_own() -> None:
 
 
 def test_a_named_function_can_be_copied() -> None:
-    """An object that holds one is copied with it."""
+    """An object that holds one can be copied with it."""
     named = NamedFunction(origin_of)
     assert repr(copy.deepcopy(named)) == repr(copy.copy(named)) == "origin_of"
 
 
 def test_a_named_function_is_still_known_to_be_async() -> None:
-    """Who asks whether its result has to be awaited gets the right answer."""
+    """`iscoroutinefunction` gives the same answer as for the function itself."""
     assert inspect.iscoroutinefunction(NamedFunction(anyio.sleep))
 
 
 def test_a_named_module_has_what_the_module_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also what was put into it later, such as the state of its random numbers."""
+    """This includes what is added to it later, such as the state of its random numbers."""
     *_, rng, _ = configure()
     monkeypatch.setattr(random, "uniform", lambda a, _b: a)
     assert isinstance(rng, object)
@@ -91,7 +91,7 @@ def test_a_named_module_has_what_the_module_has(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("constant", [(1, 2), frozenset({1, 2})])
 def test_a_constant_is_shown_by_its_name(constant: tuple[int, ...] | frozenset[int]) -> None:
-    """And is the same in all else, with its kind."""
+    """It is otherwise equal to the value, and of its type."""
     named = shown_as("ONE_AND_TWO", constant)
     assert repr(named) == "ONE_AND_TWO"
     assert named == constant

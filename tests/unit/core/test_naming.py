@@ -25,17 +25,17 @@ from walltrack.core.naming import (
     ],
 )
 def test_a_service_without_a_name_is_called_by_its_host_and_port(url: str, service: str) -> None:
-    """Host and port name a service, and no userinfo ever does."""
+    """Host and port name a service, and userinfo is never part of the name."""
     assert service_of(get(url)) == service
 
 
 def test_a_service_is_called_as_its_caller_calls_it() -> None:
-    """A name in the request's extensions goes before host and port."""
+    """A name in the request's extensions is used before host and port."""
     assert service_of(get(extensions={"walltrack.service": "things"})) == "things"
 
 
 def test_a_service_name_that_is_no_text_is_passed_over() -> None:
-    """What is shown in events stays text, whatever stands in the extensions."""
+    """Events show only text, whatever the type of the extension is."""
     assert service_of(get(extensions={"walltrack.service": 7})) == "api.test"
 
 
@@ -51,12 +51,12 @@ def test_a_service_name_that_is_no_text_is_passed_over() -> None:
     ],
 )
 def test_a_path_is_shown_as_sent_and_without_its_query(url: str, path: str) -> None:
-    """No query reaches an event, and no line break can forge a second line of a log."""
+    """No query reaches an event, and a line break cannot forge a line of a log."""
     assert path_of(get(url)) == path
 
 
 def test_a_route_replaces_the_path() -> None:
-    """A path that contains a secret is shown as its caller wrote it."""
+    """A path that contains a secret is shown as the route that its caller gave."""
     request = get(
         "https://api.test/bot123:abc/send", extensions={"walltrack.route": "/bot{t}/send"}
     )
@@ -65,7 +65,7 @@ def test_a_route_replaces_the_path() -> None:
 
 
 def test_a_route_that_is_no_text_hides_the_path() -> None:
-    """A secret must not be shown because of a mistake; None is no route."""
+    """A mistake must not reveal a secret; None means that there is no route."""
     assert path_of(get("https://api.test/a", extensions={"walltrack.route": 7})) == "/..."
     assert path_of(get("https://api.test/a", extensions={"walltrack.route": None})) == "/a"
 

@@ -63,38 +63,38 @@ TABLE: list[tuple[BaseException, bool, Verdict, Delivery]] = [
 
 
 def by_httpcore(error: BaseException) -> BaseException:
-    """The same error as httpx makes it from one of httpcore's."""
+    """The same error as httpx raises it for one of httpcore's."""
     twin = copy.copy(error) if type(error) is not trio.Cancelled else error
     twin.__cause__ = httpcore.ConnectError()
     return twin
 
 
 def name(row: object) -> str | None:
-    """An error's class, for the name of its test."""
+    """The class name of an error, as the test id."""
     return type(row).__name__ if isinstance(row, BaseException) else None
 
 
 @pytest.mark.parametrize(("error", "retried"), [row[:2] for row in TABLE], ids=name)
 def test_which_errors_are_retried(error: BaseException, retried: bool) -> None:  # noqa: FBT001 - a column
-    """An error is worth another attempt when another one may end better."""
+    """An error is retried if another attempt may succeed."""
     assert is_retryable(error) is retried
 
 
 @pytest.mark.parametrize(("error", "verdict"), [(row[0], row[2]) for row in TABLE], ids=name)
 def test_what_a_breaker_counts(error: BaseException, verdict: Verdict) -> None:
-    """An error counts when it says something about the service."""
+    """An error counts if the service caused it."""
     assert verdict_on(error) is verdict
 
 
 @pytest.mark.parametrize(("error", "delivery"), [(row[0], row[3]) for row in TABLE], ids=name)
 def test_whether_the_server_can_have_acted(error: BaseException, delivery: Delivery) -> None:
-    """Of httpcore's errors those that come before the first byte prove that nothing was sent."""
+    """Httpcore's errors before the first byte prove that nothing was sent."""
     assert delivery_of(by_httpcore(error)) is delivery
 
 
 @pytest.mark.parametrize("error", [row[0] for row in TABLE], ids=name)
 def test_a_strangers_error_proves_nothing(error: BaseException) -> None:
-    """An inner transport that is not httpcore's may call a broken connection what it likes."""
+    """An inner transport without httpcore may use these classes for other errors."""
     expected = UNCERTAIN
     if isinstance(error, RequestRejectedError):
         expected = getattr(error, "delivery", NOT_SENT)
@@ -113,7 +113,7 @@ def test_a_strangers_error_proves_nothing(error: BaseException) -> None:
 def test_an_error_is_httpcores_wherever_in_httpcore_it_stands(
     module: str, delivery: Delivery
 ) -> None:
-    """Its class may stand in any module of the package, but in no other package."""
+    """Its class may be in any module of the package, but in no other package."""
     error = httpx.ConnectError("e")
     error.__cause__ = type("ConnectError", (Exception,), {"__module__": module})()
 
@@ -141,24 +141,24 @@ def test_what_was_seen_goes_before_the_class(
     began: bool,  # noqa: FBT001 - a column
     delivery: Delivery,
 ) -> None:
-    """Where the sending was watched, the exception's class is not asked."""
+    """If the sending was observed, the exception's class is not used."""
     assert delivery_of(by_httpcore(error), began_to_send=began) is delivery
 
 
 def certificate_error() -> ssl.SSLCertVerificationError:
-    """What the standard library raises for a certificate that is not to be trusted."""
+    """The standard library's error for a certificate that is not trusted."""
     return ssl.SSLCertVerificationError("certificate has expired")
 
 
 def with_cause() -> httpx.ConnectError:
-    """The certificate's failure as the cause, two steps away."""
+    """The certificate error as the cause, two steps away."""
     error, between = httpx.ConnectError("e"), OSError("e")
     error.__cause__, between.__cause__ = between, certificate_error()
     return error
 
 
 def with_context() -> httpx.ConnectError:
-    """The certificate's failure as the context that `from None` hides, two steps away."""
+    """The certificate error as the context that `from None` hides, two steps away."""
     try:
         try:
             try:
@@ -172,7 +172,7 @@ def with_context() -> httpx.ConnectError:
 
 
 def with_cause_and_context() -> httpx.ConnectError:
-    """The one step by `from error`, the other one by `from None`."""
+    """One step by `from error`, the other by `from None`."""
     error, between = httpx.ConnectError("e"), OSError("e")
     error.__cause__, between.__context__ = between, certificate_error()
     between.__suppress_context__ = True
@@ -180,7 +180,7 @@ def with_cause_and_context() -> httpx.ConnectError:
 
 
 def in_a_circle() -> httpx.ConnectError:
-    """The certificate's failure in a chain that bites its tail."""
+    """The certificate error in a chain of exceptions that is a cycle."""
     error = with_cause()
     assert error.__cause__ is not None
     assert error.__cause__.__cause__ is not None
@@ -190,7 +190,7 @@ def in_a_circle() -> httpx.ConnectError:
 
 @pytest.mark.parametrize("failed", [with_cause, with_context, with_cause_and_context, in_a_circle])
 def test_a_certificate_that_fails_verification(failed: Any) -> None:  # noqa: ANN401 - a maker of errors
-    """It is not retried, for it would fail again; and it counts."""
+    """It is not retried, since it would fail again, and it counts."""
     error = failed()
 
     assert not is_retryable(error)
@@ -198,7 +198,7 @@ def test_a_certificate_that_fails_verification(failed: Any) -> None:  # noqa: AN
 
 
 def test_another_failure_of_tls_is_retried() -> None:
-    """A handshake that breaks off may well succeed the next time."""
+    """A handshake that breaks off may succeed the next time."""
     error = httpx.ConnectError("e")
     error.__cause__ = ssl.SSLError("handshake failure")
 
@@ -207,7 +207,7 @@ def test_another_failure_of_tls_is_retried() -> None:
 
 @pytest.mark.parametrize("link", ["__cause__", "__context__"])
 def test_a_chain_that_bites_its_tail_comes_to_an_end(link: str) -> None:
-    """Errors that lead to each other in a circle do not hold the decision up."""
+    """Exceptions that refer to each other do not make the decision loop."""
     error, other = httpx.ConnectError("e"), OSError("e")
     setattr(error, link, other)
     setattr(other, link, error)
@@ -228,7 +228,7 @@ def test_other_errors_can_count() -> None:
 
 
 def test_a_rejection_never_counts_and_is_never_retried() -> None:
-    """What was refused here says nothing of the service, whatever the caller's set."""
+    """A request that was refused here does not count against the service, whatever the set."""
     error = CircuitBreakerOpenError("api")
 
     assert not is_retryable(error, (Exception,))
@@ -236,7 +236,7 @@ def test_a_rejection_never_counts_and_is_never_retried() -> None:
 
 
 def test_a_response_that_is_too_large_never_counts_and_is_never_retried() -> None:
-    """The service did what it was asked to."""
+    """The service did what it was asked for."""
     error = ResponseTooLargeError("api", 100)
     assert not is_retryable(error, (Exception,))
     assert verdict_on(error, failures=(Exception,)) is NONE
@@ -255,7 +255,7 @@ def test_a_response_that_is_too_large_never_counts_and_is_never_retried() -> Non
     ids=lambda value: type(value).__name__,
 )
 def test_what_ends_an_attempt_at_the_service(error: BaseException, *, is_end: bool) -> None:
-    """A cancellation or a rejection says nothing of it."""
+    """A cancellation or a rejection is not an outcome of the service."""
     assert is_of_service(error) is is_end
 
 
@@ -274,19 +274,19 @@ def test_what_ends_an_attempt_at_the_service(error: BaseException, *, is_end: bo
 def test_only_proof_says_that_the_server_did_not_act(
     delivery: Delivery, status: int | None, *, acted: bool
 ) -> None:
-    """Nothing was sent, or it refused."""
+    """The request was not sent, or the server refused it."""
     assert may_have_acted(delivery, status) is acted
 
 
 def test_a_bad_certificate_is_not_retried_whatever_the_set() -> None:
-    """A set that names the error does not make the certificate any better."""
+    """A set that names the error does not change this."""
     assert not is_retryable(with_cause(), (httpx.ConnectError,))
     assert not is_retryable(certificate_error(), (OSError,))
 
 
 @pytest.mark.parametrize("errors", [[], [ValueError], (ValueError, httpx.HTTPError)])
 def test_errors_become_a_tuple(errors: Any) -> None:  # noqa: ANN401 - any collection
-    """Any collection of exception classes is taken, an empty one too."""
+    """Any collection of exception classes is accepted, even an empty one."""
     assert valid_errors("exceptions", errors) == tuple(errors)
 
 
@@ -296,7 +296,7 @@ def test_errors_become_a_tuple(errors: Any) -> None:  # noqa: ANN401 - any colle
     ids=repr,
 )
 def test_what_must_not_be_caught_is_refused(strange: Any) -> None:  # noqa: ANN401 - bad on purpose
-    """A cancellation, an instance or anything else that is no class of Exception is refused."""
+    """A cancellation, an instance, or anything else that is no Exception class is refused."""
     with pytest.raises(TypeError, match=r"^exceptions must be subclasses of Exception, got "):
         valid_errors("exceptions", [ValueError, strange])
 
@@ -305,11 +305,11 @@ def test_what_must_not_be_caught_is_refused(strange: Any) -> None:  # noqa: ANN4
     "given", [httpx.ReadError, None, iter([httpx.ReadError])], ids=["class", "None", "iterator"]
 )
 def test_errors_that_are_no_collection_are_refused(given: Any) -> None:  # noqa: ANN401 - bad on purpose
-    """A single class, or an iterator that would be empty the next time, is refused by name."""
+    """A single class is refused by name, as is an iterator, which could be read only once."""
     with pytest.raises(TypeError, match=r"^exceptions must be a collection"):
         valid_errors("exceptions", given)
 
 
 def test_the_default_set_is_shown_by_its_name() -> None:
-    """In a signature it would fill several lines otherwise."""
+    """Otherwise it would take several lines in a signature."""
     assert repr(TRANSIENT_ERRORS) == "TRANSIENT_ERRORS"

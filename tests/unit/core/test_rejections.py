@@ -31,7 +31,7 @@ from walltrack.core.exceptions import (
 def test_a_duplicate_keeps_what_was_noted_later(
     duplicate: Callable[[WallTrackError], WallTrackError],
 ) -> None:
-    """Notes and changed fields of a rejection travel, not only what it was made of."""
+    """Notes and changed fields of a rejection are kept, not only its arguments."""
     error = CircuitBreakerOpenError("api", 12.25)
     error.add_note("while fetching prices")
     error.retry_after = 3.0
@@ -43,7 +43,7 @@ def test_a_duplicate_keeps_what_was_noted_later(
 
 
 def test_a_copy_can_change_without_the_original() -> None:
-    """The copy's fields are its own."""
+    """The copy has its own fields."""
     error = CircuitBreakerOpenError("api", 12.25)
 
     copy.copy(error).retry_after = 0.0
@@ -57,7 +57,7 @@ def test_a_copy_can_change_without_the_original() -> None:
 def test_pickle_keeps_the_service_of_the_request(
     protocol: int, kind: type[RequestRejectedError], home: ModuleType
 ) -> None:
-    """Also when nobody had asked for it before the journey."""
+    """Also if the name of the service was not read before."""
     error = kind(retry_after=1.0, request=request_with_secrets(home))
 
     assert pickled(error, protocol).service == "api.test"
@@ -72,7 +72,7 @@ def test_a_rejection_knows_its_request() -> None:
 
 @pytest.mark.parametrize("kind", REJECTIONS)
 def test_a_rejection_is_no_timeout(kind: type[RequestRejectedError]) -> None:
-    """Who handles timeouts does not take a request that was never sent for one."""
+    """Code that handles timeouts does not catch a request that was never sent."""
     assert not isinstance(kind("api"), httpx.TimeoutException | httpx2.TimeoutException)
 
 
@@ -87,13 +87,13 @@ def test_a_rejection_is_no_timeout(kind: type[RequestRejectedError]) -> None:
     ],
 )
 def test_a_pool_timeout_in_the_queue_is_caught_as(caught_as: type[Exception]) -> None:
-    """Code that handles httpx's pool timeout keeps working above a limit, in either family."""
+    """Code that catches httpx's pool timeout works with a limit, too, in either family."""
     with pytest.raises(caught_as):
         raise PoolTimeoutExceededError("api", waited=2.5)
 
 
 def test_the_text_of_an_open_circuit_is_made_when_it_is_read() -> None:
-    """Raising formats nothing: the text follows the fields."""
+    """Raising formats no text: the text is built from the fields when it is read."""
     error = CircuitBreakerOpenError("api", 12.25)
 
     error.retry_after = 3.0
@@ -103,7 +103,7 @@ def test_the_text_of_an_open_circuit_is_made_when_it_is_read() -> None:
 
 
 def test_a_rejection_that_was_handled_frees_its_request_at_once() -> None:
-    """A rejection makes no circle that would wait for the garbage collector."""
+    """A rejection is in no reference cycle that would wait for the garbage collector."""
     request = request_with_secrets()
     seen = weakref.ref(request)
     try:
@@ -116,7 +116,7 @@ def test_a_rejection_that_was_handled_frees_its_request_at_once() -> None:
 
 
 def test_ten_thousand_rejections_leave_memory_flat() -> None:
-    """Nothing accumulates, however often a call is refused."""
+    """No memory accumulates, however often a call is refused."""
 
     def refuse(times: int) -> None:
         for _ in range(times):
@@ -141,14 +141,14 @@ def test_ten_thousand_rejections_leave_memory_flat() -> None:
     "caught_as", [CircuitBreakerOpenError, httpx.PoolTimeout, httpx2.PoolTimeout]
 )
 def test_a_pool_timeout_in_the_waiting_room_is_caught_as(caught_as: type[Exception]) -> None:
-    """Code that handles an open circuit or httpx's pool timeout keeps working."""
+    """Code that catches an open circuit or httpx's pool timeout keeps working."""
     with pytest.raises(caught_as):
         raise WaitingRoomTimeoutError("api", 1.5)
 
 
 @pytest.mark.parametrize("kind", REJECTIONS)
 def test_a_rejection_without_a_request_can_be_shown(kind: type[RequestRejectedError]) -> None:
-    """It has a name for the service all the same."""
+    """It still has a name for the service."""
     error = kind()
     assert error.service == "service"
     assert str(error).startswith("service: ")

@@ -17,18 +17,18 @@ from walltrack.core.shared_names import name_of_origin, name_of_service
     ],
 )
 def test_an_origin_stays_readable(url: str, name: str) -> None:
-    """Its name is the one that a browser shows, without userinfo."""
+    """Its name is a plain URL of the origin, without userinfo and default port."""
     assert name_of_origin(origin_of(httpx.Request("GET", url))) == name
 
 
 def test_another_key_is_hashed() -> None:
-    """It can be the token of a tenant; equal keys have equal names in every process."""
+    """It can be a tenant's token; equal keys have equal names in every process."""
     name = name_of_origin("hunter2")
     assert name == "key:710d7bffec6b0a119c43c404841ea136"
     assert name != name_of_origin(("hunter2",))
 
 
 def test_no_name_has_braces() -> None:
-    """What stands in braces decides in which slot of a cluster a key is."""
+    """The text in braces would choose the slot of a key in a cluster."""
     assert name_of_origin(("ht{tp", b"a}b", 80)) == "ht%7Btp://a%7Db:80"
     assert name_of_service("a{b} c") == "service:a%7Bb%7D%20c"

@@ -11,7 +11,7 @@ from walltrack.core.statuses import (
 
 
 def test_which_statuses_fail() -> None:
-    """429 and every 5xx are retried; of these, 501 and 505 say nothing of the service."""
+    """429 and every 5xx are retried; 501 and 505 do not count against the service."""
     retried = {429, *range(500, 600)}
     assert set(DEFAULT_RETRY_STATUSES) == retried
     assert set(UNHEALTHY_STATUSES) == retried - {501, 505}
@@ -28,12 +28,12 @@ def test_which_statuses_fail() -> None:
     ],
 )
 def test_a_set_reads_as_people_write_it(statuses: list[int], shown: str) -> None:
-    """Whole classes and runs are short."""
+    """Whole classes and ranges are shortened."""
     assert repr(StatusSet(statuses)) == shown
 
 
 def test_a_set_can_be_changed_from_left_to_right() -> None:
-    """Each step returns another set, and leaves the one before as it is."""
+    """Each step returns another set, and leaves the previous one unchanged."""
     changed = DEFAULT_RETRY_STATUSES.plus(409, 425).minus(501)
     assert repr(changed) == "<409, 425, 429, 500, 502-599>"
     assert repr(DEFAULT_RETRY_STATUSES) == "<429, 5xx>"
@@ -42,20 +42,20 @@ def test_a_set_can_be_changed_from_left_to_right() -> None:
 
 @pytest.mark.parametrize("statuses", [{500, 404}, [404, 500, 500], (404, 500), range(100, 600), []])
 def test_statuses_become_a_frozen_set(statuses: Any) -> None:  # noqa: ANN401 - any collection
-    """Any collection of statuses is taken, from 100 to 599, an empty one too."""
+    """Any collection of statuses from 100 to 599 is accepted, even an empty one."""
     assert valid_statuses("statuses", statuses) == frozenset(statuses)
 
 
 @pytest.mark.parametrize("statuses", ["503", b"503", ["503"], [503.0], [None]])
 def test_statuses_of_other_types_are_refused(statuses: Any) -> None:  # noqa: ANN401 - bad on purpose
-    """What holds no whole numbers is refused by name, text and bytes included."""
+    """A collection of anything but whole numbers is refused by name, as are text and bytes."""
     with pytest.raises(TypeError, match=r"^statuses must be a collection of whole numbers, got "):
         valid_statuses("statuses", statuses)
 
 
 @pytest.mark.parametrize("strange", [99, 600, 0, -1, True])
 def test_numbers_that_are_no_status_are_refused(strange: int) -> None:
-    """The message tells which ones."""
+    """The message lists them."""
     message = rf"^statuses must be HTTP statuses from 100 to 599, got \[{strange}\]$"
     with pytest.raises(ValueError, match=message):
         valid_statuses("statuses", [503, strange])
@@ -65,6 +65,6 @@ def test_numbers_that_are_no_status_are_refused(strange: int) -> None:
     "given", [503, None, iter([503])], ids=["one number", "None", "an iterator"]
 )
 def test_statuses_that_are_no_collection_are_refused(given: Any) -> None:  # noqa: ANN401 - bad on purpose
-    """A single status, or an iterator that would be empty the next time, is refused by name."""
+    """A single status is refused by name, as is an iterator, which could be read only once."""
     with pytest.raises(TypeError, match=r"^statuses must be a collection"):
         valid_statuses("statuses", given)

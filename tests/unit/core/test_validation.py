@@ -13,32 +13,32 @@ NAN = float("nan")
 
 @pytest.mark.parametrize("value", [1, 2, 10**30])
 def test_integer_accepts_whole_numbers_from_the_minimum(value: int) -> None:
-    """The minimum itself passes, and nothing is too large."""
+    """The minimum itself is accepted, and there is no maximum."""
     validation.integer("tries", value, minimum=1)
 
 
 @pytest.mark.parametrize("value", [0, -1])
 def test_integer_refuses_what_is_below_the_minimum(value: int) -> None:
-    """A number that is too small is named, with the minimum and the value."""
+    """The message has the name, the minimum and the value."""
     with pytest.raises(ValueError, match=rf"^tries must be at least 1, got {value}$"):
         validation.integer("tries", value, minimum=1)
 
 
 @pytest.mark.parametrize("value", [True, 1.0, "1", None, NAN])
 def test_integer_refuses_other_types(value: Any) -> None:  # noqa: ANN401 - that is the point
-    """What only looks like a whole number, a bool included, is refused by name."""
+    """Other types, a bool included, are refused by name."""
     with pytest.raises(TypeError, match=rf"^tries must be a whole number, got {value!r}$"):
         validation.integer("tries", value, minimum=0)
 
 
 @pytest.mark.parametrize("value", [0.5, 1, 1e300])
 def test_number_accepts_numbers_from_the_minimum(value: float) -> None:
-    """Whole numbers and fractions pass alike, the minimum included."""
+    """Whole numbers and fractions are accepted, the minimum included."""
     validation.number("delay", value, minimum=0.5)
 
 
 def test_number_accepts_zero_by_default() -> None:
-    """Without a minimum, anything that is not negative passes."""
+    """Without a minimum, any number that is not negative is accepted."""
     validation.number("delay", 0.0)
 
 
@@ -49,7 +49,7 @@ def test_number_accepts_infinity_only_where_it_need_not_be_finite() -> None:
 
 @pytest.mark.parametrize("value", [0.25, -1, NAN, INF, -INF])
 def test_number_refuses_what_is_out_of_bounds(value: float) -> None:
-    """Too small, NaN and infinite are refused, with the minimum and the value."""
+    """Too small, NaN and infinite values are refused, with the minimum and the value."""
     message = rf"^delay must be a finite number of at least 0\.5, got {value}$"
     with pytest.raises(ValueError, match=message):
         validation.number("delay", value, minimum=0.5)
@@ -57,20 +57,20 @@ def test_number_refuses_what_is_out_of_bounds(value: float) -> None:
 
 @pytest.mark.parametrize("value", [-0.1, NAN, -INF])
 def test_number_refuses_nan_and_too_small_also_where_it_need_not_be_finite(value: float) -> None:
-    """`finite=False` opens the upper end and nothing else."""
+    """`finite=False` only removes the upper bound."""
     with pytest.raises(ValueError, match=rf"^delay must be a number of at least 0, got {value}$"):
         validation.number("delay", value, finite=False)
 
 
 @pytest.mark.parametrize("value", [1e-9, 1, 1e300])
 def test_positive_accepts_finite_numbers_above_zero(value: float) -> None:
-    """However small, it passes when it is above zero."""
+    """Any number above zero is accepted, however small."""
     validation.positive("cooldown", value)
 
 
 @pytest.mark.parametrize("value", [0, 0.0, -1, NAN, INF, -INF])
 def test_positive_refuses_what_is_out_of_bounds(value: float) -> None:
-    """Zero, negative, NaN and infinite are refused, with the value."""
+    """Zero, negative, NaN and infinite values are refused, with the value."""
     message = rf"^cooldown must be a finite number above 0, got {value}$"
     with pytest.raises(ValueError, match=message):
         validation.positive("cooldown", value)
@@ -78,20 +78,20 @@ def test_positive_refuses_what_is_out_of_bounds(value: float) -> None:
 
 @pytest.mark.parametrize("check", [validation.number, validation.positive])
 @pytest.mark.parametrize("value", [True, "1", None, 1j, Decimal(1)])
-def test_numbers_of_other_types_are_refused(check: Any, value: Any) -> None:  # noqa: ANN401 - likewise
-    """What is neither an int nor a float, a bool included, is refused by name."""
+def test_numbers_of_other_types_are_refused(check: Any, value: Any) -> None:  # noqa: ANN401 - that is the point
+    """Anything but an int or a float is refused by name, a bool included."""
     with pytest.raises(TypeError, match=r"^delay must be a number, got "):
         check("delay", value)
 
 
 def test_choice_accepts_what_is_allowed() -> None:
-    """Every allowed value passes."""
+    """Every allowed value is accepted."""
     validation.choice("jitter", "full", ("none", "full"))
 
 
 @pytest.mark.parametrize("value", ["Full", "", None, 1, []])
 def test_choice_refuses_anything_else_and_lists_what_is_allowed(value: object) -> None:
-    """The message names the parameter, what it may be, and what it was."""
+    """The message has the parameter, the allowed values and the given value."""
     with pytest.raises(ValueError, match=r"^jitter must be one of 'none', 'full'; got ") as caught:
         validation.choice("jitter", value, ("none", "full"))
     assert str(caught.value).endswith(repr(value))
@@ -99,7 +99,7 @@ def test_choice_refuses_anything_else_and_lists_what_is_allowed(value: object) -
 
 @pytest.mark.parametrize("value", [2**53, 10**400])
 def test_a_whole_number_that_no_float_can_hold_is_refused(value: int) -> None:
-    """A number of seconds that arithmetic would choke on is refused where it is given."""
+    """Seconds that arithmetic cannot handle are refused when they are given."""
     with pytest.raises(ValueError, match=r"^size must be a number below 2\*\*53$"):
         validation.number("size", value)
 
@@ -108,14 +108,14 @@ def test_a_whole_number_that_no_float_can_hold_is_refused(value: int) -> None:
     ("kind", "wanted"), [(int, "a int"), (int | None, r"a int \| None")], ids=["class", "union"]
 )
 def test_another_type_is_refused(kind: type, wanted: str) -> None:
-    """The message names the parameter, the type that was wanted, and what was given."""
+    """The message has the parameter, the expected type, and the given value."""
     validation.instance("size", 1, kind)
     with pytest.raises(TypeError, match=rf"^size must be {wanted}, got 'x'$"):
         validation.instance("size", "x", kind)
 
 
 def test_what_cannot_be_called_is_refused() -> None:
-    """A function is wanted where a function is called."""
+    """The argument has to be callable."""
     validation.function("key", len)
     with pytest.raises(TypeError, match=r"^key must be a function, got 'host'$"):
         validation.function("key", "host")
@@ -123,26 +123,26 @@ def test_what_cannot_be_called_is_refused() -> None:
 
 @pytest.mark.parametrize("value", [1, 1.0, 0.5, 5e-324])
 def test_share_accepts_what_is_above_zero_and_not_above_one(value: float) -> None:
-    """All of it is a share, too."""
+    """A share of 1 is accepted, too."""
     validation.share("rate", value)
 
 
 @pytest.mark.parametrize("value", [0, 0.0, -0.1, 1.0000001, INF, NAN])
 def test_share_refuses_numbers_that_are_none(value: float) -> None:
-    """Nothing of it, more than all of it, and NaN are refused by name."""
+    """Zero, more than 1, and NaN are refused by name."""
     with pytest.raises(ValueError, match=r"^rate must be above 0 and at most 1, got "):
         validation.share("rate", value)
 
 
 @pytest.mark.parametrize("value", [True, "0.5", None, Decimal("0.5")])
 def test_share_refuses_other_types(value: Any) -> None:  # noqa: ANN401 - that is the point
-    """What only looks like a number, a bool included, is refused by name."""
+    """Other types, a bool included, are refused by name."""
     with pytest.raises(TypeError, match=r"^rate must be a number, got "):
         validation.share("rate", value)
 
 
 class Listening:
-    """Takes events in every way in which a class can."""
+    """Has methods that take events in every way possible."""
 
     def __call__(self, event: object) -> None:
         del event
@@ -186,7 +186,7 @@ async def in_steps(event: object) -> AsyncIterator[object]:
     ],
 )
 def test_listener_accepts_functions_and_none(value: object) -> None:
-    """Whatever is called like a function is one; a class is called to make an instance."""
+    """Any callable is accepted; a class is called to make an instance."""
     validation.listener("listener", value)
 
 
@@ -215,14 +215,14 @@ def test_listener_refuses_what_would_have_to_be_awaited(value: object, shown: st
 
 @pytest.mark.parametrize("value", ["print", 1, False, [print]])
 def test_listener_refuses_what_cannot_be_called(value: object) -> None:
-    """By name, with what was given."""
+    """By name, with the given value."""
     with pytest.raises(TypeError, match=r"^listener must be a function or None, got ") as caught:
         validation.listener("listener", value)
     assert str(caught.value).endswith(repr(value))
 
 
 def test_unknown_names_are_listed_beside_the_known_ones() -> None:
-    """All of them, sorted; names that are known are no error."""
+    """All of them, sorted; known names are no error."""
     validation.known("f()", ["a"], ["b", "a"])
     with pytest.raises(TypeError, match=r"^f\(\) has no option c, d; it takes a, b$"):
         validation.known("f()", ["d", "a", "c"], ["b", "a"])

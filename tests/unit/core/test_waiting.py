@@ -9,14 +9,14 @@ from walltrack.core.waiting import sleep
 
 @pytest.mark.anyio
 async def test_waiting_takes_its_time() -> None:
-    """On either event loop, for as many seconds as it was told."""
+    """On both event loops it waits for the given number of seconds."""
     began = time.monotonic()
     await sleep(0.02)
     assert time.monotonic() - began >= 0.02
 
 
 def test_without_waiting_nothing_that_waits_is_loaded() -> None:
-    """The parts of anyio that it takes are loaded by the first wait, where anyio allows it."""
+    """The first wait loads the parts of anyio that it needs, if anyio allows it."""
     code = (
         "import sys, anyio; before = 'anyio._core._eventloop' in sys.modules; "
         "from walltrack import RetryTransport; "

@@ -20,12 +20,12 @@ def answer(
     *,
     attempt: int = 1,
 ) -> Outcome:
-    """The outcome of an attempt that was answered so; what is not text is sent as JSON."""
+    """The outcome of an attempt with this response; a body that is not text is sent as JSON."""
     content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
     response = httpx.Response(status, headers=headers)
     return Outcome(post(), response, attempt=attempt, content=None if body is None else content)
 
 
 def limited(wait: float | None) -> Classification:
-    """What a rate limit means that lasts `wait` seconds."""
+    """The classification of a rate limit that lasts `wait` seconds."""
     return Classification(True, False, wait, NOT_ACTED_ON)

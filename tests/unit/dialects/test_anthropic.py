@@ -6,7 +6,7 @@ from walltrack.dialects import anthropic
 
 
 def error(kind: str, **more: object) -> dict[str, object]:
-    """A body as https://platform.claude.com/docs/en/api/errors has it, "Error shapes"."""
+    """A body in the format of https://platform.claude.com/docs/en/api/errors, "Error shapes"."""
     return {
         "type": "error",
         "error": {"type": kind, "message": "…", **more},
@@ -32,7 +32,7 @@ QUOTAS = {
 def test_a_rate_limit_lasts_as_long_as_the_headers_say(
     headers: dict[str, str], wait: float | None
 ) -> None:
-    """retry-after goes before the reset of the quota of which nothing is left."""
+    """retry-after is used before the reset of the quota that has nothing left."""
     assert anthropic(answer(429, headers, error("rate_limit_error"))) == limited(wait)
 
 
@@ -45,7 +45,7 @@ def test_a_spend_limit_that_is_reached_is_final() -> None:
 
 @pytest.mark.parametrize("details", [None, "text", {}, {"error_code": None}, {"error_code": "x"}])
 def test_other_details_change_nothing(details: object) -> None:
-    """A 429 is a rate limit unless it says otherwise."""
+    """A 429 is a rate limit unless its details state something else."""
     assert anthropic(answer(429, body=error("rate_limit_error", details=details))) == limited(None)
 
 
@@ -58,5 +58,5 @@ def test_an_overloaded_api_has_failed() -> None:
 
 
 def test_what_is_wrong_with_a_request_is_left_to_the_table() -> None:
-    """It is answered for good."""
+    """Another attempt would get the same answer."""
     assert anthropic(answer(400, body=error("invalid_request_error"))) is None

@@ -60,7 +60,7 @@ BODIES = st.one_of(
 
 
 def has_meaning(said: object) -> bool:
-    """Whether a layer can go by what was said."""
+    """Whether the result is None, or a classification that a layer can use."""
     if said is None:
         return True
     assert isinstance(said, Classification)
@@ -83,7 +83,7 @@ def test_no_response_breaks_a_dialect(
     body: bytes | None,
     attempt: int,
 ) -> None:
-    """Any status, headers and body have a meaning or none, and nothing raises."""
+    """Any status, headers and body give a classification or None, and never raise."""
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
     response = httpx.Response(status, headers=raw)
     assert has_meaning(dialect(Outcome(get(), response, attempt=attempt, content=body)))
@@ -92,31 +92,31 @@ def test_no_response_breaks_a_dialect(
 @EACH
 @given(status=st.sampled_from([200, 400, 403, 409, 429, 500, 503]), body=OBJECTS)
 def test_no_json_breaks_a_dialect(dialect: Classify, status: int, body: object) -> None:
-    """What a vendor's field holds may be anything that JSON can hold."""
+    """A vendor's field may contain any JSON value."""
     assert has_meaning(dialect(answer(status, body=body)))
 
 
 @EACH
 @pytest.mark.parametrize("error", [httpx.ConnectError("refused"), OSError(), KeyboardInterrupt()])
 def test_a_dialect_knows_responses_only(dialect: Classify, error: BaseException) -> None:
-    """What became of an attempt without a response is for the table to say."""
+    """An attempt without a response is left to the table."""
     assert dialect(Outcome(get(), error=error)) is None
 
 
 def test_the_dialects_are_sorted() -> None:
-    """Each is found where it belongs, and is a function of its own name."""
+    """The names are in order, and each is a function of this name."""
     assert dialects.__all__ == sorted(dialects.__all__)
     assert [getattr(dialects, name).__name__ for name in dialects.__all__] == dialects.__all__
 
 
 @EACH
 def test_a_dialect_cites_its_vendor(dialect: Classify) -> None:
-    """A reader can compare it with what it follows."""
+    """A reader can compare it with its source."""
     assert "See https://" in (dialect.__doc__ or "")
 
 
 def test_a_program_without_a_dialect_loads_none() -> None:
-    """The layers do not know them."""
+    """The layers do not import them."""
     code = (
         "import sys; from walltrack import BaseAPIClient, resilient_transport; "
         "assert not [name for name in sys.modules if name.startswith('walltrack.dialects')]; "

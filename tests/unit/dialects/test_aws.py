@@ -27,7 +27,7 @@ QUERY = (
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 def s3(code: str) -> str:
-    """A body of S3's."""
+    """An error body of S3."""
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code>'
         "<Message>…</Message><RequestId>4442587FB7D0A2F9</RequestId></Error>"
@@ -62,7 +62,7 @@ URL = "http://internal.amazon.com/coral/com.amazon.coral.validate/"
 def test_a_throttled_request_can_be_sent_again(
     status: int, headers: dict[str, str], body: object
 ) -> None:
-    """Whatever the status, and wherever the protocol of the service puts the code."""
+    """Whatever the status is, and wherever the service's protocol puts the code."""
     assert aws(answer(status, headers, body)) == limited(None)
 
 
@@ -111,7 +111,7 @@ def test_a_service_may_say_how_long_it_throttles(headers: dict[str, str], wait: 
     "code", ["RequestTimeout", "RequestTimeoutException", "IDPCommunicationError"]
 )
 def test_a_transient_400_is_retried(code: str) -> None:
-    """S3 gives up on a slow upload with 400, and STS on an identity provider."""
+    """S3 ends a slow upload with 400, and STS answers so if an identity provider fails."""
     assert aws(answer(400, body=s3(code))) == Classification(retry=True)
 
 
@@ -128,7 +128,7 @@ def test_a_transient_400_is_retried(code: str) -> None:
 )
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_a_refused_signature_is_final(code: str, status: int) -> None:
-    """The same signature is refused again; only one made by a corrected clock can help."""
+    """The same signature is refused again; only a corrected clock can help."""
     assert aws(answer(status, body=s3(code))) == FINAL
 
 
@@ -150,10 +150,10 @@ def test_a_refused_signature_is_final(code: str, status: int) -> None:
 def test_anything_else_is_left_to_the_table(
     status: int, headers: dict[str, str], body: object
 ) -> None:
-    """A code that is not known, or none."""
+    """The code is unknown or missing."""
     assert aws(answer(status, headers, body)) is None
 
 
 def test_an_attempt_without_a_response_is_left_to_the_table() -> None:
-    """The dialect knows responses."""
+    """The dialect only reads responses."""
     assert aws(Outcome(get(), error=httpx.ReadTimeout("slow"))) is None

@@ -31,13 +31,13 @@ OPENAI = {"retry-after-ms": "37250", "retry-after": "38", "x-ratelimit-remaining
 def test_a_429_lasts_as_long_as_the_headers_say(
     headers: dict[str, str], wait: float | None, body: object
 ) -> None:
-    """Every service throttles with it, and each has another header for the time."""
+    """Every service throttles with it, and each has a different header for the time."""
     assert azure(answer(429, headers, body)) == limited(wait)
 
 
 # https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
 def storage(code: str, message: str) -> str:
-    """A body as https://learn.microsoft.com/rest/api/storageservices/status-and-error-codes2."""
+    """A body: https://learn.microsoft.com/rest/api/storageservices/status-and-error-codes2."""
     return (
         '\ufeff<?xml version="1.0" encoding="utf-8"?>\n'
         f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
@@ -57,7 +57,7 @@ TIMED_OUT = "The operation could not be completed within the permitted time."
     ],
 )
 def test_an_account_over_its_limit_is_a_rate_limit(message: str) -> None:
-    """The service is well, though it answers with 503."""
+    """The service has not failed, though it answers with 503."""
     body = storage("ServerBusy", message)
     assert azure(answer(503, {"Retry-After": "5"}, body)) == limited(5.0)
 
@@ -71,7 +71,7 @@ def test_an_account_over_its_limit_is_a_rate_limit(message: str) -> None:
     ],
 )
 def test_a_busy_server_has_failed(headers: dict[str, str], body: object) -> None:
-    """Its code is read from the header, XML or JSON."""
+    """The code is read from the header, XML or JSON."""
     assert azure(answer(503, headers, body)) == Classification(retry=True, failure=True)
 
 
@@ -82,7 +82,7 @@ def test_a_code_counts_with_every_error_and_no_success() -> None:
 
 
 def test_an_operation_that_timed_out_may_have_succeeded() -> None:
-    """The page says to look before repeating it, which is what an uncertain delivery means."""
+    """The documentation says to check before repeating it: the delivery is uncertain."""
     uncertain = Classification(retry=True, failure=True, delivery=Delivery.UNCERTAIN)
     assert azure(answer(500, body=storage("OperationTimedOut", TIMED_OUT))) == uncertain
     assert azure(answer(500, {"x-ms-error-code": "OperationTimedOut"})) == uncertain
@@ -90,14 +90,14 @@ def test_an_operation_that_timed_out_may_have_succeeded() -> None:
 
 # https://learn.microsoft.com/azure/cosmos-db/nosql/conceptual-resilient-sdk-applications
 def test_a_conflicting_write_can_be_sent_again() -> None:
-    """Cosmos DB's 449 only occurs on write operations, and is safe to retry."""
+    """Cosmos DB's 449 occurs only for writes, and is safe to retry."""
     assert azure(answer(449, {"x-ms-retry-after-ms": "10"})) == (
         Classification(True, False, 0.01, NOT_ACTED_ON)
     )
 
 
 def test_a_request_that_timed_out_may_have_been_carried_out() -> None:
-    """Cosmos DB's 408 is retried where a repetition is safe."""
+    """Cosmos DB's 408 is retried if a repetition is safe."""
     assert azure(answer(408)) == Classification(retry=True, delivery=Delivery.UNCERTAIN)
 
 
@@ -115,10 +115,10 @@ def test_a_request_that_timed_out_may_have_been_carried_out() -> None:
     ],
 )
 def test_anything_else_is_left_to_the_table(status: int, body: object) -> None:
-    """Azure means by it what everyone does."""
+    """Azure uses these with their usual meaning."""
     assert azure(answer(status, body=body)) is None
 
 
 def test_an_attempt_without_a_response_is_left_to_the_table() -> None:
-    """The dialect knows responses."""
+    """The dialect only reads responses."""
     assert azure(Outcome(get(), error=httpx.ReadTimeout("slow"))) is None

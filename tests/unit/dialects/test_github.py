@@ -33,14 +33,14 @@ NOT_ALLOWED = {
 
 @pytest.mark.parametrize("status", [403, 429])
 def test_an_exceeded_primary_limit_lasts_until_its_reset(status: int) -> None:
-    """Nothing is sent until the moment in x-ratelimit-reset, by the clock of the response."""
+    """No request is sent until the time in x-ratelimit-reset, by the response's clock."""
     assert github(answer(status, USED_UP, EXCEEDED)) == limited(3025.0)
 
 
 @pytest.mark.parametrize("status", [403, 429])
 @pytest.mark.parametrize("body", [SECONDARY, None])
 def test_a_secondary_limit_lasts_as_long_as_retry_after_says(status: int, body: object) -> None:
-    """The header is enough, and goes before the reset of the primary limit."""
+    """The header is enough, and is used before the reset of the primary limit."""
     assert github(answer(status, {"retry-after": "30"} | SOME_LEFT, body)) == limited(30.0)
     assert github(answer(status, {"retry-after": "30"} | USED_UP, body)) == limited(30.0)
 
@@ -57,7 +57,7 @@ def test_a_limit_without_a_time_lasts_a_minute_that_doubles(
 
 
 def test_every_429_is_a_rate_limit() -> None:
-    """GitHub has no other use for it, whatever of its headers and message is missing."""
+    """GitHub uses 429 for nothing else, even if headers and message are missing."""
     assert github(answer(429)) == limited(60.0)
     assert github(answer(429, SOME_LEFT, NOT_ALLOWED)) == limited(60.0)
 
@@ -65,12 +65,12 @@ def test_every_429_is_a_rate_limit() -> None:
 @pytest.mark.parametrize("headers", [{}, SOME_LEFT])
 @pytest.mark.parametrize("body", [NOT_ALLOWED, None, "<html>", ["secondary rate limit"]])
 def test_a_plain_403_is_final(headers: dict[str, str], body: object) -> None:
-    """Permissions do not come back by themselves, and the service is well."""
+    """Missing permissions do not return by themselves, and the service has not failed."""
     assert github(answer(403, headers, body)) == FINAL
 
 
 def test_a_quota_of_which_nothing_is_left_is_a_limit_without_a_reset() -> None:
-    """With no time that can be read it is waited for like a secondary limit."""
+    """Without a readable time it is waited for like a secondary limit."""
     assert github(answer(403, {"x-ratelimit-remaining": "0"}, EXCEEDED)) == limited(60.0)
 
 
@@ -93,7 +93,7 @@ RATE_LIMITED = {
 def test_graphql_answers_200_to_a_request_over_the_limit(
     headers: dict[str, str], body: object, wait: float
 ) -> None:
-    """Its errors tell, and the headers say for how long."""
+    """The errors in the body tell, and the headers have the time."""
     assert github(answer(200, headers, body)) == limited(wait)
 
 
@@ -110,16 +110,16 @@ def test_graphql_answers_200_to_a_request_over_the_limit(
     ],
 )
 def test_any_other_200_is_left_to_the_table(body: object) -> None:
-    """Also the last one that the quota allowed, and one with errors of another kind."""
+    """This includes the last response within the quota, and one with errors of another kind."""
     assert github(answer(200, USED_UP, body)) is None
 
 
 @pytest.mark.parametrize("status", [201, 304, 401, 404, 422, 500, 502, 503])
 def test_other_statuses_are_left_to_the_table(status: int) -> None:
-    """GitHub means by them what everyone does."""
+    """GitHub uses these with their usual meaning."""
     assert github(answer(status, USED_UP, SECONDARY)) is None
 
 
 def test_an_attempt_without_a_response_is_left_to_the_table() -> None:
-    """The dialect knows responses."""
+    """The dialect only reads responses."""
     assert github(Outcome(get(), error=httpx.ReadTimeout("slow"))) is None

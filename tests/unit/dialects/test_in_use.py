@@ -1,4 +1,4 @@
-"""The dialects in the layers that they are for."""
+"""The dialects in the layers that use them."""
 
 import httpx
 import pytest
@@ -31,7 +31,7 @@ NO_MONEY = {"error": {"type": "insufficient_quota", "code": "credit_balance_exha
 async def test_a_request_that_was_refused_is_sent_again_whatever_its_method(
     dialect: Classify, refusal: httpx.Response, sleeps: list[float], clock: Clock
 ) -> None:
-    """A service that refused a POST did not act on it, so that a repetition cannot act twice."""
+    """A service that refused a POST did not process it, so it is safe to repeat."""
     inner = Scripted(refusal, 200)
     transport = RetryTransport(inner, sleep=clock.sleep, classify=dialect)
     response = await transport.handle_async_request(post())
@@ -40,7 +40,7 @@ async def test_a_request_that_was_refused_is_sent_again_whatever_its_method(
 
 @pytest.mark.anyio
 async def test_a_quota_that_is_used_up_is_asked_once(clock: Clock) -> None:
-    """The caller gets the response that says so, at once."""
+    """The caller gets this response at once."""
     inner = Scripted(httpx.Response(429, headers={"retry-after": "1"}, json=NO_MONEY), 200)
     transport = RetryTransport(inner, sleep=clock.sleep, classify=dialects.openai)
     response = await transport.handle_async_request(get())
@@ -49,7 +49,7 @@ async def test_a_quota_that_is_used_up_is_asked_once(clock: Clock) -> None:
 
 @pytest.mark.anyio
 async def test_a_quota_that_is_used_up_opens_no_circuit() -> None:
-    """One key without money does not shut the service for the others."""
+    """One key without credit does not block the service for the others."""
     inner = Scripted(*[httpx.Response(429, json=NO_MONEY) for _ in range(9)], 200)
     transport = CircuitBreakerTransport(inner, classify=[dialects.openai])
     statuses = [(await transport.handle_async_request(get())).status_code for _ in range(10)]
@@ -57,14 +57,14 @@ async def test_a_quota_that_is_used_up_opens_no_circuit() -> None:
 
 
 def graphql(outcome: Outcome) -> Classification | None:
-    """A dialect of one's own: 200 with `errors` is a failure."""
+    """A user's own dialect: 200 with `errors` is a failure."""
     body = outcome.json()
     return Classification(failure=True) if isinstance(body, dict) and body.get("errors") else None
 
 
 @pytest.mark.anyio
 async def test_a_failure_that_looks_well_opens_the_circuit() -> None:
-    """It counts like any other, and the caller gets it as it came."""
+    """It counts like any other, and the caller gets it unchanged."""
     sick = httpx.Response(200, json={"errors": [{"message": "down"}]})
     transport = CircuitBreakerTransport(
         Scripted(sick), failure_threshold=2, classify=graphql, listener=None

@@ -42,7 +42,7 @@ QUOTAS = {
 
 
 def test_an_exhausted_quota_is_final() -> None:
-    """Waiting brings no money, and the service is well."""
+    """Waiting does not restore credit, and the service has not failed."""
     assert openai(answer(429, QUOTAS, EXCEEDED_QUOTA)) == FINAL
     assert openai(answer(429, {"retry-after": "1", "x-should-retry": "true"}, EXCEEDED_QUOTA)) == (
         FINAL
@@ -60,7 +60,7 @@ def test_an_exhausted_quota_is_final() -> None:
 )
 @pytest.mark.parametrize("type_", ["insufficient_quota", "requests", None])
 def test_each_billing_code_is_final(code: str, type_: str | None) -> None:
-    """Retrying a billing, spending or quota error does not restore access; the code tells it."""
+    """Retrying a billing, spending or quota error does not restore access, as its code tells."""
     assert openai(answer(429, body={"error": {"type": type_, "code": code}})) == FINAL
 
 
@@ -74,12 +74,12 @@ def test_a_limit_on_spending_is_final_with_any_status(status: int) -> None:
 
 @pytest.mark.parametrize("kind", ["billing_not_active", "billing_error"])
 def test_an_account_that_cannot_pay_is_final(kind: str) -> None:
-    """The type alone tells it."""
+    """The error type alone is enough."""
     assert openai(answer(429, body={"error": {"type": kind, "code": None}})) == FINAL
 
 
 def test_a_402_is_final_whatever_it_says() -> None:
-    """Other APIs of this kind send it when the credit is used up, each with words of its own."""
+    """Similar APIs send it when the credit is used up, each with its own text."""
     assert openai(answer(402, body={"error": {"message": "Insufficient Balance"}})) == FINAL
     assert openai(answer(402)) == FINAL
 
@@ -101,12 +101,12 @@ def test_a_402_is_final_whatever_it_says() -> None:
 def test_a_rate_limit_lasts_as_long_as_the_headers_say(
     headers: dict[str, str], wait: float | None, body: object
 ) -> None:
-    """A 429 that is not about money is over after a while, and no failure of the service."""
+    """A 429 that is not about credit ends after some time, and is no failure of the service."""
     assert openai(answer(429, headers, body)) == limited(wait)
 
 
 def test_x_should_retry_ends_the_call() -> None:
-    """The service knows better than the status."""
+    """The header is more reliable than the status."""
     assert openai(answer(429, {"x-should-retry": "false"}, RATE_LIMIT)) == FINAL
     assert openai(answer(503, {"x-should-retry": "false"}, OVERLOADED)) == (
         Classification(retry=False)
@@ -115,7 +115,7 @@ def test_x_should_retry_ends_the_call() -> None:
 
 @pytest.mark.parametrize("status", [400, 409, 500, 503])
 def test_x_should_retry_asks_for_another_attempt(status: int) -> None:
-    """With whatever status, and after the time that the headers ask for."""
+    """With any status, and after the time in the headers."""
     headers = {"x-should-retry": "true", "retry-after": "2"}
     assert openai(answer(status, headers)) == Classification(retry=True, retry_after=2.0)
 
@@ -128,7 +128,7 @@ def test_what_their_own_clients_retry_is_retried(status: int) -> None:
 
 @pytest.mark.parametrize("status", [500, 503, 529])
 def test_an_overloaded_service_has_failed(status: int) -> None:
-    """The table says so of every 5xx; only the time to wait is added."""
+    """The table covers every 5xx; only the time to wait is added."""
     assert openai(answer(status, body=OVERLOADED)) is None
     assert openai(answer(status, {"retry-after": "5"}, OVERLOADED)) == (
         Classification(retry_after=5.0)
@@ -138,11 +138,11 @@ def test_an_overloaded_service_has_failed(status: int) -> None:
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
 @pytest.mark.parametrize("body", [None, {"error": "text"}, {"error": {"code": None, "type": 5}}])
 def test_what_is_wrong_with_a_request_is_left_to_the_table(status: int, body: object) -> None:
-    """It is answered for good."""
+    """Another attempt would get the same answer."""
     assert openai(answer(status, body=body)) is None
 
 
 def test_what_succeeded_or_was_not_answered_is_left_to_the_table() -> None:
-    """Also with a quota that has nothing left."""
+    """This holds with a used-up quota, too."""
     assert openai(answer(200, QUOTAS | {"x-ratelimit-remaining-requests": "0"})) is None
     assert openai(Outcome(get(), error=httpx.ReadTimeout("slow"))) is None

@@ -15,7 +15,7 @@ from walltrack.dialects.reading import (
 
 
 def test_a_rate_limit_is_no_failure_and_was_not_acted_on() -> None:
-    """The same request may be sent again, also one that is not idempotent."""
+    """The same request may be sent again, even if it is not idempotent."""
     assert rate_limited(7.0) == limited(7.0)
 
 
@@ -30,20 +30,20 @@ def test_a_wait_is_read_from_the_headers_alone() -> None:
 
 @pytest.mark.parametrize("body", [None, "", "<html>", "[]", "[1]", "null", '"error"', "[" * 60_000])
 def test_a_body_that_is_no_object_is_an_empty_one(body: str | None) -> None:
-    """What is looked up in it is not there, which is nothing to guard against."""
+    """A lookup in it finds nothing, which needs no special case."""
     assert object_of(answer(400, body=body)) == error_of(answer(400, body=body)) == {}
 
 
 @pytest.mark.parametrize("error", [None, "text", 5, [{"code": "x"}]])
 def test_an_error_that_is_no_object_is_an_empty_one(error: object) -> None:
-    """Some APIs send a text."""
+    """Some APIs send a text instead."""
     assert error_of(answer(400, body={"error": error})) == {}
     assert error_of(answer(400, body={"error": {"code": "x"}})) == {"code": "x"}
 
 
 @pytest.mark.parametrize(("value", "text"), [("x", "x"), (5, ""), (None, ""), (["x"], "")])
 def test_only_text_is_a_code(value: object, text: str) -> None:
-    """A number, null or anything else is no code, and can be compared like one."""
+    """Numbers, null and other values are not codes; the result can be compared like one."""
     assert text_in({"code": value}, "code") == text
     assert text_in({}, "code") == ""
 
@@ -69,5 +69,5 @@ def test_the_first_code_of_an_xml_body_is_read(body: str | None, code: str) -> N
 
 @pytest.mark.parametrize("piece", ["<Code>", "<Code>x", "<Code> ", " ", "x"])
 def test_a_long_xml_body_takes_one_pass(piece: str) -> None:
-    """Nothing that a server sends keeps its client busy."""
+    """No response from a server keeps its client busy."""
     assert xml_code_of(answer(400, body="<" + piece * (60_000 // len(piece)))) == ""

@@ -31,7 +31,7 @@ DECLINED = {"error": {"type": "card_error", "code": "card_declined"}}
 
 @pytest.mark.parametrize("body", [LOCK_TIMEOUT, RATE_LIMIT, None])
 def test_a_429_is_retried(body: object) -> None:
-    """For a rate limit and a lock timeout alike the page recommends retries with backoff."""
+    """For rate limits and lock timeouts, the documentation recommends retries with backoff."""
     assert stripe(answer(429, {"Stripe-Rate-Limited-Reason": "global-rate"}, body)) == limited(None)
     assert stripe(answer(429, {"Stripe-Should-Retry": "true"}, body)) == limited(None)
     assert stripe(answer(429, {"Retry-After": "2"}, body)) == limited(2.0)
@@ -39,14 +39,14 @@ def test_a_429_is_retried(body: object) -> None:
 
 @pytest.mark.parametrize("body", [LOCK_TIMEOUT, IN_USE, None])
 def test_a_409_is_retried(body: object) -> None:
-    """The request conflicts with another one, perhaps its own first attempt, that is not done."""
+    """The request conflicts with an unfinished one, perhaps its own first attempt."""
     conflict = Classification(retry=True, failure=False)
     assert stripe(answer(409, body=body)) == conflict
     assert stripe(answer(409, {"Stripe-Should-Retry": "true"}, body)) == conflict
 
 
 def test_a_key_that_was_used_for_another_request_is_final() -> None:
-    """No repetition makes the parameters those of the first request."""
+    """A repetition keeps the parameters, which differ from those of the first request."""
     assert stripe(answer(400, body=KEY_REUSED)) == FINAL
 
 
@@ -65,17 +65,17 @@ def test_stripe_decides_where_it_knows(status: int) -> None:
 
 @pytest.mark.parametrize("status", [409, 429])
 def test_stripe_may_end_what_would_be_retried(status: int) -> None:
-    """A retry would not have an additional effect."""
+    """A retry would have no further effect."""
     assert stripe(answer(status, {"Stripe-Should-Retry": "false"}, LOCK_TIMEOUT)) == FINAL
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 402, 403, 404, 500, 503])
 @pytest.mark.parametrize("headers", [{}, {"Stripe-Should-Retry": "maybe"}])
 def test_anything_else_is_left_to_the_table(status: int, headers: dict[str, str]) -> None:
-    """A declined card is an answer, and a 5xx a failure that is retried."""
+    """A declined card is a normal answer, and a 5xx is a failure that is retried."""
     assert stripe(answer(status, headers, DECLINED)) is None
 
 
 def test_an_attempt_without_a_response_is_left_to_the_table() -> None:
-    """The dialect knows responses."""
+    """The dialect only reads responses."""
     assert stripe(Outcome(get(), error=httpx.ReadTimeout("slow"))) is None

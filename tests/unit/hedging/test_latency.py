@@ -12,7 +12,7 @@ TIMES = st.floats(0, 1e6, allow_nan=False)
 
 
 def nearest_rank(values: list[float], percent: float) -> float:
-    """The textbook's: the smallest value that so many percent of all do not exceed."""
+    """The textbook definition: the smallest value with at least `percent` of all at or below it."""
     return min(v for v in values if sum(w <= v for w in values) * 100 >= percent * len(values))
 
 
@@ -20,7 +20,7 @@ def nearest_rank(values: list[float], percent: float) -> float:
 def test_it_is_the_percentile_of_the_window(
     values: list[float], window: int, percent: float
 ) -> None:
-    """After each value it is what the textbook says of the last so many."""
+    """After each value it is the textbook percentile of the last `window` values."""
     percentile = MovingPercentile(percent, window, needed=1)
     for count, value in enumerate(values, 1):
         percentile.note(value)
@@ -30,7 +30,7 @@ def test_it_is_the_percentile_of_the_window(
 
 
 def test_it_needs_enough_values() -> None:
-    """Before the twentieth there is none; of twenty it is the nineteenth."""
+    """Before the twentieth value there is none; of twenty it is the nineteenth."""
     percentile = MovingPercentile()
     for value in random.Random(7).sample(range(1, 21), 20):  # noqa: S311 - an order, no secret
         assert percentile.value is None
@@ -39,7 +39,7 @@ def test_it_needs_enough_values() -> None:
 
 
 def test_it_moves_up_as_soon_as_one_in_twenty_is_slow() -> None:
-    """Eleven slow ones of two hundred are enough, and they are forgotten like any other."""
+    """Eleven slow values of two hundred are enough, and they are forgotten like any others."""
     percentile = MovingPercentile()
     for _ in range(500):
         percentile.note(0.002)
@@ -55,7 +55,7 @@ def test_it_moves_up_as_soon_as_one_in_twenty_is_slow() -> None:
 
 
 def test_a_lower_bound_counts_only_above_the_percentile() -> None:
-    """Below it, it may stand for any value; without a percentile there is nothing to be above."""
+    """Up to the percentile the bound tells nothing, and without a percentile it is ignored."""
     percentile = MovingPercentile(50, window=4, needed=2)
     percentile.note_at_least(9.0)
     assert len(percentile) == 0
@@ -74,7 +74,7 @@ def test_it_can_be_forgotten() -> None:
 
 
 def test_it_shows_what_it_knows() -> None:
-    """The percentile, and of how many values."""
+    """The percentile, and the number of values."""
     percentile = MovingPercentile(needed=1)
     assert repr(percentile) == "<MovingPercentile None of 0 values>"
     percentile.note(0.25)
@@ -95,6 +95,6 @@ def test_it_shows_what_it_knows() -> None:
     ],
 )
 def test_bad_input_is_refused(options: Any, error: type[Exception], name: str) -> None:  # noqa: ANN401 - bad input
-    """Where it is given, by name."""
+    """It is refused when it is given, by name."""
     with pytest.raises(error, match=name):
         MovingPercentile(**options)

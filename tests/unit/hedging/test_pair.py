@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Open:
-    """A gate that is never shut."""
+    """A gate that is always open."""
 
     def shut_for(self) -> float:
         return 0.0
@@ -28,7 +28,7 @@ def answer(status: int) -> httpx.Response:
 
 
 async def make(pair: Pair, first: Step | None, second: Step | None = None) -> Pair:
-    """The pair with its attempts made, the first one last: as if it took longer."""
+    """The pair after its attempts were made, the first one last, as if it took longer."""
     both, own = anyio.CancelScope(), OwnCancellation()
     if second is not None:
         await pair.add_second().make(by_script(second), both, own)
@@ -38,7 +38,7 @@ async def make(pair: Pair, first: Step | None, second: Step | None = None) -> Pa
 
 
 def by_script(step: Step) -> Send:
-    """What sends a request that is answered by a script."""
+    """A function that sends a request, which a script answers."""
 
     async def send(request: httpx.Request) -> tuple[httpx.Response, bool]:
         response = await Scripted(step).handle_async_request(request)
@@ -48,7 +48,7 @@ def by_script(step: Step) -> Send:
 
 
 def not_sent(request: httpx.Request) -> httpx.Response:
-    """A transport that knows that it sent nothing."""
+    """A transport that states that it sent nothing."""
     request.extensions[DELIVERY] = Delivery.NOT_SENT
     raise httpx.ReadError("scripted")
 
@@ -71,19 +71,19 @@ def not_sent(request: httpx.Request) -> httpx.Response:
 async def test_when_it_is_decided(
     first: Step | None, second: Step | None, *, decided: bool
 ) -> None:
-    """By a good answer, or when nothing is under way that might become one."""
+    """By a good answer, or when no attempt in flight can give one."""
     assert (await make(Pair(get(), 0.0), first, second)).decided is decided
 
 
 async def test_a_first_attempt_that_failed_waits_for_a_second_under_way() -> None:
-    """The second may still be good."""
+    """The second attempt may still succeed."""
     pair = Pair(get(), 0.0)
     pair.add_second()
     assert not (await make(pair, 503)).decided
 
 
 async def test_each_attempt_has_a_request_of_its_own() -> None:
-    """What a layer notes on one is seen neither on the other nor, before the end, outside."""
+    """Extensions set on it are not seen on the other, nor outside until the call ends."""
     request = get(headers={"a": "b"}, extensions={"c": "d"})
     pair = Pair(request, 0.0)
     second = pair.add_second()
@@ -96,7 +96,7 @@ async def test_each_attempt_has_a_request_of_its_own() -> None:
 
 @pytest.mark.parametrize(("first", "second"), [(200, 503), (503, 200), (503, 500), (200, 200)])
 async def test_the_response_that_lost_is_released(first: int, second: int) -> None:
-    """And the one that won is not touched; of two good ones it is the first attempt's."""
+    """The winner is not touched; of two good responses the first attempt's wins."""
     responses = answer(first), answer(second)
     pair = await make(Pair(get(), 0.0), *responses)
     await pair.release_loser()
@@ -107,7 +107,7 @@ async def test_the_response_that_lost_is_released(first: int, second: int) -> No
 
 
 async def test_there_may_be_nothing_to_release() -> None:
-    """Without a second attempt, or when it raised."""
+    """This holds without a second attempt, or when it raised."""
     await (await make(Pair(get(), 0.0), 200)).release_loser()
     pair = await make(Pair(get(), 0.0), 200, httpx.ReadError)
     await pair.release_loser()
@@ -115,7 +115,7 @@ async def test_there_may_be_nothing_to_release() -> None:
 
 
 async def test_closing_lets_go_of_everything() -> None:
-    """Also when closing one of them fails."""
+    """This holds even if closing one of them fails."""
 
     class Stuck(Body):
         async def aclose(self) -> None:
@@ -132,7 +132,7 @@ async def test_closing_lets_go_of_everything() -> None:
 
 
 async def test_extensions_of_the_winners_request_are_copied() -> None:
-    """The gate that the attempt went through, and what is known of its delivery; no other key."""
+    """The gate of the attempt, and what is known of its delivery; no other key."""
     gate = Open()
 
     def telling(request: httpx.Request) -> httpx.Response:
@@ -160,7 +160,7 @@ async def test_extensions_of_the_winners_request_are_copied() -> None:
 async def test_not_sent_is_reported_only_if_neither_was_sent(
     second: Step | None, told: Delivery
 ) -> None:
-    """The first attempt's exception would say that the server cannot have acted."""
+    """Otherwise the first attempt's exception would mean that the server cannot have acted."""
     request = post()
     pair = await make(Pair(request, 0.0), not_sent, second)
     with pytest.raises(httpx.ReadError):
@@ -169,14 +169,14 @@ async def test_not_sent_is_reported_only_if_neither_was_sent(
 
 
 async def test_an_answer_leaves_nothing_of_the_other_attempt() -> None:
-    """What the first attempt knew of its delivery is of no interest any more."""
+    """What is known of the first attempt's delivery is dropped."""
     request = post()
     assert (await make(Pair(request, 0.0), not_sent, 200)).outcome().status_code == 200
     assert request.extensions == {}
 
 
 async def test_a_class_that_says_not_sent_is_put_right() -> None:
-    """What httpcore's ConnectError says holds for one of two."""
+    """An httpcore ConnectError is true of only one of the two attempts."""
     request = get()
     with pytest.raises(httpx.ConnectError):
         (await make(Pair(request, 0.0), httpx.ConnectError, httpx.ReadError)).outcome()
@@ -188,7 +188,7 @@ async def test_a_class_that_says_not_sent_is_put_right() -> None:
 
 
 async def test_a_trace_hears_of_both() -> None:
-    """So that a request of which one attempt was sent counts as sent."""
+    """A request of which one attempt was sent counts as sent."""
 
     async def sending(request: httpx.Request) -> httpx.Response:
         trace = request.extensions[TRACE]
@@ -203,7 +203,7 @@ async def test_a_trace_hears_of_both() -> None:
 
 
 async def test_a_rejection_comes_back_as_it_is() -> None:
-    """Nobody asks it what was sent, and nothing is left on the request."""
+    """It is raised unchanged, and no extension is left on the request."""
     request = get()
     with pytest.raises(CircuitBreakerOpenError):
         (await make(Pair(request, 0.0), CircuitBreakerOpenError(), 503)).outcome()
@@ -212,7 +212,7 @@ async def test_a_rejection_comes_back_as_it_is() -> None:
 
 @pytest.mark.parametrize("close", [False, True], ids=["delivered", "closed"])
 async def test_the_exceptions_die_by_themselves(*, close: bool) -> None:
-    """No frame in their tracebacks holds them, so that nothing waits for the collector."""
+    """No frame in their tracebacks refers to them, so they need no garbage collector."""
     died: list[weakref.ref[Exception]] = []
 
     def reset(_: httpx.Request) -> httpx.Response:
@@ -234,7 +234,7 @@ async def test_the_exceptions_die_by_themselves(*, close: bool) -> None:
 
 
 async def test_a_failed_answer_is_kept_without_what_it_holds() -> None:
-    """Its body is read and closed, once, and can still be read; a broken one is an exception."""
+    """Its body is read and closed once, and can still be read; a broken one is an exception."""
     body, broken = Body(b"do", b"wn"), Body(b"do", httpx.ReadError("reset"))
     pair = await make(Pair(get(), 0.0), httpx.Response(503, stream=body))
     assert await pair.first.keep()
@@ -250,7 +250,7 @@ async def test_a_failed_answer_is_kept_without_what_it_holds() -> None:
 
 
 async def test_a_failed_answer_that_is_kept_is_let_go_of_once() -> None:
-    """Also when the other attempt wins, or nobody waits any more."""
+    """This holds when the other attempt wins, and when the caller is gone."""
     for let_go in (Pair.release_loser, Pair.close):
         body = Body(b"down")
         pair = Pair(get(), 0.0)
@@ -262,7 +262,7 @@ async def test_a_failed_answer_that_is_kept_is_let_go_of_once() -> None:
 
 
 async def test_a_failed_answer_that_is_too_long_is_not_kept() -> None:
-    """It comes back whole, and holds what it holds until it is read."""
+    """It is returned whole, and holds its connection until it is read."""
     chunks = [b"x" * 40_000] * 2
     body = Body(*chunks)
     pair = await make(Pair(get(), 0.0), httpx.Response(503, stream=body))
@@ -273,6 +273,6 @@ async def test_a_failed_answer_that_is_too_long_is_not_kept() -> None:
 
 
 async def test_what_holds_nothing_need_not_be_kept() -> None:
-    """An exception, or a response whose body is there already."""
+    """For example an exception, or a response whose body is in memory."""
     for step in (httpx.ReadError, 503):
         assert await (await make(Pair(get(), 0.0), step)).first.keep()

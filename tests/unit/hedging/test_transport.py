@@ -37,13 +37,13 @@ SOON = 20
 
 
 async def turns() -> None:
-    """Let the other tasks do what they can do by now."""
+    """Let the other tasks run as far as they can."""
     for _ in range(SOON):
         await anyio.lowlevel.checkpoint()
 
 
 class Flight:
-    """An attempt under way, which ends as and when the test says."""
+    """An attempt in flight, which ends when and as the test decides."""
 
     def __init__(self, request: httpx.Request) -> None:
         self.request = request
@@ -77,7 +77,7 @@ class Flights(list[Flight], httpx.AsyncBaseTransport):
 
 
 class Call:
-    """A call whose timer and whose attempts move when the test says so."""
+    """A call whose timer and attempts advance only when the test lets them."""
 
     def __init__(self, guard: Callable[[Flights], httpx.AsyncBaseTransport] | None = None) -> None:
         self.flights = Flights()
@@ -104,7 +104,7 @@ class Call:
 
     @contextlib.asynccontextmanager
     async def under_way(self, *, hedged: bool = True) -> Any:  # noqa: ANN401 - an iterator
-        """The first attempt is under way while the block runs, and by default so is the second."""
+        """The first attempt is in flight while the block runs, and by default also the second."""
         with anyio.fail_after(5):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.run)
@@ -116,7 +116,7 @@ class Call:
 
     @property
     def leaked(self) -> list[Flight]:
-        """Attempts that still hold something, that of the caller's response aside."""
+        """Attempts that still hold something, except the caller's response."""
         kept = self.ended.stream if isinstance(self.ended, httpx.Response) else None
         return [
             flight
@@ -128,18 +128,18 @@ class Call:
         ]
 
     def shows(self) -> Outcome | type[BaseException] | None:
-        """What the caller sees: a status, or the class of an exception."""
+        """What the caller gets: a status, or the class of an exception."""
         if isinstance(self.ended, httpx.Response):
             return self.ended.status_code
         return None if self.ended is None else type(self.ended)
 
 
-# Who wins
+# Which attempt wins
 
 
 @asynchronous
 async def test_an_answer_in_time_is_all_there_is() -> None:
-    """No second attempt, no event, nothing paid, and no timer left."""
+    """No second attempt, no event, no withdrawal, and no timer is left."""
     call = Call()
     async with call.under_way(hedged=False):
         call.flights[0].land(200)
@@ -151,7 +151,7 @@ async def test_an_answer_in_time_is_all_there_is() -> None:
 
 @asynchronous
 async def test_the_second_attempt_wins() -> None:
-    """The first is cancelled, and the second one's answer is the caller's, its body open."""
+    """The first is cancelled, and the caller gets the second response, its body open."""
     call = Call()
     async with call.under_way():
         call.flights[1].land(200)
@@ -175,7 +175,7 @@ async def test_the_first_attempt_wins_after_all() -> None:
 @asynchronous
 @pytest.mark.parametrize("outcome", [503, 429, httpx.ReadError, RuntimeError])
 async def test_a_failure_in_time_comes_back_as_it_is(outcome: Outcome) -> None:
-    """To ask again after a failure is another layer's business."""
+    """Retrying after a failure is the task of another layer."""
     call = Call()
     async with call.under_way(hedged=False):
         call.flights[0].land(outcome)
@@ -187,7 +187,7 @@ async def test_a_failure_in_time_comes_back_as_it_is(outcome: Outcome) -> None:
 @asynchronous
 @pytest.mark.parametrize("outcome", [200, 503, httpx.ReadError])
 async def test_a_timer_that_rings_too_late_sends_nothing(outcome: Outcome) -> None:
-    """The first attempt ended at the same moment, and the timer could not be stopped any more."""
+    """The first attempt ended at the same moment, when the timer could no longer be stopped."""
     call = Call()
 
     async def sleep(_: float) -> None:
@@ -207,7 +207,7 @@ async def test_a_timer_that_rings_too_late_sends_nothing(outcome: Outcome) -> No
 @pytest.mark.parametrize("failure", [503, httpx.ReadError, CircuitBreakerOpenError])
 @pytest.mark.parametrize("failing", [0, 1])
 async def test_if_one_fails_the_other_is_waited_for(failing: int, failure: Outcome) -> None:
-    """However long that takes."""
+    """However long it takes."""
     call = Call()
     async with call.under_way():
         call.flights[failing].land(failure)
@@ -221,7 +221,7 @@ async def test_if_one_fails_the_other_is_waited_for(failing: int, failure: Outco
 
 @asynchronous
 async def test_a_second_answer_that_is_not_good_is_let_go_of_at_once() -> None:
-    """Its connection is free while the first attempt goes on."""
+    """Its connection is free while the first attempt continues."""
     call = Call()
     async with call.under_way():
         call.flights[1].land(503)
@@ -247,7 +247,7 @@ async def test_if_both_fail_it_is_as_the_first_one_did(order: tuple[int, int]) -
 
 
 def model(first: Outcome, second: Outcome, order: str) -> Outcome:
-    """What comes out when the timer, the first and the second attempt end in this order."""
+    """The result when the timer, the first and the second attempt end in this order."""
     if order.index("F") < order.index("T"):
         return first
     ends = first, second
@@ -258,7 +258,7 @@ def model(first: Outcome, second: Outcome, order: str) -> Outcome:
 
 
 def orders(groups: str) -> Iterator[str]:
-    """Every order in which it may seem to go, where those of a group end at once."""
+    """Every possible order of the ends, where those of a group happen at once."""
     for parts in itertools.product(*map(itertools.permutations, groups.split())):
         yield "".join(itertools.chain(*parts))
 
@@ -270,7 +270,7 @@ def orders(groups: str) -> Iterator[str]:
     "order", ["F T S", "T F S", "T S F", "T FS", "T SF", "TFS", "FT S", "TF S", "TSF"]
 )
 async def test_every_interleaving(first: Outcome, second: Outcome, order: str) -> None:
-    """The timer, the first and the second attempt, one after the other or at once."""
+    """The timer, the first and the second attempt end one after the other or at once."""
     call = Call()
     async with call.under_way(hedged=False):
         for step in order:
@@ -283,9 +283,9 @@ async def test_every_interleaving(first: Outcome, second: Outcome, order: str) -
             elif len(call.flights) > 1:
                 call.flights[1].land(second)
         await turns()
-        if call.ended is None:  # the second began after all was said
+        if call.ended is None:  # the second attempt began too late to be ended above
             call.flights[1].land(second)
-    # Of those that end at once, the loop decides which is heard first.
+    # Of attempts that end at once, the event loop decides which is seen first.
     assert call.shows() in {model(first, second, possible) for possible in orders(order)}
     assert call.leaked == []
     assert len(call.events) == len(call.flights) - 1 == 10 - call.budget.balance
@@ -293,12 +293,12 @@ async def test_every_interleaving(first: Outcome, second: Outcome, order: str) -
         assert await call.ended.aread() == b"ok"
 
 
-# What is sent, and told
+# Requests and events
 
 
 @asynchronous
 async def test_each_attempt_has_a_request_of_its_own() -> None:
-    """And the caller's object is neither; it is as it was."""
+    """Both are copies of the caller's request, which stays unchanged."""
     call = Call()
     async with call.under_way():
         first, second = (flight.request for flight in call.flights)
@@ -311,7 +311,7 @@ async def test_each_attempt_has_a_request_of_its_own() -> None:
 
 @asynchronous
 async def test_the_second_attempt_is_reported(events: Events, clock: Clock) -> None:
-    """Service, method, path, and for how long the first was under way; no userinfo, no query."""
+    """With service, method, path, and the time of the first attempt; no userinfo, no query."""
 
     async def late(_: httpx.Request) -> httpx.Response:
         await turns()
@@ -328,7 +328,7 @@ async def test_the_second_attempt_is_reported(events: Events, clock: Clock) -> N
 
 @asynchronous
 async def test_no_listener_is_needed() -> None:
-    """And a listener that raises does not break the call."""
+    """A listener that raises does not break the call either."""
 
     def deaf(_: Event) -> None:
         raise RuntimeError("deaf")
@@ -358,13 +358,13 @@ async def hedges(transport: HedgingTransport, request: httpx.Request, flights: F
 
 
 async def at_once(_: float) -> None:
-    """No time passes."""
+    """Return without waiting."""
 
 
 @asynchronous
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "TRACE"])
 async def test_only_what_reads_is_sent_twice(method: str) -> None:
-    """Unless told otherwise, in capitals or not."""
+    """Unless the `methods` argument says otherwise, in any letter case."""
     flights = Flights()
     request = httpx.Request(method, "https://api.test/", content=b"x")
     standard = HedgingTransport(flights, 0.1, sleep=at_once, listener=None)
@@ -375,7 +375,7 @@ async def test_only_what_reads_is_sent_twice(method: str) -> None:
 
 @asynchronous
 async def test_a_body_that_is_not_in_memory_is_sent_once() -> None:
-    """Two attempts would read from the same generator, or from the same file, at once."""
+    """Two attempts would read the same generator or the same file at once."""
 
     async def upload() -> Any:  # noqa: ANN401 - an async generator
         yield b"x"
@@ -408,7 +408,7 @@ class Left:
 @asynchronous
 @pytest.mark.parametrize(("left", "twice"), [(0.1, False), (0.11, True), (math.inf, True)])
 async def test_no_timer_runs_beyond_the_deadline(left: float, *, twice: bool) -> None:
-    """A second attempt that could only begin when it is over is not thought of."""
+    """If the second attempt could begin only after the deadline, no timer is started."""
     flights = Flights()
     slept: list[float] = []
 
@@ -425,7 +425,7 @@ async def test_no_timer_runs_beyond_the_deadline(left: float, *, twice: bool) ->
 
 @asynchronous
 async def test_an_empty_budget_sends_nothing_twice() -> None:
-    """One that is given is paid from, and not funded here."""
+    """A given budget is paid from, and not refilled here."""
     flights = Flights()
     budget = RetryBudget(2, deposit=1, refill=0, shared=True)
     transport = HedgingTransport(flights, 0.1, budget=budget, sleep=at_once, listener=None)
@@ -436,7 +436,7 @@ async def test_an_empty_budget_sends_nothing_twice() -> None:
 
 @asynchronous
 async def test_a_budget_that_another_call_emptied_meanwhile() -> None:
-    """It is asked when the second attempt is due, not before."""
+    """The budget is checked when the second attempt is due, not before."""
     call = Call()
     async with call.under_way(hedged=False):
         while call.budget.withdraw():
@@ -450,7 +450,7 @@ async def test_a_budget_that_another_call_emptied_meanwhile() -> None:
 
 @asynchronous
 async def test_by_itself_it_sends_a_twentieth_more(clock: Clock) -> None:
-    """Ten at first, then one for each twenty good answers."""
+    """Ten second attempts at first, then one for each twenty good answers."""
     flights = Flights()
     transport = HedgingTransport(flights, 0.1, clock=clock, sleep=at_once, listener=None)
     twice = [await hedges(transport, get(), flights) for _ in range(210)]
@@ -460,7 +460,7 @@ async def test_by_itself_it_sends_a_twentieth_more(clock: Clock) -> None:
 
 @asynchronous
 async def test_what_is_not_good_or_not_quick_funds_nothing(clock: Clock) -> None:
-    """A service that fails, or is slow throughout, is not asked more."""
+    """A service that fails, or is slow throughout, gets no additional requests."""
 
     def slow(_: httpx.Request) -> httpx.Response:
         clock.advance(0.11)
@@ -483,7 +483,7 @@ async def test_what_is_not_good_or_not_quick_funds_nothing(clock: Clock) -> None
 
 @asynchronous
 async def test_a_budget_shared_with_retries(events: Events) -> None:
-    """The retries' layer funds it, and each of a hedge and a retry takes one."""
+    """The retry layer funds it, and each hedge and each retry withdraws one."""
     call = Call()
     call.budget = RetryBudget(10, deposit=0.5, refill=0, shared=True)
     hedging = HedgingTransport(
@@ -506,7 +506,7 @@ async def test_a_budget_shared_with_retries(events: Events) -> None:
 
 
 class Latencies(Scripted):
-    """Answers after so many seconds on the clock, each in its turn."""
+    """Answers after the given seconds on the clock, one after the other."""
 
     def __init__(self, clock: Clock, *seconds: float) -> None:
         def after(wait: float) -> Callable[[httpx.Request], httpx.Response]:
@@ -521,7 +521,7 @@ class Latencies(Scripted):
 
 @pytest.fixture
 def measured(clock: Clock) -> Callable[..., HedgingTransport]:
-    """Makes a transport that measures what a script takes, and only notes its sleeps."""
+    """Makes a transport that measures the answers of a script, and only notes its sleeps."""
 
     def make(inner: httpx.AsyncBaseTransport, **options: Any) -> HedgingTransport:  # noqa: ANN401 - handed on
         return HedgingTransport(inner, clock=clock, sleep=clock.sleep, listener=None, **options)
@@ -530,7 +530,7 @@ def measured(clock: Clock) -> Callable[..., HedgingTransport]:
 
 
 async def delay_after(transport: HedgingTransport, clock: Clock, url: str) -> float | None:
-    """How long the next request waits for its first attempt; None: for as long as it takes."""
+    """How long the next request waits for its first attempt; None if it does not hedge."""
     before = len(clock.sleeps)
     inner: Any = transport._inner  # noqa: SLF001 - our own
 
@@ -547,7 +547,7 @@ async def delay_after(transport: HedgingTransport, clock: Clock, url: str) -> fl
 async def test_the_delay_is_what_nineteen_of_twenty_took(
     clock: Clock, measured: Callable[..., HedgingTransport]
 ) -> None:
-    """From the twentieth request on; before, nothing is sent twice."""
+    """From the twentieth request on; before it, no request is sent twice."""
     times = [0.125 * n for n in range(1, 21)]
     transport = measured(Latencies(clock, *times))
     for _ in times[:-1]:
@@ -567,7 +567,7 @@ async def test_each_origin_is_measured_by_itself(
     key: dict[str, Any],
     expected: float | None,
 ) -> None:
-    """Or whatever the caller takes for one server."""
+    """Or by what the caller's key takes for one server."""
     transport = measured(Latencies(clock, 0.5), **key)
     for _ in range(20):
         await transport.handle_async_request(get("https://one.test/"))
@@ -578,7 +578,7 @@ async def test_each_origin_is_measured_by_itself(
 async def test_failures_say_how_long_it_takes_only_if_they_took_long(
     clock: Clock, measured: Callable[..., HedgingTransport]
 ) -> None:
-    """A quick refusal says nothing; a timeout says that an answer would have taken longer."""
+    """A quick failure does not count; a timeout is a lower bound of the latency."""
 
     def fail(wait: float) -> Callable[[httpx.Request], httpx.Response]:
         def failing(_: httpx.Request) -> httpx.Response:
@@ -605,7 +605,7 @@ async def test_failures_say_how_long_it_takes_only_if_they_took_long(
 async def test_what_the_second_attempt_saved_is_not_forgotten(
     clock: Clock, measured: Callable[..., HedgingTransport]
 ) -> None:
-    """A first attempt that lost counts as long, or the delay would sink from hedge to hedge."""
+    """A first attempt that lost counts as slow, or the delay would shrink with each hedge."""
     inner = Latencies(clock, 0.5)
     transport = measured(inner, budget=(budget := RetryBudget(1, deposit=1, refill=0, shared=True)))
     budget.withdraw()
@@ -630,7 +630,7 @@ async def test_what_the_second_attempt_saved_is_not_forgotten(
 async def test_only_so_many_origins_are_remembered(
     clock: Clock, measured: Callable[..., HedgingTransport]
 ) -> None:
-    """One that asks everybody once does not fill the memory."""
+    """A client that asks many origins once does not fill the memory."""
     transport = measured(Latencies(clock, 0.5))
     for number in range(1200):
         await transport.handle_async_request(get(f"https://n{number}.test/"))
@@ -642,7 +642,7 @@ async def test_only_so_many_origins_are_remembered(
 
 @asynchronous
 async def test_a_second_attempt_that_is_refused_does_not_spoil_the_first(clock: Clock) -> None:
-    """An open circuit refuses it while the first is under way; the first one's answer counts."""
+    """An open circuit refuses it while the first is in flight; the first response counts."""
     breaker = CircuitBreaker(1, 30, clock=clock)
     call = Call(lambda flights: CircuitBreakerTransport(flights, breaker=breaker, listener=None))
     async with call.under_way(hedged=False):
@@ -658,7 +658,7 @@ async def test_a_second_attempt_that_is_refused_does_not_spoil_the_first(clock: 
 
 @asynchronous
 async def test_a_probe_that_loses_gives_its_place_back(clock: Clock) -> None:
-    """It has no verdict; what was refused beside it is none either."""
+    """It has no verdict, nor has the attempt that was refused beside it."""
     breaker = CircuitBreaker(1, 30, clock=clock)
     breaker.record_failure()
     clock.advance(30)
@@ -673,7 +673,7 @@ async def test_a_probe_that_loses_gives_its_place_back(clock: Clock) -> None:
 
 @asynchronous
 async def test_a_loser_says_nothing_of_the_service(clock: Clock) -> None:
-    """The breaker hears of the winner's success alone, and refuses nobody."""
+    """The breaker counts only the winner's success, and stays closed."""
     breaker = CircuitBreaker(2, 30, clock=clock)
     breaker.record_failure()
     call = Call(lambda flights: CircuitBreakerTransport(flights, breaker=breaker, listener=None))
@@ -689,7 +689,7 @@ async def test_a_loser_says_nothing_of_the_service(clock: Clock) -> None:
 
 @asynchronous
 async def test_retries_outside_see_the_gate(clock: Clock, events: Events) -> None:
-    """A circuit that the failures of both opened ends the call without a wait."""
+    """A circuit that the failures of both attempts opened ends the call without a wait."""
     breaker = CircuitBreaker(2, 30, clock=clock)
     call = Call(lambda flights: CircuitBreakerTransport(flights, breaker=breaker, listener=None))
     top: Any = RetryTransport(call.transport, sleep=clock.sleep, listener=events)
@@ -711,7 +711,7 @@ async def test_retries_outside_see_the_gate(clock: Clock, events: Events) -> Non
 @asynchronous
 @pytest.mark.parametrize("hedged", [False, True])
 async def test_a_call_that_is_cancelled_cancels_both(*, hedged: bool) -> None:
-    """And comes out as cancelled."""
+    """The call itself ends as cancelled."""
     call = Call()
     async with call.under_way(hedged=hedged):
         call.scope.cancel()
@@ -726,7 +726,7 @@ async def test_a_call_that_is_cancelled_cancels_both(*, hedged: bool) -> None:
 async def test_a_call_that_is_cancelled_as_it_is_answered(
     landing: tuple[int | None, int | None], late: int
 ) -> None:
-    """Either the caller has the answer, or nothing stays open."""
+    """Either the caller gets the answer, or nothing stays open."""
     call = Call()
     async with call.under_way():
         for flight, status in zip(call.flights, landing, strict=True):
@@ -740,7 +740,7 @@ async def test_a_call_that_is_cancelled_as_it_is_answered(
 
 @asynchronous
 async def test_the_winner_is_not_lost_when_the_release_of_the_loser_is_cancelled() -> None:
-    """Both responses are closed then."""
+    """Both responses are closed in this case."""
     call = Call()
     waiting = anyio.Event()
 
@@ -765,7 +765,7 @@ async def test_the_winner_is_not_lost_when_the_release_of_the_loser_is_cancelled
 
 
 class Steps:
-    """Checkpoints; at the one of the number `cancel_at` the call is cancelled."""
+    """Counts checkpoints; at checkpoint number `cancel_at` the call is cancelled."""
 
     def __init__(self, cancel_at: int) -> None:
         self.scope = anyio.CancelScope()
@@ -780,7 +780,7 @@ class Steps:
 
 
 class Stepwise(httpx.AsyncBaseTransport):
-    """Counts what is open, and takes a step at every turn."""
+    """Counts what is open, and takes a step at every checkpoint."""
 
     def __init__(self, steps: Steps, *statuses: int) -> None:
         self.steps = steps
@@ -821,7 +821,7 @@ class StepwiseBody(Body):
 @asynchronous
 @pytest.mark.parametrize("statuses", list(itertools.product([200, 503, 0], repeat=2)))
 async def test_a_call_can_be_cancelled_at_every_await(statuses: tuple[int, int]) -> None:
-    """No attempt goes on and nothing stays open, wherever it was."""
+    """No attempt continues and nothing stays open, wherever it was cancelled."""
     total = cancelled = 0
     while cancelled == total:
         total += 1
@@ -847,7 +847,7 @@ async def test_a_call_can_be_cancelled_at_every_await(statuses: tuple[int, int])
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("landing", [False, True])
 async def test_a_cancellation_of_asyncio_itself(*, landing: bool) -> None:
-    """It propagates, also when an answer comes at the same moment."""
+    """It propagates, even if an answer arrives at the same moment."""
     call = Call()
     async with call.under_way():
         task = asyncio.ensure_future(call.transport.handle_async_request(get()))
@@ -864,7 +864,7 @@ async def test_a_cancellation_of_asyncio_itself(*, landing: bool) -> None:
 
 @asynchronous
 async def test_an_interrupt_comes_out_by_itself() -> None:
-    """Not in a group of one, and nothing stays open."""
+    """It is not wrapped in an exception group, and nothing stays open."""
 
     async def interrupted(_: httpx.Request) -> httpx.Response:
         await turns()
@@ -877,7 +877,7 @@ async def test_an_interrupt_comes_out_by_itself() -> None:
 
 @asynchronous
 async def test_a_timer_that_fails_comes_out_by_itself() -> None:
-    """As it was raised: without a group, and without one behind it."""
+    """Its exception is raised without a group, and has no group as its context."""
 
     class NoTimerError(Exception):
         pass
@@ -900,7 +900,7 @@ async def test_a_timer_that_fails_comes_out_by_itself() -> None:
 @asynchronous
 @pytest.mark.parametrize("hedged", [False, True])
 async def test_what_was_raised_is_not_kept_alive(*, hedged: bool) -> None:
-    """No frame in its traceback holds it, so that no request waits for the garbage collector."""
+    """No frame in its traceback refers to it, so no request waits for the garbage collector."""
 
     async def reset(_: httpx.Request) -> httpx.Response:
         await (turns() if hedged else anyio.lowlevel.checkpoint())
@@ -920,11 +920,11 @@ async def test_what_was_raised_is_not_kept_alive(*, hedged: bool) -> None:
         assert context is None
 
 
-# What it is given
+# Arguments
 
 
 def test_it_shows_what_is_inside() -> None:
-    """And when it asks a second time."""
+    """It also shows when it sends a second attempt."""
     inner = Scripted(200)
     assert repr(HedgingTransport(inner)) == "HedgingTransport(Scripted(), delay='p95')"
     assert repr(HedgingTransport(inner, 0.5)) == "HedgingTransport(Scripted(), delay=0.5)"
@@ -951,14 +951,14 @@ def test_it_shows_what_is_inside() -> None:
     ],
 )
 def test_bad_input_is_refused(options: Any, error: type[Exception], name: str) -> None:  # noqa: ANN401 - bad input
-    """Where it is given, by name."""
+    """It is refused when it is given, by name."""
     with pytest.raises(error, match=name):
         HedgingTransport(Scripted(200), **options)
 
 
 @asynchronous
 async def test_what_passes_straight_through_costs_one_frame() -> None:
-    """The very request goes in, and the very response comes out."""
+    """The inner transport gets the same request, and the caller gets the same response."""
     response = httpx.Response(200)
     inner = Scripted(response)
     request = post()
@@ -966,7 +966,7 @@ async def test_what_passes_straight_through_costs_one_frame() -> None:
     assert inner.requests == [request]
 
 
-# What a response means, to whom it may concern
+# What a response means for other layers
 
 
 @asynchronous
@@ -1012,7 +1012,7 @@ async def test_a_request_for_an_upgrade_is_sent_once(clock: Clock) -> None:
 
 @asynchronous
 async def test_nothing_is_hedged_after_the_closing() -> None:
-    """An attempt under way goes on, and no second one is sent beside it."""
+    """An attempt in flight continues, and no second one is started."""
     call = Call()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(call.run)
@@ -1026,7 +1026,7 @@ async def test_nothing_is_hedged_after_the_closing() -> None:
 
 
 class Stubborn(httpx.AsyncBaseTransport):
-    """Raises a CancelledError of its own when it is cancelled, and answers the second request."""
+    """Raises its own CancelledError when it is cancelled, and answers the second request."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -1045,7 +1045,7 @@ class Stubborn(httpx.AsyncBaseTransport):
 @asynchronous
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_foreign_cancellation_of_the_loser_does_not_cancel_the_caller() -> None:
-    """The winner's response comes back, and the task goes on."""
+    """The winner's response is returned, and the task continues."""
     transport = HedgingTransport(Stubborn(), 0.01, listener=None)
     with anyio.fail_after(1):
         assert (await transport.handle_async_request(get())).status_code == 200
@@ -1055,7 +1055,7 @@ async def test_a_foreign_cancellation_of_the_loser_does_not_cancel_the_caller() 
 @asynchronous
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_the_cancellation_of_a_hedged_call_is_obeyed() -> None:
-    """A foreign CancelledError is also how the caller's own cancellation may arrive."""
+    """The caller's own cancellation, too, may arrive as a foreign CancelledError."""
     transport = HedgingTransport(Stubborn(), 60, listener=None)
     task = asyncio.ensure_future(transport.handle_async_request(get()))
     await asyncio.sleep(0.01)
@@ -1087,7 +1087,7 @@ async def test_a_cancellation_is_obeyed_although_a_function_raises() -> None:
 @asynchronous
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_cancellation_is_obeyed_although_the_clock_raises() -> None:
-    """What the clock raises as a latency is noted does not take the cancellation's place."""
+    """An exception of the clock while a latency is noted does not replace the cancellation."""
     calls = itertools.count()
 
     def clock() -> float:
@@ -1106,7 +1106,7 @@ async def test_a_cancellation_is_obeyed_although_the_clock_raises() -> None:
 
 @asynchronous
 async def test_a_mistake_of_the_inner_transport_in_a_plain_request_comes_out() -> None:
-    """An AssertionError that has nothing to do with the families of httpx stays as it is."""
+    """An AssertionError unrelated to the families of httpx is raised unchanged."""
     transport = HedgingTransport(Scripted(AssertionError("a bug")), listener=None)
     with pytest.raises(AssertionError, match="a bug"):
         await transport.handle_async_request(post())

@@ -28,19 +28,19 @@ LARGE = b"x" * 2**21
 
 
 class Peer:
-    """The other side of a connection, as asyncio's streams have it."""
+    """The other side of a connection, as streams of asyncio."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer: Any = writer
 
     async def send(self, data: bytes) -> None:
-        """Send all of it."""
+        """Send all data."""
         self.writer.write(data)
         await self.writer.drain()
 
     def send_past_asyncio(self, data: bytes) -> None:
-        """Send at once, also past TLS; nothing is awaited meanwhile."""
+        """Send at once, also past TLS, without an await."""
         with self.writer.get_extra_info("socket").dup() as sock:
             sock.send(data)
 
@@ -53,7 +53,7 @@ class Peer:
 
 @asynccontextmanager
 async def connected(tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[Any, Peer]]:
-    """A stream, and its peer, which speaks TLS if it has a context."""
+    """A stream and its peer; with a context the peer uses TLS."""
     peers: list[Peer] = []
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)  # soon full
@@ -76,7 +76,7 @@ async def connected(tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[An
         await stream.aclose()
         peers[0].writer.transport.abort()
         server.close()
-        await anyio.sleep(0.005)  # the sides tell each other
+        await anyio.sleep(0.005)  # both sides learn of the end
 
 
 class BreakingSocket:

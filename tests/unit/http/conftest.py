@@ -1,4 +1,4 @@
-"""Fixtures for the tests of what sends over the network."""
+"""Fixtures for the tests of network code."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from walltrack.http import network
 
 @pytest.fixture
 def core(monkeypatch: pytest.MonkeyPatch) -> type[Core]:
-    """The pools that are made in place of httpcore2's, and the steps that they take."""
+    """The pools that are made instead of httpcore2's, and the steps that they take."""
     monkeypatch.setattr(Core, "made", [], raising=False)
     monkeypatch.setattr(Core, "steps", [], raising=False)
     monkeypatch.setattr(httpcore2, "AsyncConnectionPool", Core)
@@ -21,7 +21,7 @@ def core(monkeypatch: pytest.MonkeyPatch) -> type[Core]:
 
 @pytest.fixture
 def patched(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401 - a function
-    """Has networks connect by a backend."""
+    """Makes networks connect with a given backend."""
 
     def patch(backend: Backend) -> Backend:
         monkeypatch.setattr(network, "_backend", lambda: backend)

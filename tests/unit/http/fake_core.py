@@ -25,7 +25,7 @@ class Body:
 
 
 class Core:
-    """A pool: each request takes the next step, an exception to raise or a function to await."""
+    """A pool: each request takes the next step, which is an exception or a function to await."""
 
     made: ClassVar[list["Core"]]
     steps: ClassVar[list[Step]]

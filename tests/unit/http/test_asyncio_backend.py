@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyn
 
 
 async def test_it_connects_to_a_socket_in_the_file_system(tmp_path: Path) -> None:
-    """And reads and writes by the same means."""
+    """It reads and writes as over TCP."""
     path = str(tmp_path / "s")
     async with await anyio.create_unix_listener(path):
         stream = await AsyncioBackend().connect_unix_socket(path, 5.0)
@@ -29,7 +29,7 @@ async def test_it_connects_to_a_socket_in_the_file_system(tmp_path: Path) -> Non
 async def test_without_a_descriptor_left_the_socket_stays_with_anyio(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Slower, and no reason to fail."""
+    """It is slower, but no reason to fail."""
 
     def exhausted(_: object) -> None:
         raise OSError(24, "Too many open files")
@@ -49,14 +49,14 @@ async def test_without_a_descriptor_left_the_socket_stays_with_anyio(
 async def test_where_sockets_cannot_be_taken_over_they_stay_with_anyio(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On Windows, and on event loops that asyncio does not bring along."""
+    """On Windows, and on event loops that are not asyncio's own."""
     monkeypatch.delattr(select, "poll")
     async with connected() as (stream, _):
         assert type(stream) is not AsyncioStream
 
 
 async def test_taking_over_may_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The socket is closed then."""
+    """The socket is closed in this case."""
     loop = asyncio.get_running_loop()
     seen: list[socket.socket] = []
 
@@ -89,7 +89,7 @@ async def test_taking_over_may_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> 
 async def test_what_fails_in_taking_over_is_a_connect_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nothing was sent, and the cause says why."""
+    """Nothing was sent, and the cause tells why."""
     loop = asyncio.get_running_loop()
     create = loop.create_connection
 

@@ -27,7 +27,7 @@ both = pytest.mark.parametrize("tls", [None, SERVER_TLS], ids=["plain", "TLS"])
 
 @both
 async def test_what_is_written_arrives_and_what_comes_is_read(tls: ssl.SSLContext | None) -> None:
-    """In pieces of the size that was asked for, and nothing at the end."""
+    """In pieces of at most the requested size, and empty at the end."""
     async with connected(tls) as (stream, peer):
         assert type(stream) is AsyncioStream
         await stream.write(b"")
@@ -42,7 +42,7 @@ async def test_what_is_written_arrives_and_what_comes_is_read(tls: ssl.SSLContex
 
 
 async def test_a_peer_that_sends_nothing_more_can_still_be_written_to() -> None:
-    """A server may shut its side down before it has read the request."""
+    """A server may close its sending side before it has read the request."""
     async with connected() as (stream, peer):
         peer.writer.write_eof()
         assert await stream.read(100, 5.0) == b""
@@ -52,7 +52,7 @@ async def test_a_peer_that_sends_nothing_more_can_still_be_written_to() -> None:
 
 @both
 async def test_a_read_ends_in_time(tls: ssl.SSLContext | None) -> None:
-    """What comes later is read later."""
+    """Data that arrives later is read later."""
     async with connected(tls) as (stream, peer):
         with pytest.raises(httpcore2.ReadTimeout):
             await stream.read(100, 0.001)
@@ -61,7 +61,7 @@ async def test_a_read_ends_in_time(tls: ssl.SSLContext | None) -> None:
 
 
 async def test_a_read_that_is_cancelled_loses_nothing() -> None:
-    """What comes while nothing reads is kept."""
+    """Data that arrives while no one reads is kept."""
     async with connected() as (stream, peer):
         with anyio.move_on_after(0.001):
             await stream.read(100, 5.0)
@@ -71,7 +71,7 @@ async def test_a_read_that_is_cancelled_loses_nothing() -> None:
 
 
 async def test_what_comes_just_in_time_is_read() -> None:
-    """Also where a slow event loop sees it together with the end of the time."""
+    """Even if a slow event loop sees it together with the timeout."""
     async with connected() as (stream, _):
         loop = asyncio.get_running_loop()
         loop.call_later(0.001, stream.data_received, b"just in time")
@@ -81,7 +81,7 @@ async def test_what_comes_just_in_time_is_read() -> None:
 
 @pytest.mark.parametrize("limit", [5.0, None])
 async def test_the_limit_of_an_earlier_read_does_not_end_a_later_one(limit: float | None) -> None:
-    """Its timer stays set, because most reads end in time."""
+    """Its timer stays set, since most reads end in time."""
     async with connected() as (stream, _):
         loop = asyncio.get_running_loop()
         loop.call_soon(stream.data_received, b"1")
@@ -92,7 +92,7 @@ async def test_the_limit_of_an_earlier_read_does_not_end_a_later_one(limit: floa
 
 @pytest.mark.parametrize("earlier", [0.001, 5.0])
 async def test_a_later_read_has_its_own_limit(earlier: float) -> None:
-    """Whether that of an earlier one ends before or after it."""
+    """Whether the limit of the earlier read ends before or after it."""
     async with connected() as (stream, _):
         loop = asyncio.get_running_loop()
         loop.call_soon(stream.data_received, b"1")
@@ -114,7 +114,7 @@ async def test_a_limit_that_ends_while_nothing_is_read_changes_nothing() -> None
 
 
 async def test_one_task_reads_at_a_time() -> None:
-    """Another would take its data."""
+    """Another task would take its data."""
     async with connected() as (stream, peer), anyio.create_task_group() as tasks:
         tasks.start_soon(stream.read, 100)
         await anyio.wait_all_tasks_blocked()
@@ -125,7 +125,7 @@ async def test_one_task_reads_at_a_time() -> None:
 
 @both
 async def test_a_connection_that_breaks_fails_with_its_cause(tls: ssl.SSLContext | None) -> None:
-    """When reading and when writing; the cause tells a reset from an exhausted process."""
+    """In reads and writes; the cause tells a reset from a process without resources."""
     async with connected(tls) as (stream, peer):
         peer.reset()
         with pytest.raises(httpcore2.ReadError) as caught:
@@ -137,7 +137,7 @@ async def test_a_connection_that_breaks_fails_with_its_cause(tls: ssl.SSLContext
 
 
 async def test_a_damaged_record_of_tls_is_a_read_error() -> None:
-    """As httpcore2 has none for it, the cause is the one of `ssl`."""
+    """Httpcore2 has no exception for it; the cause is the `ssl` error."""
     async with connected(SERVER_TLS) as (stream, peer):
         peer.send_past_asyncio(b"\x17\x03\x03\x00\x05wrong")
         with pytest.raises(httpcore2.ReadError) as caught:
@@ -147,7 +147,7 @@ async def test_a_damaged_record_of_tls_is_a_read_error() -> None:
 
 @both
 async def test_a_write_waits_until_the_system_has_it_all(tls: ssl.SSLContext | None) -> None:
-    """A server that reads slowly is not overrun; the limit ends the wait."""
+    """A slow server is not flooded; the timeout ends the wait."""
     async with connected(tls) as (stream, peer):
         peer.writer.transport.pause_reading()
         with pytest.raises(httpcore2.WriteTimeout):
@@ -164,7 +164,7 @@ async def test_a_write_waits_until_the_system_has_it_all(tls: ssl.SSLContext | N
 
 
 async def test_a_write_that_waits_fails_when_the_connection_breaks() -> None:
-    """It would wait without end."""
+    """Otherwise it would wait without end."""
     async with connected() as (stream, peer), anyio.create_task_group() as tasks:
 
         async def write() -> None:
@@ -200,7 +200,7 @@ async def test_a_cancelled_call_writes_nothing() -> None:
 
 @both
 async def test_closing_ends_what_reads_and_writes(tls: ssl.SSLContext | None) -> None:
-    """With an exception that tells it from a connection that the peer has closed."""
+    """The exception differs from that of a connection closed by the peer."""
     async with connected(tls) as (stream, peer):
         ended = []
 
@@ -235,7 +235,7 @@ async def test_what_was_read_ahead_is_gone_when_it_is_closed() -> None:
 
 @both
 async def test_it_reads_ahead_and_no_further(tls: ssl.SSLContext | None) -> None:
-    """A peer that sends faster than the caller reads fills no memory."""
+    """A peer that sends faster than the caller reads does not fill the memory."""
     async with connected(tls) as (stream, peer), anyio.create_task_group() as tasks:
         tasks.start_soon(peer.send, LARGE)
         kept = stream._received  # noqa: SLF001 - what it has in memory
@@ -250,7 +250,7 @@ async def test_it_reads_ahead_and_no_further(tls: ssl.SSLContext | None) -> None
 
 @both
 async def test_it_tells_what_is_known_of_the_connection(tls: ssl.SSLContext | None) -> None:
-    """By the names that httpcore has for it."""
+    """By the names that httpcore uses."""
     async with connected(tls) as (stream, peer):
         client, server = (
             peer.writer.get_extra_info("peername"),

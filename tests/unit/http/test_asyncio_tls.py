@@ -65,7 +65,7 @@ async def test_tls_does_not_write_on_once_its_connection_is_lost(
 
 
 async def test_a_handshake_that_fails_is_a_connect_error() -> None:
-    """The cause tells that it was the certificate."""
+    """The cause is the certificate error."""
     async with connected() as (stream, peer), anyio.create_task_group() as tasks:
         start = asyncio.get_running_loop().start_tls
 
@@ -80,7 +80,7 @@ async def test_a_handshake_that_fails_is_a_connect_error() -> None:
 
 
 async def test_a_handshake_ends_in_time() -> None:
-    """The peer says nothing at all."""
+    """The peer sends nothing at all."""
     async with connected() as (stream, _):
         with pytest.raises(httpcore2.ConnectTimeout):
             await stream.start_tls(CLIENT_TLS, "peer.test", 0.001)
@@ -88,7 +88,7 @@ async def test_a_handshake_ends_in_time() -> None:
 
 @pytest.mark.parametrize("known", [False, True], ids=["about to be known", "known"])
 async def test_tls_over_a_connection_that_is_lost_fails_at_once(known: bool) -> None:  # noqa: FBT001 - a case
-    """A handshake without a limit would wait without end for an answer."""
+    """A handshake without a timeout would wait for an answer without end."""
     async with connected() as (stream, peer):
         if known:
             peer.reset()
@@ -101,7 +101,7 @@ async def test_tls_over_a_connection_that_is_lost_fails_at_once(known: bool) -> 
 
 
 async def test_closing_ends_a_handshake() -> None:
-    """With an exception that tells that it was closed on this side."""
+    """The exception tells that it was closed on this side."""
     async with connected() as (stream, _), anyio.create_task_group() as tasks:
 
         async def fails() -> None:
@@ -115,7 +115,7 @@ async def test_closing_ends_a_handshake() -> None:
 
 
 async def test_tls_goes_through_tls() -> None:
-    """As to a server behind a proxy that speaks TLS itself."""
+    """For example to a server behind a proxy that uses TLS itself."""
     async with tls_through_tls() as (secure, served):
         await secure.write(LARGE, 5.0)
         assert await served.readexactly(len(LARGE)) == LARGE

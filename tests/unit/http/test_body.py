@@ -21,7 +21,7 @@ ERRORS = [httpx.ReadError("reset"), httpx.RemoteProtocolError("short"), ZeroDivi
 
 
 class Silent(Body):
-    """A body that never goes on, and whose closing takes a moment."""
+    """A body that never continues, and whose closing takes a moment."""
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         yield b"so"
@@ -40,7 +40,7 @@ def whole() -> httpx.Request:
 def response_with(
     body: ConnectionBody | None = None, status: int = 200, **headers: str
 ) -> httpx.Response:
-    """A response whose body has still to be read."""
+    """A response whose body is still to be read."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.Response(status, headers=named, stream=body or Body(b"so"))
 
@@ -61,7 +61,7 @@ async def raw(response: httpx.Response) -> list[bytes]:
     return [chunk async for chunk in stream]
 
 
-# How long it says it is
+# The stated length
 
 
 @pytest.mark.parametrize(
@@ -81,29 +81,29 @@ async def raw(response: httpx.Response) -> list[bytes]:
     ],
 )
 def test_a_length_is_what_its_header_says(value: str, length: int | None) -> None:
-    """A whole number of bytes, or nothing that could be believed."""
+    """It is a whole number of bytes, or None if it is not plausible."""
     assert content_length(response_with(content_length=value)) == length
 
 
 def test_a_digit_that_is_no_decimal_is_no_length() -> None:
-    """A superscript two is a digit of its kind, and no number can be made of it."""
+    """A superscript two is a digit, but `int` does not accept it."""
     response = httpx.Response(200, headers=[(b"content-length", b"\xb2")], stream=Body())
     assert content_length(response) is None
 
 
 def test_no_length_is_none() -> None:
-    """A body that ends when the connection does says nothing."""
+    """A body that ends with the connection states no length."""
     assert content_length(response_with()) is None
 
 
 def test_an_absurd_length_is_a_long_one() -> None:
-    """Four hundred digits cost no time to read, and are no small body."""
+    """Four hundred digits take no time to read, and are not a small body."""
     length = content_length(response_with(content_length="9" * 400))
     assert length is not None
     assert length > SMALL_BODY_BYTES
 
 
-# Whom it belongs to
+# Whether it belongs to the attempt
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,14 @@ def test_an_absurd_length_is_a_long_one() -> None:
     ids=["empty", "limit", "longer", "unknown"],
 )
 def test_a_small_body_belongs_to_the_attempt(length: str, *, belongs: bool) -> None:
-    """Up to 64 KiB by its Content-Length; any other streams through."""
+    """Up to 64 KiB by its Content-Length; any other body is streamed."""
     assert belongs_to_attempt(get(), response_with(content_length=length)) is belongs
 
 
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("length", ["", str(SMALL_BODY_BYTES + 1)])
 def test_a_caller_that_wants_the_whole_body_has_it_read(length: str, *, whole: bool) -> None:
-    """Whatever its length; for a caller who says no, it streams."""
+    """Whatever its length is; if the caller passes False, it is streamed."""
     request = get(extensions={"walltrack.whole_body": whole})
     assert belongs_to_attempt(request, response_with(content_length=length)) is whole
 
@@ -134,7 +134,7 @@ async def test_a_body_that_was_read_has_no_reader() -> None:
 
 
 def test_another_protocol_is_no_body() -> None:
-    """After 101 the connection speaks it until somebody hangs up."""
+    """After 101 the connection uses the other protocol until it is closed."""
     response = response_with(status=101, content_length="2")
     assert not belongs_to_attempt(get(extensions={"walltrack.whole_body": True}), response)
 
@@ -144,19 +144,19 @@ def test_another_protocol_is_no_body() -> None:
 def test_a_stream_of_events_belongs_to_its_reader(
     value: str, extensions: dict[str, object]
 ) -> None:
-    """However short it says it is, and whatever the caller wants: events are read as they come."""
+    """Whatever its length and the caller's option are: events are read as they arrive."""
     response = response_with(content_length="2", content_type=value)
     assert not belongs_to_attempt(get(extensions=extensions), response)
 
 
 @pytest.mark.parametrize("value", ["application/json", "text/event-streams", "text/plain"])
 def test_another_type_of_content_is_read(value: str) -> None:
-    """A type that merely looks like a stream of events is none."""
+    """A media type that only resembles that of an event stream is read."""
     assert belongs_to_attempt(get(), response_with(content_length="2", content_type=value))
 
 
 def test_a_call_that_is_not_retried_reads_nothing_ahead() -> None:
-    """Nothing could be repeated, so that its caller gets every chunk when it comes."""
+    """Nothing could be repeated, so its caller gets every chunk when it arrives."""
     request = get(extensions={"walltrack.retry": False})
     assert not belongs_to_attempt(request, response_with(content_length="2"))
 
@@ -177,7 +177,7 @@ def test_a_call_that_is_not_retried_reads_nothing_ahead() -> None:
 def test_a_transport_says_which_bodies_belong_and_a_call_has_the_last_word(
     mode: ReadAhead, length: str, *, wanted: bool | None, belongs: bool
 ) -> None:
-    """`body=` is for all calls, "walltrack.whole_body" for one."""
+    """`body=` applies to all calls, "walltrack.whole_body" to one."""
     request = get(extensions={} if wanted is None else {"walltrack.whole_body": wanted})
     response = response_with(content_length=length)
     assert belongs_to_attempt(request, response, mode) is belongs
@@ -190,7 +190,7 @@ def test_a_transport_says_which_bodies_belong_and_a_call_has_the_last_word(
 async def test_a_body_wanted_whole_that_streams_is_still_limited(
     extensions: dict[str, object], kind: str
 ) -> None:
-    """It is handed out as it comes, and ended when it is longer than allowed."""
+    """It is returned as it arrives, and ended when it exceeds the limit."""
     body = Endless()
     extensions = {"walltrack.whole_body": True, **extensions}
     response = response_with(body, content_type=kind)
@@ -203,7 +203,7 @@ async def test_a_body_wanted_whole_that_streams_is_still_limited(
 
 @asynchronous
 async def test_a_limited_stream_within_its_limit_comes_through() -> None:
-    """Just as many bytes as are allowed are not too many, and closing reaches the connection."""
+    """Exactly the allowed number of bytes is accepted, and closing reaches the connection."""
     body = Body(b"so", b"so")
     response = response_with(body, content_type="text/event-stream")
     await take_body(whole(), response, "small", 4)
@@ -217,7 +217,7 @@ async def test_a_limited_stream_within_its_limit_comes_through() -> None:
 
 @asynchronous
 async def test_reading_changes_nothing_but_where_the_body_comes_from() -> None:
-    """Headers, extensions and raw chunks stay, and the caller has still to read."""
+    """Headers, extensions and raw chunks stay the same, and the caller still has to read."""
     body = Body(b"one", b"two")
     response = response_with(body, x="1", content_encoding="identity")
     headers, extensions = response.headers.copy(), {"http_version": b"HTTP/2"}
@@ -235,7 +235,7 @@ async def test_reading_changes_nothing_but_where_the_body_comes_from() -> None:
 
 @asynchronous
 async def test_a_body_of_just_the_limit_is_read() -> None:
-    """The limit is what may be read."""
+    """The limit itself is allowed."""
     response = response_with(Body(b"abc", b"de"))
     await take_body(whole(), response, "small", 5)
     assert await raw(response) == [b"abc", b"de"]
@@ -243,7 +243,7 @@ async def test_a_body_of_just_the_limit_is_read() -> None:
 
 @asynchronous
 async def test_a_body_beyond_the_limit_is_refused_and_closed() -> None:
-    """No more of it is read, and the error says which limit it was and what to do."""
+    """Reading stops, and the error has the limit and what to do."""
     body, request = Endless(), whole()
     with pytest.raises(ResponseTooLargeError) as raised:
         await take_body(request, response_with(body), "small", 5)
@@ -259,7 +259,7 @@ async def test_a_body_beyond_the_limit_is_refused_and_closed() -> None:
 @asynchronous
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 async def test_a_body_that_breaks_off_is_closed(error: Exception) -> None:
-    """The very error comes out, and the connection is let go of."""
+    """The same exception propagates, and the connection is released."""
     body = Body(b"so", error)
     response = response_with(body)
     with pytest.raises(type(error)) as raised:
@@ -270,7 +270,7 @@ async def test_a_body_that_breaks_off_is_closed(error: Exception) -> None:
 
 @asynchronous
 async def test_cancelling_stops_the_reading_but_never_the_closing() -> None:
-    """A caller who leaves is let go at once, and leaves no connection behind."""
+    """A cancelled caller is released at once, and leaves no connection open."""
     body = Silent()
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -282,7 +282,7 @@ async def test_cancelling_stops_the_reading_but_never_the_closing() -> None:
 
 @asynchronous
 async def test_a_body_that_turns_out_longer_than_it_said_streams_on() -> None:
-    """A length that lies costs a streaming caller nothing: every chunk comes out, once."""
+    """With a wrong length a streaming caller still gets every chunk once."""
     chunks = [b"x" * SMALL_BODY_BYTES, b"more", b"and more"]
     body = Body(*chunks)
     response = response_with(body, content_length="5")
@@ -295,7 +295,7 @@ async def test_a_body_that_turns_out_longer_than_it_said_streams_on() -> None:
 
 @asynchronous
 async def test_a_small_body_knows_no_limit_for_a_streaming_caller() -> None:
-    """`max_response_bytes` is for those who want the whole."""
+    """`max_response_bytes` applies to callers that want the whole body."""
     response = response_with(Body(b"soso", b"soso"), content_length="8")
     await take_body(get(), response, "small", 4)
     assert await raw(response) == [b"soso", b"soso"]
@@ -303,7 +303,7 @@ async def test_a_small_body_knows_no_limit_for_a_streaming_caller() -> None:
 
 @asynchronous
 async def test_a_body_that_belongs_to_its_reader_is_left_alone() -> None:
-    """It streams through, untouched."""
+    """It is streamed unchanged."""
     body = Body(b"so")
     response = response_with(body)
     await take_body(get(), response, "small", 100)
@@ -312,7 +312,7 @@ async def test_a_body_that_belongs_to_its_reader_is_left_alone() -> None:
 
 @asynchronous
 async def test_closing_never_replaces_a_cancellation() -> None:
-    """The caller who leaves is told of leaving, not of what went wrong on the way out."""
+    """The caller gets the cancellation, not the error of closing."""
 
     class Stuck(Silent):
         async def aclose(self) -> None:
@@ -326,7 +326,7 @@ async def test_closing_never_replaces_a_cancellation() -> None:
 
 @asynchronous
 async def test_a_body_beyond_the_limit_leaves_no_generator_behind() -> None:
-    """Its iteration ends where it stood, and not whenever it is collected."""
+    """Its iteration ends at once, not when it is garbage-collected."""
     body = Silent()
     with pytest.raises(ResponseTooLargeError):
         await take_body(whole(), response_with(body), "small", 1)

@@ -11,7 +11,7 @@ on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 
 async def foreign() -> None:
-    """Wait, and raise a CancelledError of its own when it is cancelled, as some transports do."""
+    """Wait, and raise its own CancelledError when cancelled, as some transports do."""
     try:
         await anyio.sleep_forever()
     except anyio.get_cancelled_exc_class():
@@ -19,7 +19,7 @@ async def foreign() -> None:
 
 
 async def limited(scope: anyio.CancelScope) -> str:
-    """Wait in a scope that is cancelled, as a layer does."""
+    """Wait in a scope that is cancelled, as in a layer."""
     own = OwnCancellation()
     with scope:
         try:
@@ -34,7 +34,7 @@ async def limited(scope: anyio.CancelScope) -> str:
 @asynchronous
 @on_asyncio
 async def test_a_cancellation_that_anyio_took_for_its_own_comes_out() -> None:
-    """Nothing but a cancellation leaves what a scope is around without an end."""
+    """If the block in a scope did not end, only a cancellation can have left it."""
     await OwnCancellation().check(ended=True)
     with pytest.raises(asyncio.CancelledError):
         await OwnCancellation().check(ended=False)
@@ -43,7 +43,7 @@ async def test_a_cancellation_that_anyio_took_for_its_own_comes_out() -> None:
 @asynchronous
 @on_asyncio
 async def test_a_foreign_exception_for_our_own_scope_cancels_nothing_else() -> None:
-    """The layer goes on, and the task is not cancelled afterwards either."""
+    """The layer continues, and the task is not cancelled afterwards either."""
     assert await limited(anyio.move_on_after(0.01)) == "went on"
     await anyio.lowlevel.checkpoint()
     task = asyncio.current_task()
@@ -66,7 +66,7 @@ async def test_a_cancellation_by_the_caller_is_never_swallowed() -> None:
 @asynchronous
 @on_asyncio
 async def test_a_cancellation_by_the_caller_at_the_same_moment_is_never_swallowed() -> None:
-    """Both cancel in the same step of the event loop: the caller's counts."""
+    """Both cancel in the same step of the event loop: the caller's cancellation propagates."""
     scope = anyio.CancelScope()
     task = asyncio.create_task(limited(scope))
     await asyncio.sleep(0.01)
@@ -100,7 +100,7 @@ async def cancel_both(outer: anyio.CancelScope, inner: anyio.CancelScope) -> Non
 @asynchronous
 @on_asyncio
 async def test_a_task_that_was_cancelled_before_may_still_be_limited() -> None:
-    """A request in the clean-up of a cancelled task times out like any other."""
+    """A request in the clean-up of a cancelled task still has a timeout."""
     ended: list[str] = []
 
     async def cleaning_up() -> None:
@@ -130,7 +130,7 @@ async def test_what_is_no_cancellation_is_not_explained() -> None:
 @asynchronous
 @pytest.mark.parametrize("anyio_backend", ["trio"])
 async def test_on_trio_there_is_nothing_to_explain() -> None:
-    """Trio recognises its own cancellation, which nothing else can raise."""
+    """Trio recognizes its own cancellation, which no other code can raise."""
     own = OwnCancellation()
     explained: list[bool] = []
     with anyio.move_on_after(0.01) as scope:

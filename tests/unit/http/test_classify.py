@@ -15,7 +15,7 @@ FINAL = Classification(retry=False)
 
 
 class Asked(list[Outcome]):
-    """A classifier, and what it was asked."""
+    """A classifier that notes the outcomes it gets."""
 
     def __init__(self, said: Classification | None = FINAL) -> None:
         self.classifier = Classifier([self.note], self.fail)
@@ -40,7 +40,7 @@ def answered(status: int, body: httpx.AsyncByteStream, **headers: str) -> httpx.
 
 
 async def raw(response: httpx.Response) -> bytes:
-    """What is left of the body, as it comes over the wire."""
+    """The rest of the body in its raw form."""
     return b"".join([chunk async for chunk in response.aiter_raw()])
 
 
@@ -63,7 +63,7 @@ async def raw(response: httpx.Response) -> bytes:
 async def test_which_bodies_are_seen(
     status: int, headers: dict[str, str], extensions: dict[str, object], *, is_seen: bool
 ) -> None:
-    """Those of error responses, and those that belong to the attempt; all come through whole."""
+    """Those of error responses, and those that belong to the attempt; all can be read whole."""
     asked, body = Asked(), Body(b"so")
     response = answered(status, body, **headers)
     assert await classified(asked.classifier, get(extensions=extensions), response) is FINAL
@@ -73,7 +73,7 @@ async def test_which_bodies_are_seen(
 
 
 async def test_a_long_body_is_read_no_further_than_needed() -> None:
-    """It is not seen, and streams on."""
+    """The classifier does not see it, and it is streamed."""
     asked, body = Asked(), Endless()
     response = answered(503, body)
     await classified(asked.classifier, get(), response)
@@ -92,7 +92,7 @@ async def test_a_compressed_body_is_seen_decoded_and_comes_through_as_it_was() -
 
 
 async def test_a_body_that_cannot_be_decoded_is_not_seen() -> None:
-    """It is the caller's client that complains."""
+    """The caller's client raises the error."""
     asked = Asked()
     await classified(
         asked.classifier, get(), answered(429, Body(b"no gzip"), content_encoding="gzip")
@@ -107,7 +107,7 @@ async def test_a_body_that_cannot_be_decoded_is_not_seen() -> None:
 async def test_a_body_that_was_read_already_is_seen(
     response: httpx.Response, content: bytes
 ) -> None:
-    """As of a mock that holds it in memory."""
+    """For example that of a mock that holds it in memory."""
     asked = Asked()
     await response.aread()
     await classified(asked.classifier, get(), response)
@@ -115,7 +115,7 @@ async def test_a_body_that_was_read_already_is_seen(
 
 
 async def test_a_response_that_was_closed_unread_has_no_body_to_see() -> None:
-    """There is nothing to read it from."""
+    """The body cannot be read any more."""
     asked, response = Asked(), answered(429, Body(b"so"))
     await response.aclose()
     await classified(asked.classifier, get(), response)
@@ -123,7 +123,7 @@ async def test_a_response_that_was_closed_unread_has_no_body_to_see() -> None:
 
 
 async def test_layers_that_share_a_classifier_ask_it_once() -> None:
-    """Another one is asked by itself."""
+    """Another classifier is called separately."""
     asked, other, response = Asked(), Asked(None), answered(429, Body(b"so"))
     for _ in range(3):
         assert await classified(asked.classifier, get(), response) is FINAL
@@ -147,7 +147,7 @@ def stop(_: Outcome) -> None:
 async def test_whatever_is_raised_closes_the_response(
     last: bytes | Exception, function: Callable[[Outcome], None], error: type[BaseException]
 ) -> None:
-    """A body that breaks off is how the attempt ended; an interrupt ends the program."""
+    """A body that breaks off is the attempt's outcome; an interrupt ends the program."""
     body = Body(b"so", last)
     with pytest.raises(error):
         await classified(Classifier([function], print), get(), answered(429, body))
@@ -155,7 +155,7 @@ async def test_whatever_is_raised_closes_the_response(
 
 
 def test_exceptions_are_classified_too() -> None:
-    """With the number of the attempt, and no response."""
+    """The outcome has the number of the attempt, and no response."""
     asked, error = Asked(), httpx.ReadTimeout("late")
     request = get(extensions={"walltrack.attempt": 3})
     assert classified_error(asked.classifier, request, error) is FINAL

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Owner:
-    """A pool: what a body calls when it fails, and when it ends."""
+    """A pool, with the functions that a body calls when it fails and when it ends."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -34,7 +34,7 @@ class Owner:
 
 
 class Chunks:
-    """A stream of httpcore2's: iterated once, closed once, of no use afterwards."""
+    """A stream of httpcore2: iterated once, closed once, and then unusable."""
 
     def __init__(self, *chunks: bytes | BaseException, stuck: bool = False) -> None:
         self.chunks = chunks
@@ -68,12 +68,12 @@ def body(chunks: object, owner: Owner) -> CoreBody:
 
 @pytest.mark.parametrize("kind", [httpx.AsyncByteStream, httpx2.AsyncByteStream])
 def test_a_client_of_either_family_takes_it(kind: type) -> None:
-    """They check the class."""
+    """Clients check the class of the stream."""
     assert isinstance(body(Chunks(), Owner()), kind)
 
 
 async def test_a_body_is_read_once_and_closed_once() -> None:
-    """Its owner is told of the end when it is closed, as the connection is free by then."""
+    """Its owner is notified at the closing, by when the connection is free."""
     owner, chunks = Owner(), Chunks(b"one", b"", b"two")
     read = body(chunks, owner)
     assert [chunk async for chunk in read] == [b"one", b"", b"two"]
@@ -86,7 +86,7 @@ async def test_a_body_is_read_once_and_closed_once() -> None:
 
 
 async def test_a_body_that_is_left_early_leaves_no_generator() -> None:
-    """One that is dropped half-way would end only when it is collected."""
+    """An abandoned generator would end only when it is garbage-collected."""
     owner, chunks = Owner(), Chunks(b"one", b"two")
     read = body(chunks, owner)
     assert await anext(aiter(read)) == b"one"
@@ -96,7 +96,7 @@ async def test_a_body_that_is_left_early_leaves_no_generator() -> None:
 
 
 async def test_a_body_that_was_never_read_is_closed() -> None:
-    """Without reading it first."""
+    """It is not read first."""
     owner, chunks = Owner(), Chunks(b"one")
     await body(chunks, owner).aclose()
     assert (chunks.iterated, chunks.closed) == (0, 1)
@@ -104,7 +104,7 @@ async def test_a_body_that_was_never_read_is_closed() -> None:
 
 
 async def test_an_iterator_of_another_kind_is_closed_too() -> None:
-    """A mock may give one that is not a generator."""
+    """A mock may use one that is not a generator."""
 
     class Plain:
         def __aiter__(self) -> AsyncIterator[bytes]:
@@ -122,7 +122,7 @@ async def test_an_iterator_of_another_kind_is_closed_too() -> None:
 
 
 async def test_errors_are_those_of_the_clients_family() -> None:
-    """With httpcore2's as their cause; what stands for nothing stays as it is."""
+    """Their cause is httpcore2's exception; an unknown exception is raised unchanged."""
     known, strange = httpcore2.ReadError("cut"), RuntimeError("defect")
     with pytest.raises(httpx.ReadError, match="GET: cut") as caught:
         [chunk async for chunk in body(Chunks(b"one", known), Owner())]
@@ -134,7 +134,7 @@ async def test_errors_are_those_of_the_clients_family() -> None:
 
 
 async def test_a_cancelled_read_is_cancelled() -> None:
-    """And can be closed afterwards."""
+    """It can be closed afterwards."""
     owner, chunks = Owner(), Chunks(b"one", stuck=True)
     read = body(chunks, owner)
     with anyio.CancelScope() as scope:
@@ -148,13 +148,13 @@ async def test_a_cancelled_read_is_cancelled() -> None:
 
 
 async def anext_of_all(read: CoreBody) -> None:
-    """Read on until there is no more."""
+    """Read until the end."""
     async for _ in read:
         pass
 
 
 async def test_a_body_can_be_closed_while_it_is_read() -> None:
-    """The reader is left to end by itself: its connection is closed."""
+    """The reader ends by itself, since its connection is closed."""
     owner, chunks = Owner(), Chunks(b"one", stuck=True)
     read = body(chunks, owner)
     async with anyio.create_task_group() as tasks:
@@ -166,7 +166,7 @@ async def test_a_body_can_be_closed_while_it_is_read() -> None:
 
 
 async def test_what_is_left_of_a_body_is_not_read_after_the_closing() -> None:
-    """It would seem to end there, and to be whole."""
+    """Otherwise the body would seem to be complete."""
     owner = Owner()
     read = body(Chunks(b"one", b"two"), owner)
     chunks = aiter(read)
@@ -178,7 +178,7 @@ async def test_what_is_left_of_a_body_is_not_read_after_the_closing() -> None:
 
 
 async def test_a_body_that_cannot_be_closed_has_ended() -> None:
-    """Its owner is told, its generator ends, and the exception propagates."""
+    """Its owner is notified, its generator ends, and the exception propagates."""
 
     class Stuck(Chunks):
         async def aclose(self) -> None:

@@ -26,7 +26,7 @@ NAMES = [
 @BOTH
 @pytest.mark.parametrize("name", NAMES)
 def test_each_exception_has_its_like_in_each_family(home: ModuleType, name: str) -> None:
-    """Under the same name, and with the same text."""
+    """It has the same name and the same text."""
     made = mapped(getattr(httpcore2, name)("why"), home)
     assert type(made) is getattr(home, name)
     assert str(made) == "why"
@@ -34,7 +34,7 @@ def test_each_exception_has_its_like_in_each_family(home: ModuleType, name: str)
 
 @BOTH
 def test_a_subclass_is_mapped_by_its_nearest_ancestor(home: ModuleType) -> None:
-    """A ReadTimeout of a special kind stays a ReadTimeout, not only a TimeoutException."""
+    """A subclass of ReadTimeout becomes a ReadTimeout, not only a TimeoutException."""
     special = type("Special", (httpcore2.ReadTimeout,), {})
     assert type(mapped(special(), home)) is home.ReadTimeout
 
@@ -51,7 +51,7 @@ def test_a_subclass_is_mapped_by_its_nearest_ancestor(home: ModuleType) -> None:
 def test_what_httpcore2_lets_through_is_mapped_too(
     home: ModuleType, raw: Exception, name: str
 ) -> None:
-    """So that `except httpx.TransportError` catches whatever the peer does."""
+    """`except httpx.TransportError` catches any failure that the peer causes."""
     assert type(mapped(raw, home)) is getattr(home, name)
 
 
@@ -62,7 +62,7 @@ def test_other_exceptions_stand_for_nothing(error: Exception) -> None:
 
 
 def test_a_connection_without_streams_is_recognised() -> None:
-    """By the exception of h2 inside, not by the text."""
+    """It is recognized by the h2 exception in its chain, not by its text."""
     full = h2.exceptions.TooManyStreamsError("Max outbound streams is 10, 10 open")
     assert is_out_of_streams(httpcore2.LocalProtocolError(full))
     assert not is_out_of_streams(httpcore2.LocalProtocolError(str(full)))

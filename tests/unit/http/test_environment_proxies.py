@@ -14,20 +14,20 @@ def test_a_proxy_in_the_environment_is_seen(monkeypatch: pytest.MonkeyPatch, nam
 
 @pytest.mark.parametrize("name", ["FTP_PROXY", "NO_PROXY", "no_proxy"])
 def test_there_may_be_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Other names mean other things."""
+    """Variables with other names are ignored."""
     monkeypatch.setenv(name, "something.test")
     assert rules_by_environment().proxies == {}
 
 
 def test_a_star_turns_proxies_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is then as if there was none."""
+    """It has the same effect as no proxy."""
     monkeypatch.setenv("ALL_PROXY", PROXY)
     monkeypatch.setenv("NO_PROXY", "some.test, *")
     assert rules_by_environment().proxies == {}
 
 
 def test_a_proxy_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the name of its scheme, and without its URL."""
+    """The message has the scheme of the requests that it is for, but not its URL."""
     monkeypatch.setenv("HTTPS_PROXY", "gopher://me:hunter2@proxy.test")
     with pytest.raises(ValueError, match="the environment's proxy for https://") as caught:
         rules_by_environment()
@@ -35,7 +35,7 @@ def test_a_proxy_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_file_of_authorities_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty name is none."""
+    """An empty name is ignored."""
     monkeypatch.setenv("SSL_CERT_FILE", "/etc/ca.pem")
     assert certificate_file() == "/etc/ca.pem"
     monkeypatch.setenv("SSL_CERT_FILE", "")

@@ -20,12 +20,12 @@ BODY = "http11.send_request_body.started"
 
 
 def of(method: str) -> dict[str, Any]:
-    """What httpcore hands to a trace with a step of a request."""
+    """The information that httpcore passes to a trace with a step of a request."""
     return {"request": SimpleNamespace(method=method.encode())}
 
 
 async def traced(*names: str, method: str = "POST") -> SendTrace:
-    """A trace of a POST that heard of these steps of a request with `method`."""
+    """A trace of a POST after these steps of a request with `method`."""
     trace = SendTrace("POST", None)
     for name in names:
         await trace(name, of(method))
@@ -57,13 +57,13 @@ def by_httpcore(error: Exception) -> Exception:
 async def test_a_request_began_to_be_sent_with_its_headers(
     names: list[str], *, began: bool | None
 ) -> None:
-    """Until then the server has not a byte of it; without a trace nothing is known."""
+    """Before that the server has received no byte of it; without a trace nothing is known."""
     assert (await traced(*names)).began_to_send is began
 
 
 @asynchronous
 async def test_what_a_proxy_is_asked_first_is_not_the_request() -> None:
-    """CONNECT reaches the proxy; the request does so only in the tunnel."""
+    """CONNECT reaches only the proxy; the request is sent inside the tunnel."""
     trace = await traced(HEADERS_1, method="CONNECT")
     assert trace.began_to_send is False
     await trace(HEADERS_1, of("POST"))
@@ -72,7 +72,7 @@ async def test_what_a_proxy_is_asked_first_is_not_the_request() -> None:
 
 @asynchronous
 async def test_once_sent_stays_sent() -> None:
-    """A later step of another request takes nothing back."""
+    """A later step of another request does not undo it."""
     trace = await traced(HEADERS_1)
     await trace(HEADERS_1, of("CONNECT"))
     assert trace.began_to_send is True
@@ -80,7 +80,7 @@ async def test_once_sent_stays_sent() -> None:
 
 @asynchronous
 async def test_each_attempt_begins_without_evidence() -> None:
-    """What the last one did proves nothing of the next."""
+    """The previous attempt proves nothing about the next one."""
     trace = await traced(HEADERS_1)
     trace.forget()
     assert trace.began_to_send is None
@@ -88,7 +88,7 @@ async def test_each_attempt_begins_without_evidence() -> None:
 
 @asynchronous
 async def test_the_trace_of_the_caller_hears_every_step() -> None:
-    """With the same names and the same information."""
+    """It gets the same names and the same information."""
     heard: list[tuple[str, Mapping[str, Any]]] = []
 
     async def mine(name: str, info: Mapping[str, Any]) -> None:
@@ -103,7 +103,7 @@ async def test_the_trace_of_the_caller_hears_every_step() -> None:
 
 @asynchronous
 async def test_a_trace_of_the_caller_that_raises_takes_no_evidence_away() -> None:
-    """The step was noted before the caller heard of it."""
+    """The step was noted before the caller's trace was called."""
 
     async def broken(name: str, _: Mapping[str, Any]) -> None:
         raise RuntimeError(name)
@@ -119,7 +119,7 @@ async def test_a_trace_of_the_caller_that_raises_takes_no_evidence_away() -> Non
 
 @pytest.mark.parametrize("delivery", list(Delivery))
 def test_what_the_inner_transport_states_goes_first(delivery: Delivery) -> None:
-    """It was there; and it counts for this attempt alone."""
+    """It has the best information; its statement applies to this attempt only."""
     request = get(extensions={"walltrack.delivery": delivery})
     assert delivery_after(request, by_httpcore(httpx.ConnectError("refused"))) is delivery
     assert request.extensions == {}
@@ -127,7 +127,7 @@ def test_what_the_inner_transport_states_goes_first(delivery: Delivery) -> None:
 
 @pytest.mark.parametrize("stated", ["not_sent", True, None])
 def test_a_statement_that_is_no_delivery_states_nothing(stated: object) -> None:
-    """A word that looks like one is no evidence."""
+    """Any other value is no evidence, even text that looks like a delivery."""
     request = get(extensions={"walltrack.delivery": stated})
     assert delivery_after(request, httpx.ConnectError("refused")) is Delivery.UNCERTAIN
 
@@ -148,13 +148,13 @@ def test_a_statement_that_is_no_delivery_states_nothing(stated: object) -> None:
 async def test_what_was_seen_goes_before_what_can_be_concluded(
     names: list[str], error: Exception, delivery: Delivery
 ) -> None:
-    """The class of an exception counts only where nothing was traced."""
+    """The class of an exception counts only if nothing was traced."""
     request = get(extensions={"trace": await traced(*names)})
     assert delivery_after(request, error) is delivery
 
 
 def test_a_trace_of_the_callers_own_is_no_evidence() -> None:
-    """It is asked nothing that it could not answer."""
+    """It has no information about the sending."""
     request = get(extensions={"trace": print})
     assert delivery_after(request, httpx.ConnectError("refused")) is Delivery.UNCERTAIN
 
@@ -180,7 +180,7 @@ async def test_a_request_that_was_renamed_on_its_way_is_still_the_request(method
 def test_a_request_that_is_sent_again_may_have_been_processed(
     delivery: Delivery, status: int | None, *, acted: bool
 ) -> None:
-    """It is noted for the layers outside, and stays noted; without any there is no place for it."""
+    """This is noted for the layers outside and stays noted; without layers it is not noted."""
     shared = SharedCall()
     note_repeated(get(extensions={SHARED_CALL: shared}), delivery, status)
     assert shared.may_have_acted is acted

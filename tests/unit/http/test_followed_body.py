@@ -13,10 +13,10 @@ pytestmark = pytest.mark.anyio
 
 
 class Told(list[str]):
-    """What happened, in order."""
+    """Notes what happened, in order."""
 
     def that(self, what: str) -> Callable[[], Awaitable[None]]:
-        """Return a function that notes something when it is awaited."""
+        """Return a function that notes `what` when it is awaited."""
 
         async def note() -> None:
             with anyio.CancelScope(shield=True):
@@ -27,7 +27,7 @@ class Told(list[str]):
 
 
 async def test_it_follows_the_last_chunk() -> None:
-    """After the callbacks of the end, and before the reader goes on."""
+    """After the callbacks of the end, and before the reader continues."""
     told = Told()
     body = FollowedBody(Body(b"a", b"b"), told.that("followed"))
     body.when_ended(lambda _error: told.append("ended"))
@@ -38,7 +38,7 @@ async def test_it_follows_the_last_chunk() -> None:
 
 
 async def test_it_follows_an_error() -> None:
-    """The error of the body is raised, after the function was awaited."""
+    """The error of the body is raised after the function was awaited."""
     told = Told()
     body = FollowedBody(Body(b"a", httpx.ReadError("broken")), told.that("followed"))
     with pytest.raises(httpx.ReadError):
@@ -47,7 +47,7 @@ async def test_it_follows_an_error() -> None:
 
 
 async def test_it_follows_closing() -> None:
-    """A body that is closed early has ended as well."""
+    """Closing a body early is an end, too."""
     told = Told()
     body = FollowedBody(Body(b"a"), told.that("followed"))
     await body.aclose()
@@ -65,7 +65,7 @@ async def test_it_follows_reading_ahead() -> None:
 
 
 async def test_a_body_that_is_in_memory_stays_so() -> None:
-    """It goes around a `WatchedBody` that was read ahead, which is read again."""
+    """It wraps a `WatchedBody` that was read ahead, which can be read again."""
     told = Told()
     inner = WatchedBody(Body(b"a"))
     assert await inner.read_ahead(5)

@@ -9,7 +9,7 @@ from walltrack.http.forwarding import ForwardingTransport, shown
 
 
 class Recorder(httpx.AsyncBaseTransport):
-    """Keeps what it was left with."""
+    """Keeps the arguments of `__aexit__`."""
 
     def __init__(self) -> None:
         self.left_with: list[tuple[object, ...]] = []
@@ -34,7 +34,7 @@ async def test_closing_is_forwarded_once() -> None:
 
 @pytest.mark.anyio
 async def test_the_context_is_forwarded_once() -> None:
-    """Entering and leaving reach the inner transport once each, and leaving is not closing too."""
+    """Entering and leaving reach the inner transport once each; leaving does not also close it."""
     inner = Scripted(200)
     outer = ForwardingTransport(inner)
 
@@ -58,7 +58,7 @@ async def test_each_layer_forwards_once() -> None:
 
 @pytest.mark.anyio
 async def test_the_inner_transport_learns_why_it_is_left() -> None:
-    """An exception that leaves the context is shown to the inner transport, and goes on."""
+    """An exception that leaves the context is passed to the inner transport, and propagates."""
     inner = Recorder()
     error = RuntimeError("why")
 
@@ -70,6 +70,6 @@ async def test_the_inner_transport_learns_why_it_is_left() -> None:
 
 
 def test_a_transport_is_shown_as_it_could_be_typed() -> None:
-    """By its own repr, or else by its class; an address in memory says nothing."""
+    """By its own repr, or else by its class, without a memory address."""
     assert shown(httpx.AsyncHTTPTransport()) == "AsyncHTTPTransport()"
     assert shown(RetryTransport(Recorder())).startswith("RetryTransport(Recorder(), ")

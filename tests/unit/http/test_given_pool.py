@@ -15,7 +15,7 @@ each_family = pytest.mark.parametrize("home", [httpx, httpx2], ids=["httpx", "ht
 
 
 class Pool(httpx.AsyncHTTPTransport):
-    """A pool in which something happens while it connects."""
+    """A pool that calls a function for its response, and counts how often it is closed."""
 
     def __init__(self, answer: Callable[[], Awaitable[httpx.Response]]) -> None:
         self._answer = answer
@@ -31,7 +31,7 @@ class Pool(httpx.AsyncHTTPTransport):
 
 @each_family
 async def test_a_pool_of_httpx_is_guarded_and_shows_itself(home: ModuleType) -> None:
-    """A user sees the transport that they gave; any other transport is taken as it is."""
+    """The repr shows the transport that the user gave; any other transport is used as it is."""
     pool = guarded_pool(home.AsyncHTTPTransport())
     mock = home.MockTransport(lambda _: home.Response(200))
     assert (repr(pool), guarded_pool(mock)) == ("AsyncHTTPTransport()", mock)
@@ -42,7 +42,7 @@ async def test_a_pool_of_httpx_is_guarded_and_shows_itself(home: ModuleType) -> 
 
 
 async def test_a_response_that_arrives_after_the_closing_is_closed() -> None:
-    """The caller learns that the transport was closed, and the pool is closed again."""
+    """The caller gets the error that the transport was closed, and the pool is closed again."""
     body = Body(b"too late")
 
     async def answer() -> httpx.Response:
@@ -59,7 +59,7 @@ async def test_a_response_that_arrives_after_the_closing_is_closed() -> None:
 
 
 async def test_a_pool_that_is_used_again_stays_open() -> None:
-    """The connections of newer calls are not closed with what an older call has left."""
+    """A late response of an older call does not close the connections of newer calls."""
     bodies = []
 
     async def answer() -> httpx.Response:
@@ -86,7 +86,7 @@ async def test_a_pool_that_is_used_again_stays_open() -> None:
 async def test_a_call_that_the_closing_broke_says_so(
     error: type[httpx.TransportError], delivery: Delivery
 ) -> None:
-    """What broke it is the cause, and tells whether the request was sent."""
+    """The original error is the cause, and tells whether the request was sent."""
 
     async def answer() -> httpx.Response:
         await guarded.aclose()
@@ -100,7 +100,7 @@ async def test_a_call_that_the_closing_broke_says_so(
 
 
 async def test_a_failure_before_the_closing_stays_as_it_is() -> None:
-    """The exception of an open pool comes out unchanged."""
+    """The exception of an open pool is raised unchanged."""
 
     async def answer() -> httpx.Response:
         raise httpx.ReadError("broken")

@@ -24,7 +24,7 @@ NAME = "handle_async_request"
 
 
 class Wrapper:
-    """Passes for what it wraps, as a wrapper of an instrumentation does."""
+    """Looks like the object that it wraps, as wrappers of instrumentations do."""
 
     def __init__(self, wrapped: Callable[..., Awaitable[Any]]) -> None:
         functools.update_wrapper(self, wrapped)
@@ -37,14 +37,14 @@ class Wrapper:
 
 
 def mocked(request: Any) -> Any:  # noqa: ANN401 - of either family
-    """An answer without a connection."""
+    """A response without a connection."""
     home = httpx if isinstance(request, httpx.Request) else httpx2
     return home.Response(200, text="mocked", request=request)
 
 
 @contextmanager
 def patched(home: Any, how: str) -> Iterator[None]:  # noqa: ANN401 - a module
-    """Stand in for the transport of a family, as tools do."""
+    """Replace the transport of a family, as tools do."""
     own = home.AsyncHTTPTransport.handle_async_request
 
     async def stand_in(self: object, request: Any) -> Any:  # noqa: ANN401 - of either family
@@ -53,12 +53,12 @@ def patched(home: Any, how: str) -> Iterator[None]:  # noqa: ANN401 - a module
 
     class Other:
         def __init__(self, **_: object) -> None:
-            """Take what it is given."""
+            """Accept any arguments."""
 
         handle_async_request = stand_in
 
         async def aclose(self) -> None:
-            """Have nothing to close."""
+            """Do nothing."""
 
     patches = {
         "function": (home.AsyncHTTPTransport, NAME, stand_in),
@@ -77,7 +77,7 @@ WAYS = ["function", "wrapping function", "object", "mock", "class"]
 @BOTH
 @pytest.mark.parametrize("how", WAYS)
 async def test_what_stands_in_for_the_transport_is_asked(home: Any, how: str) -> None:  # noqa: ANN401 - a module
-    """For as long as it does, also beneath a client that was made before."""
+    """While it does, also with a client that was made before."""
     async with home.AsyncClient(transport=HTTPTransport(), timeout=1) as client:
         for _ in range(2):
             with pytest.raises(home.ConnectError):
@@ -89,7 +89,7 @@ async def test_what_stands_in_for_the_transport_is_asked(home: Any, how: str) ->
 
 @BOTH
 async def test_the_other_family_is_not_concerned(home: Any) -> None:  # noqa: ANN401 - a module
-    """A mock of httpx says nothing of httpx2."""
+    """A mock of httpx does not affect httpx2."""
     other: Any = httpx2 if home is httpx else httpx
     async with other.AsyncClient(transport=HTTPTransport(), timeout=1) as client:
         with patched(home, "function"), pytest.raises(other.ConnectError):
@@ -119,7 +119,7 @@ def test_a_mock_that_was_there_first_is_seen() -> None:
 
 
 def test_httpcore_need_not_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is not there was not replaced."""
+    """A module that is not imported was not replaced."""
     monkeypatch.delitem(sys.modules, "httpcore")
     assert not is_intercepted(httpx)
     assert "httpcore" not in sys.modules
@@ -129,7 +129,7 @@ def test_httpcore_need_not_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_own_transport_is_made_with_what_was_configured(
     monkeypatch: pytest.MonkeyPatch, home: ModuleType
 ) -> None:
-    """With all options, so that a call that a mock passes through goes the same way."""
+    """It has all options, so that a call that a mock passes through uses them."""
     given: dict[str, Any] = {}
 
     def make(**options: Any) -> str:  # noqa: ANN401 - of any type

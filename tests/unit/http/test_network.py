@@ -27,7 +27,7 @@ async def test_what_was_configured_holds_where_httpcore2_leaves_it_out(patched: 
 
 
 async def test_it_connects_on_the_event_loop_that_runs() -> None:
-    """Over real sockets, by the backend for that loop."""
+    """It uses real sockets, with the backend for that loop."""
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610 - not Django's
 
@@ -45,7 +45,7 @@ async def test_it_connects_on_the_event_loop_that_runs() -> None:
 
 
 async def test_it_connects_to_a_socket_in_the_file_system(tmp_path: Path) -> None:
-    """As to a host."""
+    """It works as with a host."""
     path = str(tmp_path / "s")
     async with await anyio.create_unix_listener(path):
         stream = await Network().connect_unix_socket(path, 5.0)
@@ -53,7 +53,7 @@ async def test_it_connects_to_a_socket_in_the_file_system(tmp_path: Path) -> Non
 
 
 async def test_closing_ends_what_is_connecting(patched: Any) -> None:  # noqa: ANN401 - a function
-    """At once, however long the server would take; the call learns why."""
+    """At once, however long the server would take; the call gets the reason."""
     backend = patched(Backend(None))
     network = Network()
 
@@ -87,7 +87,7 @@ async def test_a_connection_that_comes_after_the_closing_is_closed(patched: Any)
 
 
 async def test_a_closed_network_does_not_connect(patched: Any) -> None:  # noqa: ANN401 - a function
-    """Nor wait before it would connect again."""
+    """It does not wait before another attempt to connect either."""
     backend = patched(Backend())
     network = Network()
     network.close()
@@ -102,7 +102,7 @@ async def test_a_closed_network_does_not_connect(patched: Any) -> None:  # noqa:
 
 
 async def test_closing_ends_a_wait_before_connecting_again() -> None:
-    """One that is under way; one that nothing ends is over in time."""
+    """A wait in progress ends at once, with a NetworkClosedError."""
     network = Network()
     await network.sleep(0)
 
@@ -118,7 +118,7 @@ async def test_closing_ends_a_wait_before_connecting_again() -> None:
 
 
 async def test_a_cancelled_connect_is_cancelled(patched: Any) -> None:  # noqa: ANN401 - a function
-    """The caller's cancellation is not taken for a closing, nor swallowed."""
+    """The caller's cancellation is neither taken for a closing nor swallowed."""
     backend = patched(Backend(None))
     network = Network()
     with anyio.CancelScope() as scope:
@@ -130,14 +130,14 @@ async def test_a_cancelled_connect_is_cancelled(patched: Any) -> None:  # noqa: 
 
 
 async def test_an_error_of_connecting_propagates(patched: Any) -> None:  # noqa: ANN401 - a function
-    """As it came."""
+    """It is raised unchanged."""
     patched(Backend(httpcore2.ConnectError("refused")))
     with pytest.raises(httpcore2.ConnectError, match="refused"):
         await Network().connect_tcp("api.test", 80)
 
 
 async def test_closing_closes_every_stream(patched: Any) -> None:  # noqa: ANN401 - a function
-    """Those that are open; one that fails to close does not keep the others open."""
+    """If one fails to close, the others are still closed."""
 
     class Stuck(Wire):
         async def aclose(self) -> None:
@@ -156,7 +156,7 @@ async def test_closing_closes_every_stream(patched: Any) -> None:  # noqa: ANN40
 
 
 class Lost:
-    """What a call left behind when it failed: how far its connection came, and what it wanted."""
+    """The state of a call's connection when the call failed, and whether httpcore2 loses it."""
 
     cases: ClassVar = [
         # written, over TLS, wanted TLS, SOCKS -> is it lost?
@@ -182,7 +182,7 @@ async def test_what_a_call_has_lost_is_closed(
     socks: bool,
     lost: bool,
 ) -> None:
-    """What httpcore2 does not know yet, and so does not close."""
+    """The network closes a connection that httpcore2 does not know yet, and would not close."""
     wire = Wire()
     wire.tls = Wire()
     patched(Backend(wire))
@@ -198,7 +198,7 @@ async def test_what_a_call_has_lost_is_closed(
 
 
 async def test_what_others_have_connected_is_not_lost(patched: Any) -> None:  # noqa: ANN401 - a function
-    """Neither another call's connection nor one that was there before."""
+    """Neither another call's connection nor one that existed before."""
     wires = [Wire(), Wire()]
     patched(Backend(*wires))
     network = Network()
@@ -212,7 +212,7 @@ async def test_what_others_have_connected_is_not_lost(patched: Any) -> None:  # 
 
 
 async def test_a_connection_that_is_shared_is_lost_until_a_request_is_sent(patched: Any) -> None:  # noqa: ANN401 - a function
-    """httpcore2 would use it with a wrong count of its streams."""
+    """Otherwise httpcore2 would use it with a wrong count of its streams."""
     for writes in (1, 2):
         wire = Wire()
         patched(Backend(wire))

@@ -21,13 +21,13 @@ NODELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def check(**given: Any) -> Options:  # noqa: ANN401 - of any type
-    """The options of a transport that is made with what is given."""
+    """The options of a transport that is made with these arguments."""
     return checked(**{**DEFAULTS, **given})
 
 
 @BOTH
 def test_the_options_are_those_of_the_families_own_transports(home: Any) -> None:  # noqa: ANN401 - a module
-    """Under the same names, with the same defaults: what they take, this takes."""
+    """They have the same names and the same defaults."""
     theirs = dict(inspect.signature(home.AsyncHTTPTransport.__init__).parameters)
     del theirs["self"]
     assert {name: repr(p.default) for name, p in theirs.items()} == {
@@ -41,7 +41,7 @@ def test_the_options_can_be_passed_on() -> None:
 
 
 def test_the_limits_are_those_of_httpx() -> None:
-    """Of a client that was given none."""
+    """They are those of a client without a `limits` argument."""
     assert httpx.Limits(max_connections=100, max_keepalive_connections=20) == DEFAULT_LIMITS
 
 
@@ -68,13 +68,13 @@ def test_the_limits_are_those_of_httpx() -> None:
     ],
 )
 def test_bad_input_is_refused_by_name(name: str, wrong: object, error: type[Exception]) -> None:
-    """When the transport is made, not by the first request."""
+    """It is refused when the transport is made, not by the first request."""
     with pytest.raises(error, match=f"^{name} must be"):
         check(**{name: wrong})
 
 
 def test_options_that_contradict_each_other_are_refused() -> None:
-    """Nothing is silently left out."""
+    """No option is silently ignored."""
     with pytest.raises(ValueError, match="http1 and http2 must not both be False"):
         check(http1=False)
     with pytest.raises(ValueError, match="uds and proxy must not both be given"):
@@ -91,7 +91,7 @@ def test_options_that_contradict_each_other_are_refused() -> None:
 def test_an_extra_that_is_missing_is_named(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], text: str
 ) -> None:
-    """Before anything is sent, with what installs it."""
+    """The error comes before anything is sent, and tells what to install."""
     monkeypatch.setattr(options, "find_spec", lambda _: None)
     with pytest.raises(ImportError, match=text):
         check(**given)
@@ -99,7 +99,7 @@ def test_an_extra_that_is_missing_is_named(
 
 @BOTH
 def test_the_classes_of_each_family_are_taken(home: Any) -> None:  # noqa: ANN401 - a module
-    """Limits, proxies and URLs."""
+    """They include limits, proxies and URLs."""
     made = check(limits=home.Limits(max_connections=3), proxy=home.URL("http://proxy.test:3128"))
     assert made.limits.max_connections == 3
     assert made.proxy is not None
@@ -112,7 +112,7 @@ def test_the_classes_of_each_family_are_taken(home: Any) -> None:  # noqa: ANN40
     "url", ["http://p.test", "https://p.test:8080", "socks5://p.test", "socks5h://p.test"]
 )
 def test_a_proxy_may_be_named_by_its_url(url: str) -> None:
-    """Its userinfo becomes its credentials."""
+    """The userinfo becomes its credentials."""
     proxy = proxy_by(url.replace("://", "://me:hunter2@"))
     assert (str(proxy.url), proxy.auth) == (url, ("me", "hunter2"))
 
@@ -121,7 +121,7 @@ def test_a_proxy_may_be_named_by_its_url(url: str) -> None:
     "url", ["proxy.test", "ftp://me:hunter2@p.test", "http://", "http://me:hunter2@p.test:port", ""]
 )
 def test_a_proxy_that_cannot_be_is_refused_without_its_password(url: str) -> None:
-    """The text says what is spoken, and shows nothing of the URL."""
+    """The message lists the supported schemes, and shows nothing of the URL."""
     with pytest.raises(ValueError, match="proxy must be a URL whose scheme is http, ") as caught:
         proxy_by(url)
     assert "hunter2" not in str(caught.value)
@@ -137,7 +137,7 @@ def test_a_proxy_of_another_type_is_refused_without_its_contents() -> None:
 
 
 def test_socket_options_serve_more_than_one_connection() -> None:
-    """An iterator would be used up by the first one."""
+    """An iterator would be used up by the first connection."""
     assert check(socket_options=iter([NODELAY])).socket_options == (NODELAY,)
     assert check().socket_options is None
     longest = (socket.SOL_SOCKET, socket.SO_REUSEADDR, None, 4)
@@ -158,5 +158,5 @@ def test_the_environment_is_asked_when_nothing_else_names_a_way(
     given: dict[str, Any],
     asks: bool,  # noqa: FBT001 - a column
 ) -> None:
-    """A proxy or a socket that was given goes before, as by httpx."""
+    """A proxy or a socket that was given has priority, as in httpx."""
     assert check(**given).asks_environment is asks

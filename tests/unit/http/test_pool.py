@@ -22,12 +22,12 @@ BOTH = pytest.mark.parametrize("home", [httpx, httpx2], ids=lambda home: home.__
 
 
 def pool(home: ModuleType = httpx, proxy: httpx.Proxy | None = None, **options: Any) -> Pool:  # noqa: ANN401 - of any type
-    """A pool that is made with such options."""
+    """A pool that is made with these options."""
     return Pool(check(**options), home, proxy, lambda _: None)
 
 
 async def opened(pool: Pool) -> Any:  # noqa: ANN401 - a body
-    """The body of a response that is on its way."""
+    """The body of a response that is not read yet."""
     pool.calls += 1
     response = await pool.core.handle_async_request(httpcore2.Request("GET", "http://api.test/"))
     return pool.body_of(get(), response)
@@ -35,7 +35,7 @@ async def opened(pool: Pool) -> Any:  # noqa: ANN401 - a body
 
 @BOTH
 def test_a_pool_is_made_with_what_was_configured(core: type[Core], home: Any) -> None:  # noqa: ANN401 - a module
-    """Limits, versions, and the TLS context of its family."""
+    """It has the limits, the versions, and the TLS context of its family."""
     limits = home.Limits(max_connections=7, max_keepalive_connections=3, keepalive_expiry=9.0)
     made = pool(home, limits=limits, http2=True, retries=2, uds="/run/s")
     [fake] = core.made
@@ -66,7 +66,7 @@ def test_a_pool_is_made_with_what_was_configured(core: type[Core], home: Any) ->
 def test_a_proxy_is_handed_on(
     core: type[Core], home: ModuleType, url: str, target: tuple[bytes, bytes, int | None]
 ) -> None:
-    """With its credentials and headers; over TLS with a context of its own."""
+    """It has its credentials and headers, and over TLS a context of its own."""
     pool(home, httpx.Proxy(url, headers={"x-token": "1"}))
     proxy = core.made[0].options["proxy"]
     assert (proxy.url.scheme, proxy.url.host, proxy.url.port) == target
@@ -77,7 +77,7 @@ def test_a_proxy_is_handed_on(
 
 
 def test_the_context_of_a_proxy_is_used(core: type[Core]) -> None:
-    """It may be one that trusts the proxy's own authority."""
+    """It may trust the proxy's own authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     pool(httpx, httpx.Proxy("https://p.test", ssl_context=context))
     assert core.made[0].options["proxy"].ssl_context is context
@@ -85,7 +85,7 @@ def test_the_context_of_a_proxy_is_used(core: type[Core]) -> None:
 
 @BOTH
 def test_an_error_is_explained_to_its_family(core: type[Core], home: ModuleType) -> None:
-    """One that stands for nothing is left as it is."""
+    """An unknown exception is not explained."""
     del core
     made = pool(home)
     assert type(made.explain(get(), httpcore2.ReadTimeout("slow"))) is home.ReadTimeout
@@ -108,7 +108,7 @@ def test_what_an_http2_connection_cannot_serve_on_after(
     http1_only: bool,  # noqa: FBT001 - a column
     http2: bool,  # noqa: FBT001 - a column
 ) -> None:
-    """Out of streams, or with a wrong count of them; others are closed when they fail."""
+    """It is out of streams, or has a wrong count of them; others are closed when they fail."""
     del core
     assert pool().is_spoiled_by(error) is http1_only
     assert pool(http2=True).is_spoiled_by(error) is http2
@@ -131,7 +131,7 @@ def test_what_an_http2_connection_cannot_serve_on_after(
 async def test_once_it_is_closed_every_error_says_so(
     core: type[Core], error: Exception, delivery: Delivery
 ) -> None:
-    """And whether the server can have acted: only what shows that nothing was sent is believed."""
+    """Only an error that proves that nothing was sent keeps this statement."""
     del core
     made = pool()
     await made.close()
@@ -142,7 +142,7 @@ async def test_once_it_is_closed_every_error_says_so(
 
 
 async def test_closing_closes_everything(core: type[Core]) -> None:
-    """The pool, what is connecting, the bodies that are open; and it wakes what is waiting."""
+    """It closes the pool, its connects and its open bodies, and wakes what waits."""
     made = pool()
     bodies = [await opened(made), await opened(made)]
     await bodies[0].aclose()
@@ -155,7 +155,7 @@ async def test_closing_closes_everything(core: type[Core]) -> None:
 
 
 async def test_a_pool_that_was_replaced_closes_when_it_is_idle(core: type[Core]) -> None:
-    """The calls that it still serves end first; it is replaced once."""
+    """Its calls in flight end first; it is replaced only once."""
     replaced: list[Pool] = []
     made = Pool(check(), httpx, None, replaced.append)
     bodies = [await opened(made), await opened(made)]
@@ -171,7 +171,7 @@ async def test_a_pool_that_was_replaced_closes_when_it_is_idle(core: type[Core])
 
 
 async def test_a_pool_that_is_in_use_stays_open(core: type[Core]) -> None:
-    """When it is idle it waits for the next call."""
+    """An idle pool stays open for the next call."""
     made = pool()
     await (await opened(made)).aclose()
     assert core.made[0].closed == 0
@@ -179,7 +179,7 @@ async def test_a_pool_that_is_in_use_stays_open(core: type[Core]) -> None:
 
 
 async def test_closing_is_not_cancelled(core: type[Core]) -> None:
-    """A client is often closed by a cancellation."""
+    """A client is often closed because of a cancellation."""
     made = pool()
     body = await opened(made)
     with anyio.CancelScope() as scope:

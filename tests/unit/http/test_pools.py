@@ -23,12 +23,12 @@ pytestmark = pytest.mark.usefixtures("core")
 
 
 def pools(rules: dict[str, str] | None = None, **options: Any) -> Pools:  # noqa: ANN401 - of any type
-    """Pools that are made with such options, by such an environment."""
+    """Pools that are made with these options and this environment."""
     return Pools(check(**options), None if rules is None else ProxyRules(rules))
 
 
 def proxy_of(pool: Pool) -> str | None:
-    """Where a pool's proxy is."""
+    """The proxy of a pool."""
     made: Any = pool.core
     assert isinstance(made, Core)
     proxy = made.options["proxy"]
@@ -37,7 +37,7 @@ def proxy_of(pool: Pool) -> str | None:
 
 @BOTH
 def test_a_family_has_a_pool_which_its_first_request_opens(home: ModuleType) -> None:
-    """Also for requests of a class that somebody derived."""
+    """This includes requests of a derived class."""
     made = pools()
     assert list(made) == []
     derived = type("Derived", (home.Request,), {})
@@ -51,7 +51,7 @@ def test_a_family_has_a_pool_which_its_first_request_opens(home: ModuleType) -> 
 def test_without_a_file_left_a_request_fails_to_connect(
     home: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The certificates are loaded at the first request, which was not sent; the next may work."""
+    """The first request loads the certificates and was not sent; the next one may succeed."""
     monkeypatch.delenv("SSL_CERT_FILE")  # it would be loaded already
     made, request = pools(), home.Request("GET", "http://api.test")
 
@@ -70,7 +70,7 @@ def test_without_a_file_left_a_request_fails_to_connect(
 def test_a_certificate_file_that_is_not_there_is_no_failure_to_connect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It would be retried; the options refuse one that is not there from the beginning."""
+    """That would be retried; the options refuse a file that is missing from the beginning."""
     monkeypatch.delenv("SSL_CERT_FILE")
     made = pools()
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
@@ -79,7 +79,7 @@ def test_a_certificate_file_that_is_not_there_is_no_failure_to_connect(
 
 
 def test_families_do_not_share_a_pool() -> None:
-    """Each trusts what it trusts by itself, and gets exceptions of its own."""
+    """Each has its own trusted certificates, and its own exceptions."""
     made = pools()
     request: Any = httpx2.Request("GET", "http://api.test")
     assert made.pool_for(httpx, get()) is not made.pool_for(httpx2, request)
@@ -87,7 +87,7 @@ def test_families_do_not_share_a_pool() -> None:
 
 @BOTH
 def test_each_request_takes_its_proxy(home: ModuleType) -> None:
-    """By the rules for its URL; schemes with the same proxy share its connections."""
+    """The rules for its URL choose it; schemes with the same proxy share its connections."""
     made = pools({"http": PROXY, "https": PROXY, "all": OTHER, "no": "home.test"})
 
     def way(url: str) -> Pool:
@@ -101,7 +101,7 @@ def test_each_request_takes_its_proxy(home: ModuleType) -> None:
 
 
 def test_a_proxy_that_was_given_takes_all() -> None:
-    """Whatever the environment says, which is not asked then."""
+    """The environment is not read in this case."""
     made = pools(proxy=PROXY)
     for url in ("http://a.test", "https://home.test"):
         assert proxy_of(made.pool_for(httpx, get(url))) == PROXY
@@ -109,13 +109,13 @@ def test_a_proxy_that_was_given_takes_all() -> None:
 
 
 def test_an_environment_without_proxies_costs_nothing() -> None:
-    """No rule is looked at."""
+    """No rule is checked."""
     made = pools({"no": "home.test"})
     assert proxy_of(made.pool_for(httpx, get("http://a.test"))) is None
 
 
 async def spoil(pool: Pool) -> None:
-    """Have a pool found to be of no use."""
+    """Have a pool marked as spoiled."""
     pool.network.spoiled = True
     pool.calls += 2  # one of which goes on
     await pool.call_ended()
@@ -123,7 +123,7 @@ async def spoil(pool: Pool) -> None:
 
 @pytest.mark.anyio
 async def test_a_pool_is_replaced_when_it_is_of_no_use() -> None:
-    """New requests take a new one. The old one is known as long as calls keep it."""
+    """New requests use a new pool. The old one is kept while it has calls in flight."""
     made = pools({"all": PROXY, "no": "home.test"})
     old, other = (
         made.pool_for(httpx, get("http://a.test")),
@@ -144,7 +144,7 @@ async def test_a_pool_is_replaced_when_it_is_of_no_use() -> None:
 
 @pytest.mark.anyio
 async def test_closing_closes_all(core: type[Core]) -> None:
-    """Those that were replaced, too; none of them goes on while another one is being closed."""
+    """All pools, replaced ones included, are marked as closed before any of them is closed."""
     made = pools({"all": PROXY, "no": "home.test"})
     old, other = (
         made.pool_for(httpx, get("http://a.test")),
@@ -173,7 +173,7 @@ async def test_the_own_transport_of_a_family_is_kept(
     home: Any,  # noqa: ANN401 - a module
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One for each proxy, which is closed with the pools."""
+    """There is one for each proxy, and it is closed with the pools."""
     closed: list[str] = []
 
     class Own(httpx.MockTransport):

@@ -13,7 +13,7 @@ from walltrack.http.proxy_rules import ProxyRules
 PROXY = "http://proxy.test:3128"
 OTHER = "http://other.test:3128"
 
-# As httpx 0.28 and httpx2 understand them alike.
+# Entries that httpx 0.28 and httpx2 read in the same way.
 COMMON = [
     "example.com",
     ".example.com",
@@ -50,7 +50,7 @@ COMMON = [
     "",
     " example.com ",
 ]
-# As httpx2 alone does: httpx takes them for names that no host has, or refuses to start.
+# As only httpx2 reads them: httpx takes them for names that no host has, or refuses to start.
 BEYOND = [
     "10.0.0.0/8",
     "127.0.0.0/8",
@@ -64,7 +64,7 @@ BEYOND = [
     "not a host:x",
     "http://[",
 ]
-# As httpx alone does: httpx2 passes them over.
+# As only httpx reads them: httpx2 passes them over.
 BEFORE = [
     "10.1.2.3/99",
     "10.1.2.3/x",
@@ -96,14 +96,14 @@ PROXIES = {"http": PROXY, "https": OTHER, "all": "http://all.test:3128"}
 
 
 class Sent(Exception):  # noqa: N818 - no error
-    """Which way a plain client would have sent a request."""
+    """The route by which a plain client would have sent a request."""
 
     def __init__(self, proxy: str | None) -> None:
         self.proxy = proxy
 
 
 def plain_way(home: Any, environment: dict[str, str]) -> list[str | None]:  # noqa: ANN401 - a module
-    """The proxy that an `AsyncClient` of the family takes for each of the URLs."""
+    """The proxy that an `AsyncClient` of the family uses for each of the URLs."""
 
     def init(self: Any, proxy: Any = None, **options: Any) -> None:  # noqa: ANN401 - of a transport
         del options
@@ -134,7 +134,7 @@ def plain_way(home: Any, environment: dict[str, str]) -> list[str | None]:  # no
 
 
 def our_way(environment: dict[str, str]) -> list[str | None]:
-    """The proxy that the rules say for each of the URLs."""
+    """The proxy that the rules give for each of the URLs."""
     rules = ProxyRules(environment)
     return [rules.proxy_for(httpx.URL(url)) for url in URLS]
 
@@ -145,7 +145,7 @@ def our_way(environment: dict[str, str]) -> list[str | None]:
 def test_a_request_goes_the_way_of_a_plain_client(
     home: ModuleType, names: list[str], no: str
 ) -> None:
-    """By the same proxy, or directly as well, whatever NO_PROXY says."""
+    """It uses the same proxy or none, whatever NO_PROXY contains."""
     environment = {**{name: PROXIES[name] for name in names}, "no": no}
     assert our_way(environment) == plain_way(home, environment)
 
@@ -159,7 +159,7 @@ def test_a_request_goes_the_way_of_a_plain_client(
 def test_entries_together_lead_the_way_of_a_plain_client(
     home: ModuleType, names: list[str], entries: list[str]
 ) -> None:
-    """Whatever their order, and a single star turns all proxies off."""
+    """Whatever their order is; a single star turns all proxies off."""
     environment = {**{name: PROXIES[name] for name in names}, "no": ",".join(entries)}
     assert our_way(environment) == plain_way(home, environment)
 
@@ -168,7 +168,7 @@ def test_entries_together_lead_the_way_of_a_plain_client(
     ("home", "no"), [(httpx2, no) for no in BEYOND] + [(httpx, no) for no in BEFORE]
 )
 def test_what_one_family_understands_besides_is_understood(home: ModuleType, no: str) -> None:
-    """Networks, addresses in brackets and stars by httpx2; some oddities by httpx."""
+    """Networks, addresses in brackets and stars as in httpx2; some special cases as in httpx."""
     environment = {"all": PROXY, "no": no}
     assert our_way(environment) == plain_way(home, environment)
 
@@ -182,7 +182,7 @@ def test_a_netmask_is_no_network(netmask: str) -> None:
 
 
 def test_an_exemption_is_read_in_any_script() -> None:
-    """A name is the same in letters of its own and as DNS has it."""
+    """A name matches in its own script and in its DNS form."""
     rules = ProxyRules({"all": PROXY, "no": "münchen.test"})
     assert rules.proxy_for(httpx.URL("https://www.münchen.test")) is None
     assert rules.proxy_for(httpx.URL("https://www.xn--mnchen-3ya.test")) is None
@@ -201,14 +201,14 @@ def test_a_request_of_either_family_is_understood() -> None:
     "environment", [{}, {"no": "example.com"}, {"ftp": PROXY}, {"http": "", "all": ""}]
 )
 def test_there_may_be_no_proxy(environment: dict[str, str]) -> None:
-    """None for any scheme that httpx speaks."""
+    """There is none for any scheme that httpx supports."""
     rules = ProxyRules(environment)
     assert rules.proxies == {}
     assert rules.proxy_for(httpx.URL("http://example.com")) is None
 
 
 def test_a_proxy_without_a_scheme_speaks_http() -> None:
-    """Many environments name a host and a port only."""
+    """Many environments give only a host and a port."""
     assert ProxyRules({"https": "proxy.test:3128"}).proxies == {"https": PROXY}
 
 
@@ -224,7 +224,7 @@ def test_every_kind_of_proxy_that_httpx_speaks_is_taken(kind: str) -> None:
     ["ftp://me:hunter2@proxy.test", "http://", "http://me:hunter2/x@proxy.test"],
 )
 def test_a_proxy_that_cannot_be_is_refused(url: str) -> None:
-    """At once, and without a word of what may be a password."""
+    """At once, and the message does not show a possible password."""
     with pytest.raises(ValueError, match="the environment's proxy for https://") as raised:
         ProxyRules({"http": PROXY, "https": url})
     assert "hunter2" not in str(raised.value)
@@ -232,6 +232,6 @@ def test_a_proxy_that_cannot_be_is_refused(url: str) -> None:
 
 
 def test_a_proxy_is_shown_without_its_userinfo() -> None:
-    """Everything else of it is."""
+    """Everything else of its URL is shown."""
     rules = ProxyRules({"http": "http://me:hunter2@proxy.test:3128/?hunter2", "all": OTHER})
     assert repr(rules) == f"ProxyRules(http: {PROXY}, all: {OTHER})"

@@ -14,7 +14,7 @@ CHUNK = b"x" * 1000
 
 
 class Silent(Body):
-    """A body that sends its chunks and then nothing more, without ending."""
+    """A body that sends its chunks and then nothing more, but does not end."""
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         async for chunk in super().chunks():
@@ -23,7 +23,7 @@ class Silent(Body):
 
 
 class Watched(Body):
-    """A body that knows whether it was read to its end."""
+    """A body that notes whether it was read to its end."""
 
     ended = False
 
@@ -34,7 +34,7 @@ class Watched(Body):
 
 
 class Relentless(IteratorBody):
-    """A body without an end of which more is there at once."""
+    """A body without an end whose chunks never have to be waited for."""
 
     async def next_chunk(self) -> bytes:
         self.read += len(CHUNK)
@@ -42,7 +42,7 @@ class Relentless(IteratorBody):
 
 
 class SlowToClose(Body):
-    """A body whose closing takes a moment, in which a cancellation could strike."""
+    """A body whose closing takes a moment, in which it could be cancelled."""
 
     async def aclose(self) -> None:
         await anyio.lowlevel.checkpoint()
@@ -50,14 +50,14 @@ class SlowToClose(Body):
 
 
 def discarded(body: ConnectionBody, **headers: str) -> httpx.Response:
-    """A response that nobody will read."""
+    """A response that will not be read."""
     return httpx.Response(
         503, headers={k.replace("_", "-"): v for k, v in headers.items()}, stream=body
     )
 
 
 async def test_a_short_body_is_read_to_its_end() -> None:
-    """A connection whose response was read whole is reused."""
+    """A connection whose response was read completely is reused."""
     body = Body(b"sorry", b"!")
     await release(get(), discarded(body))
     assert (body.read, body.closes) == (6, 1)
@@ -67,35 +67,35 @@ async def test_a_short_body_is_read_to_its_end() -> None:
     "length", [str(MAX_DRAIN_BYTES), "", "-1", "many"], ids=["limit", "empty", "negative", "word"]
 )
 async def test_a_body_is_read_unless_its_length_forbids(length: str) -> None:
-    """The limit itself is short, and a length that cannot be read forbids nothing."""
+    """The limit itself is allowed, and an unreadable length is ignored."""
     body = Body(b"sorry")
     await release(get(), discarded(body, content_length=length))
     assert (body.read, body.closes) == (5, 1)
 
 
 async def test_a_body_known_to_be_long_is_closed_unread() -> None:
-    """A new connection costs less than the reading would."""
+    """A new connection costs less than reading it."""
     body = Body(LONG)
     await release(get(), discarded(body, content_length=str(len(LONG))))
     assert (body.read, body.closes) == (0, 1)
 
 
 async def test_a_body_of_just_the_limit_is_read_to_its_end() -> None:
-    """The limit is what may be read, without a length told beforehand, too."""
+    """The limit itself is allowed, also without a length in the headers."""
     body = Watched(LONG[:-1])
     await release(get(), discarded(body))
     assert (body.ended, body.closes) == (True, 1)
 
 
 async def test_a_body_that_turns_out_long_is_read_no_further() -> None:
-    """An endless response without a length costs no more than the limit and one chunk."""
+    """An endless response without a length costs at most the limit and one chunk."""
     body = Body(LONG, b"more")
     await release(get(), discarded(body))
     assert (body.read, body.closes) == (len(LONG), 1)
 
 
 async def test_a_body_that_drips_delays_no_caller() -> None:
-    """Reading ends by the clock as well as by the count."""
+    """Reading is limited by time as well as by size."""
     body = Silent(b"s")
     with anyio.fail_after(5):
         await release(get(), discarded(body), max_seconds=0.01)
@@ -104,7 +104,7 @@ async def test_a_body_that_drips_delays_no_caller() -> None:
 
 @pytest.mark.parametrize("length", [str(len(LONG)), str(10**12)])
 async def test_the_answer_to_a_head_is_read_whatever_length_it_tells(length: str) -> None:
-    """It is that of the body that a GET would have had; here there is none to wait for."""
+    """The length is that of the body for a GET; here there is no body to wait for."""
     body = Watched()
     await release(httpx.Request("HEAD", URL), discarded(body, content_length=length))
     assert (body.ended, body.closes) == (True, 1)
@@ -113,7 +113,7 @@ async def test_the_answer_to_a_head_is_read_whatever_length_it_tells(length: str
 # httpx's generator around a body that cannot be cancelled is dropped half-way.
 @pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
 async def test_a_body_that_never_waits_is_read_no_further() -> None:
-    """It hears of no cancellation, and of no clock; so it is left."""
+    """It cannot be cancelled and does not let a timer fire, so reading stops by itself."""
     body = Relentless()
     await release(get(), discarded(body))
     assert MAX_DRAIN_BYTES < body.read <= 2 * MAX_DRAIN_BYTES + len(CHUNK)
@@ -126,14 +126,14 @@ async def test_a_body_that_never_waits_is_read_no_further() -> None:
     ids=lambda error: type(error).__name__,
 )
 async def test_a_body_that_breaks_off_is_closed_without_a_word(error: Exception) -> None:
-    """What goes wrong with a response that nobody wants is of no interest."""
+    """Errors of a response that no caller wants are ignored."""
     body = Body(b"so", error)
     await release(get(), discarded(body))
     assert (body.read, body.closes) == (2, 1)
 
 
 async def test_a_response_that_was_read_is_left_alone() -> None:
-    """There is nothing to drain, and closing it once more does not count twice."""
+    """There is nothing to drain, and a second closing does not count twice."""
     body = Body(b"sorry")
     response = discarded(body)
     await response.aread()
@@ -146,7 +146,7 @@ async def test_a_response_that_was_read_is_left_alone() -> None:
 async def test_what_goes_wrong_in_closing_is_of_no_interest(
     chunks: tuple[bytes | Exception, ...], error: Exception
 ) -> None:
-    """The call goes on, whatever became of the connection."""
+    """The call continues, whatever happened to the connection."""
 
     class Stuck(Body):
         async def aclose(self) -> None:
@@ -160,7 +160,7 @@ async def test_what_goes_wrong_in_closing_is_of_no_interest(
 
 @pytest.mark.parametrize("body_type", [Silent, SlowToClose])
 async def test_cancelling_stops_the_reading_but_never_the_closing(body_type: type[Body]) -> None:
-    """A caller who leaves is let go at once, and leaves no connection behind."""
+    """A cancelled caller is released at once, and leaves no connection open."""
     body = body_type(b"s")
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -174,7 +174,7 @@ async def test_cancelling_stops_the_reading_but_never_the_closing(body_type: typ
     "error", [None, httpx.CloseError("stuck"), OSError("gone"), KeyError("a bug")]
 )
 async def test_a_response_that_no_caller_gets_is_closed_unread(error: Exception | None) -> None:
-    """Discarding reads nothing, and an error in closing does not hide what went wrong before."""
+    """Discarding reads nothing, and an error in closing does not hide an earlier error."""
 
     class Closing(SlowToClose):
         async def aclose(self) -> None:
@@ -188,7 +188,7 @@ async def test_a_response_that_no_caller_gets_is_closed_unread(error: Exception 
 
 
 async def test_a_cancellation_does_not_stop_discarding() -> None:
-    """A caller who leaves while a response is discarded leaves no connection behind."""
+    """If the caller is cancelled while a response is discarded, the connection is still closed."""
     body = SlowToClose(b"sorry")
     with anyio.CancelScope() as scope:
         scope.cancel()

@@ -21,7 +21,7 @@ async def from_async_generator() -> AsyncIterator[bytes]:
 
 
 def from_generator() -> Iterator[bytes]:
-    """A body of the other kind."""
+    """A body by a synchronous generator."""
     yield b"once"
 
 
@@ -45,13 +45,13 @@ def test_a_body_that_is_held_replays(body: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("body", [from_async_generator, from_generator])
 def test_a_body_that_is_generated_does_not_replay(body: Any) -> None:  # noqa: ANN401 - of two kinds
-    """An iterator can be read once, so that a second attempt would send nothing."""
+    """An iterator can be read once, so a second attempt would send nothing."""
     assert not can_replay(post(content=body()))
 
 
 @pytest.mark.anyio
 async def test_a_body_that_can_be_read_once_can_be_sent_until_somebody_began() -> None:
-    """As long as nobody took its first byte, nothing of it is lost."""
+    """Until its first chunk is read, nothing of it is lost."""
     request = post(content=from_async_generator())
     assert isinstance(request.stream, httpx.AsyncByteStream)
     request.stream = stream = OneShotStream(request.stream)
@@ -64,21 +64,21 @@ async def test_a_body_that_can_be_read_once_can_be_sent_until_somebody_began() -
 
 @pytest.mark.anyio
 async def test_closing_a_body_that_can_be_read_once_closes_it() -> None:
-    """What stands between the body and its reader hides nothing."""
+    """The wrapper around the body passes the closing on."""
     body = Body(b"x")
     await OneShotStream(body).aclose()
     assert body.closes == 1
 
 
 class Pipe(io.BytesIO):
-    """A file that cannot go back."""
+    """A file that cannot seek."""
 
     def seekable(self) -> bool:
         return False
 
 
 class WithoutSeekable:
-    """What httpx takes for a file, and that does not say whether it can go back."""
+    """A file by httpx's definition, without `seekable`."""
 
     def read(self, size: int = -1) -> bytes:
         del size
@@ -86,7 +86,7 @@ class WithoutSeekable:
 
 
 class WithSeek(WithoutSeekable):
-    """The same, but it can."""
+    """The same, with `seek`."""
 
     def seek(self, offset: int) -> int:
         return offset
@@ -106,7 +106,7 @@ def test_multipart_replays_if_its_files_can_go_back(file: Any, replays: bool) ->
 
 
 def test_a_copy_has_headers_and_extensions_of_its_own() -> None:
-    """What a layer puts on the copy stays off the caller's request."""
+    """What a layer sets on the copy does not appear on the caller's request."""
     request = post(headers={"a": "1"}, extensions={"mine": 1})
 
     clone = copy_of(request)
@@ -133,7 +133,7 @@ def test_a_copy_says_the_same() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("home", [httpx, httpx2], ids=["httpx", "httpx2"])
 async def test_a_body_is_sent_once_or_as_often_as_it_can_be_read(home: Any) -> None:  # noqa: ANN401 - a module
-    """What is in memory stays as it is; any other raises httpx's own exception the second time."""
+    """A body in memory stays as it is; any other raises httpx's own exception the second time."""
     held = home.Request("POST", URL, content=b"bytes")
     for _ in range(2):
         read_once(held)

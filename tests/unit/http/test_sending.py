@@ -16,14 +16,14 @@ def stack(transport: Any = None, *, deadline: float = 1, **options: Any) -> None
 
 
 def test_it_makes_a_transport_with_the_options_it_is_given() -> None:
-    """Whatever `HTTPTransport` takes."""
+    """It accepts all options of `HTTPTransport`."""
     transport = http_transport(proxy="http://proxy.test", trust_env=False)
     assert isinstance(transport, HTTPTransport)
     assert "proxy.test" in repr(transport)
 
 
 def test_httpcore2_is_imported_with_the_first_transport() -> None:
-    """A program that gives a transport of its own does not wait for it."""
+    """A program with a transport of its own does not wait for the import."""
     code = (
         "import sys, httpx; from walltrack import BaseAPIClient, RetryTransport, stack; "
         "RetryTransport(httpx.MockTransport(lambda request: httpx.Response(200))); "
@@ -35,7 +35,7 @@ def test_httpcore2_is_imported_with_the_first_transport() -> None:
 
 
 def test_the_options_make_the_transport_that_sends() -> None:
-    """If none was given; a transport that was given is taken as it is."""
+    """They are used only without a given transport, which is used as it is."""
     made = inner_transport(stack, None, {"proxy": "http://proxy.test"})
     assert isinstance(made, HTTPTransport)
     assert "proxy.test" in repr(made)
@@ -45,7 +45,7 @@ def test_the_options_make_the_transport_that_sends() -> None:
 
 
 def test_an_option_that_is_not_there_lists_those_that_are() -> None:
-    """Of the function, and of the transport that it makes."""
+    """Both those of the function and those of the transport that it makes."""
     unknown: Any = {"verfy": False, "limits": httpx.Limits()}
     with pytest.raises(TypeError, match=r"^stack\(\) has no option verfy; it takes ") as refused:
         inner_transport(stack, None, unknown)
@@ -55,7 +55,7 @@ def test_an_option_that_is_not_there_lists_those_that_are() -> None:
 
 @pytest.mark.parametrize("option", HTTPOptions.__annotations__)
 def test_an_option_beside_a_transport_is_refused(option: str) -> None:
-    """That transport would ignore it; the error says where it belongs."""
+    """The given transport would ignore it; the error tells where it belongs."""
     options: Any = {option: None}
     with pytest.raises(
         TypeError, match=rf"would ignore {option}: .*=HTTPTransport\({option}=\.\.\.\)"

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyn
 
 
 async def test_it_is_readable_once_there_is_something_to_read() -> None:
-    """Also where the event loop has not looked yet: an idle connection may have ended."""
+    """Even before the event loop has noticed: an idle connection may have ended."""
     async with connected() as (stream, peer):
         assert not stream.get_extra_info("is_readable")
         peer.send_past_asyncio(b"x")
@@ -32,7 +32,7 @@ async def test_it_is_readable_once_there_is_something_to_read() -> None:
 
 
 async def test_a_closed_connection_is_readable() -> None:
-    """Reading it does not wait."""
+    """A read would not wait."""
     async with connected() as (stream, _):
         await stream.aclose()
         await until(lambda: stream.get_extra_info("socket").fileno() < 0)
@@ -61,7 +61,7 @@ async def test_tls_that_was_just_lost_is_readable() -> None:
 
 
 async def test_an_idle_connection_over_tls_that_breaks_is_readable() -> None:
-    """In each step of the event loop from the reset on, also before it is known what was lost."""
+    """In each step of the event loop after the reset, even before its error is known."""
     async with connected(SERVER_TLS) as (stream, peer):
         await until(lambda: not stream.get_extra_info("is_readable"))
         peer.reset()

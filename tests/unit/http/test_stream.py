@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_connection_passes_what_is_read_and_written(patched: Any) -> None:  # noqa: ANN401 - a function
-    """Untouched, until it is closed."""
+    """Data passes unchanged until the connection is closed."""
     wire = Wire(b"answer")
     patched(Backend(wire))
     stream = await Network().connect_tcp("api.test", 80, 5.0)
@@ -28,7 +28,7 @@ async def test_a_connection_passes_what_is_read_and_written(patched: Any) -> Non
 
 
 async def test_a_stream_of_a_closed_network_is_not_used(patched: Any) -> None:  # noqa: ANN401 - a function
-    """Nothing is sent; and what is read must not pass for the end of a body."""
+    """Nothing is sent; and a read must not look like the end of a body."""
     wire = Wire(b"")
     patched(Backend(wire))
     network = Network()
@@ -42,7 +42,7 @@ async def test_a_stream_of_a_closed_network_is_not_used(patched: Any) -> None:  
 
 
 async def test_a_broken_tls_record_is_a_read_error(patched: Any) -> None:  # noqa: ANN401 - a function
-    """httpcore2 lets it through as it is."""
+    """httpcore2 raises it unchanged."""
     patched(Backend(Wire(ssl.SSLError(1, "bad record mac"))))
     stream = await Network().connect_tcp("api.test", 443)
     with pytest.raises(httpcore2.ReadError, match="bad record mac") as caught:
@@ -51,7 +51,7 @@ async def test_a_broken_tls_record_is_a_read_error(patched: Any) -> None:  # noq
 
 
 async def test_tls_takes_the_place_of_the_socket(patched: Any) -> None:  # noqa: ANN401 - a function
-    """From then on it is what is open."""
+    """From then on the TLS stream is the one that is open."""
     wire, secure = Wire(), Wire()
     wire.tls = secure
     patched(Backend(wire))
@@ -66,7 +66,7 @@ async def test_tls_takes_the_place_of_the_socket(patched: Any) -> None:  # noqa:
 
 
 async def test_tls_that_fails_closes_the_socket(patched: Any) -> None:  # noqa: ANN401 - a function
-    """Only in a tunnel, where something was written before, does httpcore2 keep counting it."""
+    """Only in a tunnel, after a write, does httpcore2 keep counting the connection."""
     for written, spoiled in ((False, False), (True, True)):
         wire = Wire()
         wire.tls = httpcore2.ConnectError("handshake")
@@ -83,7 +83,7 @@ async def test_tls_that_fails_closes_the_socket(patched: Any) -> None:  # noqa: 
 
 @pytest.mark.parametrize("closing", [True, False], ids=["closed", "cancelled"])
 async def test_tls_that_is_ended_closes_the_socket(patched: Any, closing: bool) -> None:  # noqa: ANN401, FBT001 - a function, a flag
-    """By the closing of the network, or by a cancellation of its caller."""
+    """The cause is the closing of the network, or a cancellation by its caller."""
     wire = Wire()
     patched(Backend(wire))
     network = Network()
@@ -108,7 +108,7 @@ async def test_tls_that_is_ended_closes_the_socket(patched: Any, closing: bool) 
 
 
 async def test_closing_is_not_cancelled() -> None:
-    """What has to be closed is closed, also in a call that is cancelled."""
+    """The connection is closed even in a call that is cancelled."""
     wire = Wire()
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -119,7 +119,7 @@ async def test_closing_is_not_cancelled() -> None:
 
 
 async def test_the_write_that_opens_a_connection_may_be_cut_short(patched: Any) -> None:  # noqa: ANN401 - a function
-    """Then httpcore2 closes the connection; it cannot go on as if that was done."""
+    """httpcore2 then closes the connection, which must not continue as if it were open."""
 
     class Full(Wire):
         async def write(self, *_: object, **__: object) -> None:
@@ -137,7 +137,7 @@ async def test_the_write_that_opens_a_connection_may_be_cut_short(patched: Any) 
 
 
 async def test_a_cancellation_right_after_the_opening_belongs_to_it(patched: Any) -> None:  # noqa: ANN401 - a function
-    """It strikes while httpcore2 still closes the connection for it."""
+    """It arrives while httpcore2 can still close the connection because of it."""
     with anyio.CancelScope() as scope:
 
         class Cancelling(Wire):
@@ -164,7 +164,7 @@ async def test_a_write_on_a_connection_that_is_shared_is_not_cut_short(
     multiplexes: bool,
     whole: bool,
 ) -> None:
-    """It carries frames of other requests, too; the call is cancelled right after it."""
+    """It carries frames of other requests, too; the call is cancelled right after the write."""
 
     class Slow(Wire):
         async def write(self, buffer: bytes, *limit: object, **_: object) -> None:

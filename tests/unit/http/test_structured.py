@@ -15,7 +15,7 @@ from walltrack.http.structured import Member, parse_members
     ],
 )
 def test_lists_and_dictionaries_are_read(lines: list[str], members: list[Member]) -> None:
-    """Members come in order, also from several lines, with their keys and parameters."""
+    """Members are read in order, also from several lines, with their keys and parameters."""
     assert parse_members(lines) == members
 
 
@@ -23,5 +23,5 @@ def test_lists_and_dictionaries_are_read(lines: list[str], members: list[Member]
     "lines", [[], [""], [","], ['"a",'], ['"a" junk'], ['"a'], ['"a";'], ["(1 2)"], ['"a"', ""]]
 )
 def test_what_is_malformed_anywhere_has_no_members(lines: list[str]) -> None:
-    """RFC 9651 would have the whole field ignored."""
+    """RFC 9651 has the whole field ignored."""
     assert parse_members(lines) == []

@@ -17,7 +17,7 @@ BOTH = pytest.mark.parametrize("home", [httpx, httpx2], ids=lambda home: home.__
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Path:
-    """The file of an authority's certificate."""
+    """A file with the certificate of an authority."""
     path = tmp_path / "ca.pem"
     AUTHORITY.cert_pem.write_to_path(path)
     return path
@@ -33,7 +33,7 @@ OURS = names(ssl.create_default_context(cadata=AUTHORITY.cert_pem.bytes().decode
 
 @BOTH
 def test_each_family_trusts_what_it_trusts_by_itself(home: Any) -> None:  # noqa: ANN401 - a module
-    """Certifi's authorities for httpx, those of the operating system for httpx2."""
+    """Httpx trusts Certifi's authorities, httpx2 those of the operating system."""
     context = Contexts(trust_env=False).of(home)
     assert names(context) == names(home.create_ssl_context(trust_env=False))
     assert context.verify_mode is ssl.CERT_REQUIRED
@@ -42,7 +42,7 @@ def test_each_family_trusts_what_it_trusts_by_itself(home: Any) -> None:  # noqa
 
 @BOTH
 def test_a_context_is_made_once(home: ModuleType) -> None:
-    """All connections of a family share it; one for proxies is another object."""
+    """All connections of a family share it; the one for proxies is a different object."""
     contexts = Contexts()
     assert contexts.of(home) is contexts.of(home)
     assert contexts.for_proxies(home) is contexts.for_proxies(home)
@@ -54,7 +54,7 @@ def test_a_context_is_made_once(home: ModuleType) -> None:
 def test_the_environment_names_authorities(
     home: ModuleType, authority: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unless it is not to be trusted."""
+    """They are ignored with `trust_env=False`."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
     for context in (Contexts().of(home), Contexts().for_proxies(home)):
         assert names(context) == OURS
@@ -65,7 +65,7 @@ def test_the_environment_names_authorities(
 
 @BOTH
 def test_everyone_may_be_trusted(home: ModuleType) -> None:
-    """For servers alone: a proxy is still verified."""
+    """This applies to servers only: a proxy is still verified."""
     contexts = Contexts(verify=False)
     assert contexts.of(home).verify_mode is ssl.CERT_NONE
     assert not contexts.of(home).check_hostname
@@ -74,7 +74,7 @@ def test_everyone_may_be_trusted(home: ModuleType) -> None:
 
 @BOTH
 def test_a_path_is_trusted(home: ModuleType, authority: Path) -> None:
-    """A file; a folder is looked at when a server is verified."""
+    """A file is loaded; a folder is read when a server is verified."""
     context = Contexts(verify=str(authority)).of(home)
     assert names(context) == OURS
     assert context.verify_mode is ssl.CERT_REQUIRED
@@ -83,13 +83,13 @@ def test_a_path_is_trusted(home: ModuleType, authority: Path) -> None:
 
 @BOTH
 def test_a_context_is_used_as_it_is(home: ModuleType) -> None:
-    """For both families."""
+    """It is used for both families."""
     given = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     assert Contexts(verify=given).of(home) is given
 
 
 def test_a_client_certificate_is_loaded(tmp_path: Path, authority: Path) -> None:
-    """From one file or from two, with a password or without, whatever is verified."""
+    """From one or two files, with or without a password, whatever `verify` is."""
     leaf = AUTHORITY.issue_cert("client.test")
     both, chain, key = (str(tmp_path / name) for name in ("both.pem", "chain.pem", "key.pem"))
     leaf.private_key_and_cert_chain_pem.write_to_path(both)
@@ -97,7 +97,7 @@ def test_a_client_certificate_is_loaded(tmp_path: Path, authority: Path) -> None
     leaf.private_key_pem.write_to_path(key)
 
     class Loading(ssl.SSLContext):
-        """Remembers what it loads."""
+        """Notes what it loads."""
 
         loaded: tuple[Any, ...] = ()
 
@@ -115,14 +115,14 @@ def test_a_client_certificate_is_loaded(tmp_path: Path, authority: Path) -> None
 
 @pytest.mark.parametrize("cert", [5, (), ("only",), ("one", 2), ["chain", "key"]])
 def test_a_certificate_of_another_type_is_refused(cert: Any) -> None:  # noqa: ANN401 - bad on purpose
-    """By its name."""
+    """The message has the argument's name."""
     with pytest.raises(TypeError, match="cert must be a path or a tuple"):
         Contexts(cert=cert)
 
 
 @pytest.mark.parametrize("verify", [None, 1, b"ca.pem", Path("ca.pem")])
 def test_verify_of_another_type_is_refused(verify: Any) -> None:  # noqa: ANN401 - bad on purpose
-    """Above all None, which could mean either."""
+    """In particular None, which could mean either."""
     with pytest.raises(TypeError, match="verify must be"):
         Contexts(verify=verify)
 
@@ -138,7 +138,7 @@ def empty(tmp_path: Path) -> str:
 def test_a_path_that_leads_to_nothing_is_refused_at_once(
     empty: str, authority: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not by the first request; the text names the setting and the path, but no password."""
+    """Not by the first request; the text has the setting and the path, but no password."""
     with pytest.raises(FileNotFoundError, match=r"verify='/nowhere/ca.pem' leads to no cert.*give"):
         Contexts(verify="/nowhere/ca.pem")
     with pytest.raises(ssl.SSLError, match=f"verify='{empty}' leads to no certificate .*give"):
@@ -161,7 +161,7 @@ def test_a_path_that_leads_to_nothing_is_refused_at_once(
 def test_a_file_that_has_gone_meanwhile_is_named(
     home: ModuleType, authority: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the first request that needs it, also for a proxy."""
+    """The first request that needs it raises the error, also for a proxy."""
     monkeypatch.delenv("SSL_CERT_FILE")
     contexts = Contexts()
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.with_name("gone.pem")))
@@ -173,7 +173,7 @@ def test_a_file_that_has_gone_meanwhile_is_named(
 def test_without_a_file_left_certificates_are_loaded_later(
     authority: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A transport can be made meanwhile; the setting is not what is wrong."""
+    """A transport can be made meanwhile; the setting is not the cause."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
 
     def exhausted(**_: object) -> None:
@@ -188,7 +188,7 @@ def test_without_a_file_left_certificates_are_loaded_later(
 
 
 def test_nothing_is_loaded_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Making a transport does not take the time that loading authorities takes."""
+    """Making a transport does not take the time of loading the authorities."""
     made: list[str] = []
     monkeypatch.delenv("SSL_CERT_FILE")
     for home in (httpx, httpx2):

@@ -22,7 +22,7 @@ FULL = h2.exceptions.TooManyStreamsError("Max outbound streams is 10, 10 open")
 
 @BOTH
 async def test_a_request_is_sent_as_it_is(core: type[Core], home: Any) -> None:  # noqa: ANN401 - a module
-    """Its method, target, headers, body and extensions."""
+    """Its method, target, headers, body and extensions are sent unchanged."""
     request = home.Request(
         "POST",
         "https://api.test:8443/a%20b?c=d",
@@ -48,7 +48,7 @@ async def test_a_request_is_sent_as_it_is(core: type[Core], home: Any) -> None: 
 
 @BOTH
 async def test_a_response_is_handed_over_as_it_came(core: type[Core], home: Any) -> None:  # noqa: ANN401 - a module
-    """As one of the request's family, its body still to be read."""
+    """It is of the request's family, and its body is still to be read."""
     async with HTTPTransport() as transport:
         response = await transport.handle_async_request(home.Request("GET", "http://api.test"))
         assert isinstance(response, home.Response)
@@ -63,7 +63,7 @@ async def test_a_response_is_handed_over_as_it_came(core: type[Core], home: Any)
 
 @BOTH
 async def test_errors_are_those_of_the_requests_family(core: type[Core], home: Any) -> None:  # noqa: ANN401 - a module
-    """With httpcore2's as the cause; others propagate as they came."""
+    """Their cause is httpcore2's exception; others propagate unchanged."""
     cause, defect = httpcore2.ConnectError("refused"), RuntimeError("defect")
     core.steps[:] = [cause, defect]
     transport = HTTPTransport()
@@ -76,7 +76,7 @@ async def test_errors_are_those_of_the_requests_family(core: type[Core], home: A
 
 
 async def test_a_body_that_is_not_asynchronous_is_refused(core: type[Core]) -> None:
-    """Before anything is sent."""
+    """It is refused before anything is sent."""
     transport = HTTPTransport()
     with pytest.raises(TypeError, match="body of the request must be asynchronous"):
         await transport.handle_async_request(post(content=iter([b"one"])))
@@ -84,7 +84,7 @@ async def test_a_body_that_is_not_asynchronous_is_refused(core: type[Core]) -> N
 
 
 async def test_a_request_of_neither_family_is_refused() -> None:
-    """With a text that says what would be right."""
+    """The error text says what is accepted."""
 
     class Stranger:
         stream = httpx.ByteStream(b"")
@@ -95,7 +95,7 @@ async def test_a_request_of_neither_family_is_refused() -> None:
 
 
 async def test_it_can_be_used_again_after_it_was_closed(core: type[Core]) -> None:
-    """With new connections, any number of times."""
+    """It makes new connections, any number of times."""
     transport = HTTPTransport()
     for _ in range(3):
         await transport.handle_async_request(get())
@@ -105,13 +105,13 @@ async def test_it_can_be_used_again_after_it_was_closed(core: type[Core]) -> Non
 
 
 async def test_closing_what_was_never_used_does_nothing(core: type[Core]) -> None:
-    """No connection is made to be closed."""
+    """No connection is made only to be closed."""
     await HTTPTransport().aclose()
     assert core.made == []
 
 
 async def test_clients_that_share_it_close_it_together(core: type[Core]) -> None:
-    """The first one to leave does not end the calls of the others."""
+    """The first client that closes does not end the calls of the others."""
     transport = HTTPTransport()
     async with transport:
         async with transport:
@@ -126,7 +126,7 @@ async def test_clients_that_share_it_close_it_together(core: type[Core]) -> None
 
 
 async def test_a_context_that_is_left_without_being_entered_closes(core: type[Core]) -> None:
-    """Some wrappers forward only the one of the two."""
+    """Some wrappers forward only `__aexit__`."""
     transport = HTTPTransport()
     await transport.handle_async_request(get())
     await transport.__aexit__(None, None, None)
@@ -134,7 +134,7 @@ async def test_a_context_that_is_left_without_being_entered_closes(core: type[Co
 
 
 async def test_a_response_that_comes_after_the_closing_is_closed(core: type[Core]) -> None:
-    """The call began before: it is over, also where the transport is used again already."""
+    """The call began before the closing and fails, even if the transport is in use again."""
     transport = HTTPTransport()
 
     async def close_and_open(request: httpcore2.Request) -> None:
@@ -150,7 +150,7 @@ async def test_a_response_that_comes_after_the_closing_is_closed(core: type[Core
 
 
 async def test_an_error_after_the_closing_is_our_own(core: type[Core]) -> None:
-    """It must not be held against the server."""
+    """It must not count against the server."""
     transport = HTTPTransport()
     error = httpcore2.ReadError("closed under it")
 
@@ -168,7 +168,7 @@ async def test_an_error_after_the_closing_is_our_own(core: type[Core]) -> None:
 
 @BOTH
 async def test_a_connection_out_of_streams_is_replaced(core: type[Core], home: Any) -> None:  # noqa: ANN401 - a module
-    """The request was not sent, and so is sent by another one; the calls on the old one go on."""
+    """The request was not sent, so another connection sends it; calls on the old one continue."""
     transport = HTTPTransport()
     first = await transport.handle_async_request(home.Request("GET", "http://api.test"))
     core.steps[:] = [httpcore2.LocalProtocolError(FULL)]
@@ -182,14 +182,14 @@ async def test_a_connection_out_of_streams_is_replaced(core: type[Core], home: A
 
 
 async def test_an_idle_pool_that_is_replaced_is_closed_at_once(core: type[Core]) -> None:
-    """No call will end in it any more."""
+    """It has no call in flight whose end could close it."""
     core.steps[:] = [httpcore2.LocalProtocolError(FULL)]
     await HTTPTransport().handle_async_request(get())
     assert [fake.closed for fake in core.made] == [1, 0]
 
 
 async def test_a_server_that_allows_no_stream_is_not_asked_endlessly(core: type[Core]) -> None:
-    """A second connection has a reason of its own to be full."""
+    """If the second connection is full as well, no third one is made."""
     core.steps[:] = [httpcore2.LocalProtocolError(FULL)] * 3
     with pytest.raises(httpx.LocalProtocolError, match="Max outbound streams"):
         await HTTPTransport().handle_async_request(get())
@@ -199,7 +199,7 @@ async def test_a_server_that_allows_no_stream_is_not_asked_endlessly(core: type[
 async def test_calls_that_find_a_connection_out_of_streams_at_once_share_the_next(
     core: type[Core],
 ) -> None:
-    """It is replaced once."""
+    """The pool is replaced once."""
     all_there = anyio.Event()
     waiting: list[httpcore2.Request] = []
 
@@ -219,7 +219,7 @@ async def test_calls_that_find_a_connection_out_of_streams_at_once_share_the_nex
 
 
 async def test_a_pool_that_lost_count_is_replaced(core: type[Core]) -> None:
-    """The error itself is raised: the connection may have been the server's fault."""
+    """The error is raised unchanged: the server may have caused it."""
     transport = HTTPTransport()
 
     async def spoil(request: httpcore2.Request) -> None:
@@ -235,7 +235,7 @@ async def test_a_pool_that_lost_count_is_replaced(core: type[Core]) -> None:
 
 
 async def test_what_a_failed_call_has_lost_is_closed(core: type[Core]) -> None:
-    """It is looked for only if the call has connected something."""
+    """This is checked only if the call has made a connection."""
     transport = HTTPTransport()
     asked: list[tuple[int, bool]] = []
 
@@ -258,7 +258,7 @@ async def test_what_a_failed_call_has_lost_is_closed(core: type[Core]) -> None:
 
 
 async def test_a_cancelled_call_is_over(core: type[Core]) -> None:
-    """Its cancellation propagates, and the next call is served."""
+    """Its cancellation propagates, and the next call succeeds."""
     transport = HTTPTransport()
     waits = anyio.Event()
 
@@ -281,7 +281,7 @@ async def test_a_cancelled_call_is_over(core: type[Core]) -> None:
 async def test_the_environment_is_read_when_it_is_made_and_after_each_closing(
     core: type[Core], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Meanwhile nothing changes."""
+    """Changes in between have no effect."""
     transport = HTTPTransport()
     monkeypatch.setenv("ALL_PROXY", PROXY)
     await transport.handle_async_request(get())
@@ -307,7 +307,7 @@ async def test_a_proxy_that_cannot_be_is_refused_at_an_opening(
 
 
 def test_the_repr_shows_proxies_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the environment, or the one that was given; nothing else."""
+    """It shows those of the environment, or the given one, and nothing else."""
     assert repr(HTTPTransport(verify=False)) == "HTTPTransport()"
     shown = "HTTPTransport(ProxyRules(all: http://proxy.test:3128))"
     assert repr(HTTPTransport(proxy=PROXY)) == shown
@@ -318,7 +318,7 @@ def test_the_repr_shows_proxies_without_credentials(monkeypatch: pytest.MonkeyPa
 
 @BOTH
 def test_it_is_a_transport_of_either_family(home: ModuleType) -> None:
-    """Whoever checks before he takes a transport takes this one."""
+    """Code that checks the type of a transport accepts it."""
     assert isinstance(HTTPTransport(), home.AsyncBaseTransport)
 
 
@@ -326,7 +326,7 @@ def test_it_is_a_transport_of_either_family(home: ModuleType) -> None:
 
 
 def on_a_loop_of_its_own(backend: str, transport: HTTPTransport, *, close: bool = False) -> None:
-    """Send a request in an event loop that ends afterwards."""
+    """Send a request in a new event loop that ends afterwards."""
 
     async def main() -> None:
         await transport.handle_async_request(get())
@@ -339,7 +339,7 @@ def on_a_loop_of_its_own(backend: str, transport: HTTPTransport, *, close: bool 
 @pytest.mark.parametrize("first", ["asyncio", "trio"])
 @pytest.mark.parametrize("second", ["asyncio", "trio"])
 def test_each_event_loop_has_its_own_connections(core: type[Core], first: str, second: str) -> None:
-    """Those of a loop that is over are of no use, and are forgotten."""
+    """Those of a closed loop cannot be used, and are forgotten."""
     transport = HTTPTransport()
     for backend in (first, second, first):
         on_a_loop_of_its_own(backend, transport)
@@ -349,7 +349,7 @@ def test_each_event_loop_has_its_own_connections(core: type[Core], first: str, s
 
 
 def test_closing_leaves_the_connections_of_a_loop_that_runs(core: type[Core]) -> None:
-    """They can be closed in their own loop alone, and serve on."""
+    """They can be closed only in their own loop, and stay usable there."""
     transport = HTTPTransport()
     loop, other = asyncio.new_event_loop(), asyncio.new_event_loop()
     try:
@@ -368,7 +368,7 @@ def test_closing_leaves_the_connections_of_a_loop_that_runs(core: type[Core]) ->
 async def test_the_connections_of_another_loop_that_runs_are_kept(
     core: type[Core], anyio_backend_name: str
 ) -> None:
-    """On trio, too, where a loop cannot be asked whether it is over."""
+    """This holds on trio, too, where a loop cannot be asked whether it is over."""
     transport = HTTPTransport()
     await transport.handle_async_request(get())
     await anyio.to_thread.run_sync(on_a_loop_of_its_own, anyio_backend_name, transport)

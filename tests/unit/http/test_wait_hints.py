@@ -20,13 +20,13 @@ DAY = 86_400.0
 
 
 def asked(*headers: tuple[str, str], refused: bool = False) -> Ask | None:
-    """What these headers ask for, at a moment in 2023."""
+    """The wait that these headers ask for, at a time in 2023."""
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
     return asked_to_wait(raw, NOW, refused=refused)
 
 
 def seconds(*headers: tuple[str, str], refused: bool = False) -> float:
-    """For how long they do; 0.0 for nothing."""
+    """The seconds that they ask for; 0.0 if none."""
     ask = asked(*headers, refused=refused)
     return ask.seconds if ask else 0.0
 
@@ -51,12 +51,12 @@ def seconds(*headers: tuple[str, str], refused: bool = False) -> float:
     ],
 )
 def test_retry_after(value: str, wait: float) -> None:
-    """Seconds or a date, a day at most; what is past or cannot be read asks for nothing."""
+    """It is seconds or a date, a day at most; a past or unreadable value asks for nothing."""
     assert seconds(("Retry-After", value), refused=True) == wait
 
 
 def test_retry_after_counts_when_the_server_refused() -> None:
-    """With a redirect, say, it means something else."""
+    """With other statuses, such as a redirect, it has another meaning."""
     assert asked(("retry-after", "30"), refused=True) == Ask(30.0, "Retry-After")
     assert asked(("retry-after", "30")) is None
 
@@ -65,7 +65,7 @@ def test_retry_after_counts_when_the_server_refused() -> None:
     ("retry_after", "wait"), [("5", 5.0), ("0", 0.0), ("soon", 30.0), ("-1", 30.0)]
 )
 def test_retry_after_goes_before_all_others(retry_after: str, wait: float) -> None:
-    """As the draft has it, where it can be read."""
+    """It has priority, as in the draft, if it can be read."""
     others = (("RateLimit", '"default";r=0;t=30'), ("X-RateLimit-Remaining", "0"))
     headers = (("Retry-After", retry_after), *others, ("X-RateLimit-Reset", "20"))
     assert seconds(*headers, refused=True) == wait
@@ -94,7 +94,7 @@ def test_retry_after_goes_before_all_others(retry_after: str, wait: float) -> No
     ],
 )
 def test_rate_limit(value: str, wait: float) -> None:
-    """An item with nothing left asks for its window; of several items, the longest."""
+    """An item with nothing left asks for its window; of several items, the longest counts."""
     assert seconds(("RateLimit", value)) == wait
 
 
@@ -126,12 +126,12 @@ def test_rate_limit(value: str, wait: float) -> None:
     ],
 )
 def test_a_malformed_rate_limit_asks_for_nothing(value: str) -> None:
-    """The draft would have it ignored."""
+    """The draft has it ignored."""
     assert asked(("RateLimit", value)) is None
 
 
 def test_rate_limit_may_be_spread_over_several_lines() -> None:
-    """As any structured list."""
+    """It is a structured list, like others."""
     headers = ("RateLimit", '"a";r=0;t=3'), ("ratelimit", '"b";r=0;t=4')
     assert asked(*headers) == Ask(4.0, "RateLimit")
 
@@ -150,18 +150,18 @@ def test_rate_limit_may_be_spread_over_several_lines() -> None:
     ],
 )
 def test_the_window_of_the_policy_stands_in(policy: str, wait: float) -> None:
-    """For an item that has no time of its own, when it is the same policy's."""
+    """It is used for an item without a time of its own, if the policy has the same name."""
     assert seconds(("RateLimit", '"default";r=0'), ("RateLimit-Policy", policy)) == wait
 
 
 def test_an_items_own_time_goes_before_its_policys_window() -> None:
-    """It tells what is left of the window."""
+    """The item's time is the rest of the window."""
     headers = ("RateLimit", '"default";r=0;t=7'), ("RateLimit-Policy", '"default";q=1;w=60')
     assert seconds(*headers) == 7.0
 
 
 def test_a_policy_alone_asks_for_nothing() -> None:
-    """It does not tell what is left."""
+    """It does not tell how much is left."""
     assert asked(("RateLimit-Policy", '"default";q=0;w=60')) is None
 
 
@@ -175,7 +175,7 @@ def test_a_policy_alone_asks_for_nothing() -> None:
     ],
 )
 def test_the_older_form_of_rate_limit(value: str, wait: float) -> None:
-    """A dictionary, in the seventh draft."""
+    """It is a dictionary, in the seventh draft."""
     assert seconds(("RateLimit", value)) == wait
 
 
@@ -209,7 +209,7 @@ def test_the_older_form_of_rate_limit(value: str, wait: float) -> None:
     ],
 )
 def test_remaining_and_reset(prefix: str, remaining: str, reset: str, wait: float) -> None:
-    """Seconds from now, a duration or a moment; nothing that is more than a year away."""
+    """Seconds, a duration or a timestamp; values more than a year away are ignored."""
     headers = (f"{prefix}-Remaining", remaining), (f"{prefix}-Reset", reset)
     assert seconds(*headers) == pytest.approx(wait)
 
@@ -238,12 +238,12 @@ def test_remaining_and_reset(prefix: str, remaining: str, reset: str, wait: floa
     ],
 )
 def test_figures_that_are_none_ask_for_nothing(remaining: str, reset: str) -> None:
-    """However plausible a guess at them may be."""
+    """No guess is made, however plausible."""
     assert asked(("X-RateLimit-Remaining", remaining), ("X-RateLimit-Reset", reset)) is None
 
 
 def test_half_a_pair_asks_for_nothing() -> None:
-    """Nor does one of each of two pairs, or more than one."""
+    """Nor does a mix of two pairs, or a header that is there twice."""
     remaining, reset = ("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "30")
     assert asked(remaining) is None
     assert asked(reset) is None
@@ -253,7 +253,7 @@ def test_half_a_pair_asks_for_nothing() -> None:
 
 
 def test_of_several_headers_the_longest_wait_is_asked_for() -> None:
-    """The name of the one that tells goes with it, as it is commonly spelt."""
+    """The result has the name of the header that counts, in its common spelling."""
     draft = ("RateLimit", '"default";r=0;t=5')
     pair = ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "30")
     assert asked(draft, *pair) == Ask(30.0, "X-RateLimit-Reset")
@@ -264,7 +264,7 @@ def test_of_several_headers_the_longest_wait_is_asked_for() -> None:
     ("age", "wait"), [("60", 0.0), ("0.5", 0.0), ("0", 30.0), ("old", 30.0), ("", 30.0)]
 )
 def test_what_comes_from_a_cache_asks_for_nothing(age: str, wait: float) -> None:
-    """What was left then is not what is left now."""
+    """The stored values are not the current ones."""
     assert seconds(("RateLimit", '"default";r=0;t=30'), ("Age", age)) == wait
     pair = ("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "30")
     assert seconds(*pair, ("age", age)) == wait
@@ -290,14 +290,14 @@ MILLISECONDS = ["retry-after-ms", "x-ms-retry-after-ms"]
     ],
 )
 def test_milliseconds_go_before_retry_after(name: str, value: str, wait: float) -> None:
-    """Where they can be read they are the finer value, 0 included; else Retry-After counts."""
+    """If readable they are more precise, 0 included; else Retry-After counts."""
     headers = ("Retry-After", "7"), (name.upper(), value)
     assert seconds(*headers, refused=True) == pytest.approx(wait)
     assert seconds(*headers) == 0.0
 
 
 def test_of_several_milliseconds_the_longest_counts() -> None:
-    """The shorter name goes before the longer one, as in the clients of those that send them."""
+    """The shorter name has priority, as in the clients of the services that send them."""
     short, long = [(name, "100") for name in MILLISECONDS]
     assert asked(long, (MILLISECONDS[0], "30"), short, refused=True) == Ask(0.1, "retry-after-ms")
     assert asked(("x-ms-retry-after-ms", "30"), refused=True) == Ask(0.03, "x-ms-retry-after-ms")
@@ -305,7 +305,7 @@ def test_of_several_milliseconds_the_longest_counts() -> None:
 
 @pytest.mark.parametrize("prefix", ["RateLimit", "X-RateLimit", "X-Rate-Limit"])
 def test_reset_after_goes_before_reset(prefix: str) -> None:
-    """It needs no clock; where it cannot be read, or is there twice, the reset counts."""
+    """It needs no clock; if it is unreadable or there twice, the reset counts."""
     remaining, reset = (f"{prefix}-Remaining", "0"), (f"{prefix}-Reset", "30")
     after = f"{prefix}-Reset-After"
     assert asked(remaining, reset, (after, "1.25")) == Ask(1.25, after)
@@ -341,14 +341,14 @@ LLM_QUOTAS = [
 def test_each_quota_of_an_llm_api_is_read(
     remaining: str, reset: str, left: str, when: str, wait: float
 ) -> None:
-    """One of them with nothing left is enough, whatever is left of the others."""
+    """One quota with nothing left is enough, whatever is left of the others."""
     others = [(name, "50") for name, _ in LLM_QUOTAS if name != remaining]
     headers = (remaining.title(), left), (reset, when), *others
     assert seconds(*headers) == pytest.approx(wait)
 
 
 def test_the_quotas_of_an_llm_api_are_not_mixed_up() -> None:
-    """The reset of a quota that has something left does not count for one that has nothing."""
+    """The reset of a quota that has something left does not count for an empty one."""
     tokens = ("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "1s")
     requests = ("x-ratelimit-remaining-requests", "9"), ("x-ratelimit-reset-requests", "6m0s")
     assert asked(*tokens, *requests) == Ask(1.0, "x-ratelimit-reset-tokens")
@@ -370,7 +370,7 @@ def test_the_quotas_of_an_llm_api_are_not_mixed_up() -> None:
 def test_a_local_clock_that_is_wrong_changes_no_wait(
     skew: float, headers: list[tuple[str, str]]
 ) -> None:
-    """A moment is measured from the Date of its response; without a usable one, from now."""
+    """A time is measured from the Date of its response; without a usable one, from now."""
     for date, wait in ((formatdate(NOW, usegmt=True), 30.0), ("soon", 30.0 - skew)):
         raw = [(n.encode(), v.encode()) for n, v in (("Date", date), *headers)]
         ask = asked_to_wait(raw, NOW + skew, refused=True)
@@ -379,14 +379,14 @@ def test_a_local_clock_that_is_wrong_changes_no_wait(
 
 @pytest.mark.parametrize(("age", "wait"), [("10", 20.0), ("0", 30.0), ("old", 30.0), ("40", 0.0)])
 def test_a_stored_refusal_is_older_than_its_date(age: str, wait: float) -> None:
-    """A cache says by how much, and so much of the wait is over."""
+    """The cache gives its age, which is subtracted from the wait."""
     date, later = (formatdate(moment, usegmt=True) for moment in (NOW, NOW + 30))
     headers = ("Date", date), ("Retry-After", later), ("Age", age)
     assert seconds(*headers, refused=True) == wait
 
 
 def test_the_longest_wait_can_be_set() -> None:
-    """A day, unless the caller has a limit of its own."""
+    """It is a day, unless the caller sets another limit."""
     raw = [(b"Retry-After", b"9999999")]
     for at_most, wait in ((10.0, 10.0), (math.inf, 9_999_999.0)):
         assert asked_to_wait(raw, NOW, refused=True, at_most=at_most) == Ask(wait, "Retry-After")
@@ -410,20 +410,20 @@ def test_the_longest_wait_can_be_set() -> None:
     ],
 )
 def test_a_response_may_say_whether_to_retry(values: list[str], said: bool | None) -> None:  # noqa: FBT001 - by position
-    """Only true and false mean something, and nothing that contradicts itself does."""
+    """Only true and false count, and contradictory values are ignored."""
     headers = httpx.Headers([("X-Should-Retry", value) for value in values])
     assert should_retry(headers) is said
     assert should_retry(headers, "other-should-retry") is None
 
 
 def test_a_response_without_any_asks_for_nothing() -> None:
-    """As nearly all do, those that refuse included."""
+    """Nearly all responses have none, refusals included."""
     assert asked(("Content-Type", "text/plain")) is None
     assert asked(("Content-Type", "text/plain"), refused=True) is None
 
 
 def test_every_name_that_can_tell_is_looked_for() -> None:
-    """What is asked of every response misses none that this module would understand."""
+    """The set of names to look for contains every name that this module can read."""
     assert {
         b"ratelimit",
         b"ratelimit-remaining",
@@ -455,7 +455,7 @@ def test_nothing_that_a_server_can_send_breaks_anything(
     headers: list[tuple[str, str]],
     refused: bool,  # noqa: FBT001 - Hypothesis gives it by position
 ) -> None:
-    """Any bytes come to a wait between nothing and a day."""
+    """Any bytes lead to a wait between zero and a day."""
     ask = asked(*headers, refused=refused)
     assert ask is None or 0.0 < ask.seconds <= MAX_HOLD_BACK
 
@@ -464,7 +464,7 @@ def test_nothing_that_a_server_can_send_breaks_anything(
     "piece", ['"', '"a', ";r=0", "a,", ";a=1", "\\", " ", "a=", "0", "::", "t"]
 )
 def test_a_long_header_takes_one_pass(piece: str) -> None:
-    """One that took two or more for each character would keep everybody waiting."""
+    """Two or more passes per character would delay every caller."""
     for start in ("", '"a"', '"a";r=0', "a=", '"'):
         value = start + piece * (100_000 // len(piece)) + "\x7f"
         asked(("RateLimit", value), ("Retry-After", value), ("Date", value), refused=True)

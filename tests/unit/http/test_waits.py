@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def wait(waits: Waits, ended: list[object], seconds: float = math.inf) -> None:
-    """Wait, and note how that ended."""
+    """Wait, and note how the wait ended."""
     try:
         with waits.ended_by_closing(get()):
             await (anyio.sleep_forever() if seconds == math.inf else anyio.sleep(seconds))
@@ -23,7 +23,7 @@ async def wait(waits: Waits, ended: list[object], seconds: float = math.inf) -> 
 
 
 async def test_a_wait_that_is_over_changes_nothing() -> None:
-    """A block that ends by itself ends as if the scope was not there."""
+    """A block that ends by itself ends as if there was no scope."""
     waits, ended = Waits(), list[object]()
     await wait(waits, ended, seconds=0)
     assert ended == ["over"]
@@ -46,7 +46,7 @@ async def test_closing_ends_every_wait_with_an_error_that_names_it() -> None:
 
 
 async def test_a_call_that_began_before_the_closing_does_not_wait_after_it() -> None:
-    """It is ended at its first step, and not left to wait among those that are over."""
+    """It ends at its first step, and does not wait among those that are over."""
     waits, ended = Waits(), list[object]()
     waits.end()
     with anyio.fail_after(1):
@@ -55,14 +55,14 @@ async def test_a_call_that_began_before_the_closing_does_not_wait_after_it() -> 
 
 
 async def test_a_wait_that_ends_just_as_the_transport_is_closed_counts_as_ended() -> None:
-    """A call that was woken before the closing must not go on after it."""
+    """A call that was woken before the closing must not continue after it."""
     waits = Waits()
     with pytest.raises(TransportClosedError), waits.ended_by_closing(get()):
         waits.over = True  # as seen from a wait in another event loop
 
 
 async def test_a_cancellation_by_the_caller_is_not_taken_for_a_closing() -> None:
-    """A cancelled wait propagates the cancellation, also when the transport is closed with it."""
+    """A cancelled wait propagates the cancellation, even if the closing comes with it."""
     waits, ended = Waits(), list[object]()
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as tasks:
@@ -75,7 +75,7 @@ async def test_a_cancellation_by_the_caller_is_not_taken_for_a_closing() -> None
 
 
 async def test_an_exception_in_the_block_is_raised_as_it_is() -> None:
-    """What goes wrong while waiting is not replaced, and the wait is forgotten."""
+    """An error while waiting is not replaced, and the wait is forgotten."""
     waits = Waits()
     with pytest.raises(ZeroDivisionError), waits.ended_by_closing(get()):
         raise ZeroDivisionError
@@ -83,7 +83,7 @@ async def test_an_exception_in_the_block_is_raised_as_it_is() -> None:
 
 
 def test_closing_from_another_thread_leaves_the_scope_to_its_own() -> None:
-    """A scope is not thread-safe: a closing elsewhere is found out when the wait is over."""
+    """A scope is not thread-safe: a closing elsewhere is noticed when the wait is over."""
     waits, ended = Waits(), list[object]()
 
     async def wait_for(over: anyio.Event) -> None:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Ends(list[BaseException | None]):
-    """What a stream told of its end."""
+    """Notes how a stream ended."""
 
     def watch(self, body: httpx.AsyncByteStream) -> WatchedBody:
         return WatchedBody(body, self.append)
@@ -30,7 +30,7 @@ class Endless(ConnectionBody):
 
 
 class Abandonable(IteratorBody):
-    """A body that needs no clean-up of its own when its reader goes away in the middle."""
+    """A body that needs no clean-up when its reader stops in the middle."""
 
     async def next_chunk(self) -> bytes:
         return b"more"
@@ -42,7 +42,7 @@ async def read(stream: httpx.AsyncByteStream) -> list[bytes]:
 
 
 async def test_the_body_passes_untouched() -> None:
-    """Chunks come through one for one, empty ones included, and the end is told at the end."""
+    """Chunks pass unchanged, empty ones included, and the end is reported after the last."""
     ends = Ends()
     stream = ends.watch(Body(b"one", b"", b"two"))
 
@@ -51,7 +51,7 @@ async def test_the_body_passes_untouched() -> None:
 
 
 async def test_chunks_come_as_they_are_sent() -> None:
-    """No chunk is read before it is asked for, and nothing is told before the end."""
+    """No chunk is read before it is asked for, and nothing is reported before the end."""
     ends, body = Ends(), Body(b"one", b"two")
 
     async for chunk in ends.watch(body):
@@ -60,7 +60,7 @@ async def test_chunks_come_as_they_are_sent() -> None:
 
 
 async def test_a_body_that_breaks_off_is_reported_with_the_error() -> None:
-    """The very error that reading raised is told, and reaches the reader."""
+    """The same exception that reading raised is reported, and reaches the reader."""
     ends, error = Ends(), httpx.ReadError("broken")
     stream = ends.watch(Body(b"one", error))
 
@@ -72,7 +72,7 @@ async def test_a_body_that_breaks_off_is_reported_with_the_error() -> None:
 
 
 async def test_a_cancelled_reader_is_reported_as_such() -> None:
-    """A cancellation that comes while reading is told as what it is, not as an early closing."""
+    """A cancellation during a read is reported as such, not as an early closing."""
     ends = Ends()
     stream = ends.watch(Endless())
 
@@ -86,7 +86,7 @@ async def test_a_cancelled_reader_is_reported_as_such() -> None:
 
 
 async def test_closing_early_is_an_end_without_error() -> None:
-    """A reader that closes before the end has had what it wanted."""
+    """A reader that closes before the end is assumed to have what it needs."""
     ends, body = Ends(), Body(b"one", b"two")
     stream = ends.watch(body)
 
@@ -97,7 +97,7 @@ async def test_closing_early_is_an_end_without_error() -> None:
 
 
 async def test_a_reader_that_goes_away_tells_nothing_until_it_closes() -> None:
-    """A reader that stops in the middle has told nothing; its closing does."""
+    """When a reader stops in the middle nothing is reported; its closing is."""
     ends = Ends()
     stream = ends.watch(Abandonable())
 
@@ -109,12 +109,12 @@ async def test_a_reader_that_goes_away_tells_nothing_until_it_closes() -> None:
 
 
 async def test_a_step_that_is_dropped_tells_nothing_until_the_body_is_closed() -> None:
-    """A task that is thrown away in the middle of a read is neither a success nor a failure."""
+    """A task that is dropped in the middle of a read is neither a success nor a failure."""
 
     class Waiting(Abandonable):
         async def next_chunk(self) -> bytes:
             await Pause()
-            raise AssertionError("nobody goes on")  # pragma: no cover
+            raise AssertionError("the step was continued")  # pragma: no cover
 
     class Pause:
         def __await__(self) -> Generator[None, None, None]:
@@ -129,7 +129,7 @@ async def test_a_step_that_is_dropped_tells_nothing_until_the_body_is_closed() -
 
 @pytest.mark.parametrize("last", [b"end", httpx.ReadError("broken")], ids=["whole", "broken"])
 async def test_the_end_is_reported_once(last: bytes | Exception) -> None:
-    """Closing and reading again after the end report nothing, and the stream is closed once."""
+    """Closing and reading again report nothing more, and the stream is closed once."""
     ends, body = Ends(), Body(last)
     stream = ends.watch(body)
 
@@ -145,7 +145,7 @@ async def test_the_end_is_reported_once(last: bytes | Exception) -> None:
 
 
 async def test_the_end_is_reported_although_closing_fails() -> None:
-    """An inner stream that cannot be closed raises, after the end was told."""
+    """The error of closing the inner stream is raised after the end was reported."""
 
     class Stuck(Body):
         async def aclose(self) -> None:
@@ -160,7 +160,7 @@ async def test_the_end_is_reported_although_closing_fails() -> None:
 
 @pytest.mark.anyio
 async def test_a_listener_that_raises_at_the_end_leaves_no_connection() -> None:
-    """Where the body was read ahead, nobody has it yet who could close it."""
+    """After reading ahead no caller has the body yet, so no caller could close it."""
 
     def refuse(_: BaseException | None) -> None:
         raise ArithmeticError
@@ -172,7 +172,7 @@ async def test_a_listener_that_raises_at_the_end_leaves_no_connection() -> None:
 
 
 async def test_a_body_that_was_read_ahead_comes_out_in_the_same_chunks() -> None:
-    """As often as it is asked for, and empty ones, too; closing it is its reader's business."""
+    """They can be read repeatedly, empty ones included; its reader closes it."""
     body = Body(b"one", b"", b"two")
     watched = WatchedBody(body)
 
@@ -187,7 +187,7 @@ async def test_a_body_that_was_read_ahead_comes_out_in_the_same_chunks() -> None
 
 @pytest.mark.anyio
 async def test_reading_ahead_tells_how_it_ended() -> None:
-    """Once, at the end, with the error if there was one; reading it again says nothing more."""
+    """The end is reported once, with the error if there was one; reading again reports nothing."""
     ends: list[tuple[str, BaseException | None]] = []
     broken = httpx.ReadError("reset")
     good = WatchedBody(Body(b"x"), lambda *end: ends.append(end), "good")
@@ -203,7 +203,7 @@ async def test_reading_ahead_tells_how_it_ended() -> None:
 
 @pytest.mark.anyio
 async def test_reading_ahead_no_further_than_it_may_leaves_the_rest() -> None:
-    """The body stays open, and nothing is told until its reader is done."""
+    """The body stays open, and nothing is reported until its reader finishes."""
     ends: list[BaseException | None] = []
     body = Body(b"one", b"two", b"three")
     watched = WatchedBody(body, ends.append)
@@ -217,7 +217,7 @@ async def test_reading_ahead_no_further_than_it_may_leaves_the_rest() -> None:
 
 @pytest.mark.anyio
 async def test_a_body_that_never_waits_is_let_go_of_all_the_same() -> None:
-    """It hears of no cancellation, so that ending its iteration is tried only so often."""
+    """It cannot be cancelled, so there is a limited number of tries to end its iteration."""
 
     class Restless(IteratorBody):
         """An iterator, which needs no clean-up when it is dropped."""
@@ -235,7 +235,7 @@ async def test_a_body_that_never_waits_is_let_go_of_all_the_same() -> None:
 
 
 class Ending(ConnectionBody):
-    """A body that notes when its iteration has ended, and waits without end before its last."""
+    """A body that notes the end of its iteration, and waits without end before its last chunk."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -252,7 +252,7 @@ class Ending(ConnectionBody):
 
 
 async def test_closing_early_ends_the_iteration() -> None:
-    """No generator is left half-way: trio complains of one that is, and httpx2 leaves none."""
+    """No unfinished generator is left: trio warns of one, and httpx2 leaves none."""
     body = Ending()
     watched = WatchedBody(body)
     await anext(aiter(watched))
@@ -265,7 +265,7 @@ async def test_closing_early_ends_the_iteration() -> None:
 
 
 async def test_closing_leaves_another_task_to_its_reading() -> None:
-    """A generator that runs cannot be ended from outside; whoever waits for it goes on waiting."""
+    """A running generator cannot be ended from outside; the task that reads it keeps waiting."""
     body = Ending()
     watched = WatchedBody(body)
     async with anyio.create_task_group() as tasks:
@@ -278,7 +278,7 @@ async def test_closing_leaves_another_task_to_its_reading() -> None:
 
 
 async def test_an_iterator_that_is_the_body_itself_is_closed_once() -> None:
-    """It has an `aclose` of its own, which was called already."""
+    """Its own `aclose` was called already."""
     body = Abandonable()
     watched = WatchedBody(body)
     await anext(aiter(watched))
@@ -289,7 +289,7 @@ async def test_an_iterator_that_is_the_body_itself_is_closed_once() -> None:
 
 
 async def test_closings_are_reported_although_the_iteration_fails() -> None:
-    """What a generator raises when it is ended comes out, after everybody was told."""
+    """The exception of a generator that is ended is raised after all callbacks were called."""
 
     class Bad(ConnectionBody):
         async def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -310,7 +310,7 @@ async def test_closings_are_reported_although_the_iteration_fails() -> None:
 
 
 async def test_closing_ends_what_was_read_ahead_in_part() -> None:
-    """Nobody read on, so that nobody else would end the iteration before it is collected."""
+    """There is no reader that would end the iteration before it is garbage-collected."""
     ended = []
 
     class Long(ConnectionBody):
@@ -347,7 +347,7 @@ class OnePass(IteratorBody):
 
 @pytest.mark.parametrize("limits", [(100, 100), (1, 100), (1, 4, 100), (1, 1, 1, 4)])
 async def test_reading_ahead_again_goes_on_where_it_was(limits: tuple[int, ...]) -> None:
-    """However often layers read ahead, and how far, the reader gets every chunk once."""
+    """However often and how far layers read ahead, the reader gets every chunk once."""
     watched = WatchedBody(OnePass(b"one", b"two", b"three"))
     for limit in limits:
         assert await watched.read_ahead(limit) is (limit == 100)
@@ -355,7 +355,7 @@ async def test_reading_ahead_again_goes_on_where_it_was(limits: tuple[int, ...])
 
 
 async def test_reading_ahead_begins_behind_what_the_reader_has_taken() -> None:
-    """What was handed out is not handed out again."""
+    """Chunks that were returned are not returned again."""
     watched = WatchedBody(OnePass(b"one", b"two", b"three"))
     assert not await watched.read_ahead(4)
     chunks = aiter(watched)
@@ -365,14 +365,14 @@ async def test_reading_ahead_begins_behind_what_the_reader_has_taken() -> None:
 
 
 async def test_a_second_reader_of_a_stream_goes_on_and_repeats_nothing() -> None:
-    """Only a body that is whole in memory can be read again from its beginning."""
+    """Only a body that is completely in memory can be read again from its beginning."""
     watched = WatchedBody(OnePass(b"one", b"two"))
     assert await anext(aiter(watched)) == b"one"
     assert await read(watched) == [b"two"]
 
 
 async def test_a_body_that_is_known_to_be_long_is_not_read_to_find_that_out() -> None:
-    """What was read ahead already exceeds the limit: nothing more is read."""
+    """What was read ahead already exceeds the limit, so nothing more is read."""
     stream = OnePass(b"one", b"two")
     watched = WatchedBody(stream)
     assert not await watched.read_ahead(1)
@@ -381,7 +381,7 @@ async def test_a_body_that_is_known_to_be_long_is_not_read_to_find_that_out() ->
 
 
 async def test_a_callback_for_the_closing_of_a_closed_body_is_called_at_once() -> None:
-    """A hedge keeps a body in memory and closes it, before a limit outside asks to be called."""
+    """A hedge keeps a body in memory and closes it before an outer limit sets its callback."""
     watched, closed = WatchedBody(OnePass(b"one")), list[str]()
     await watched.read_ahead(100)
     await watched.aclose()
@@ -390,7 +390,7 @@ async def test_a_callback_for_the_closing_of_a_closed_body_is_called_at_once() -
 
 
 async def test_a_limit_holds_for_a_body_in_memory_too() -> None:
-    """A layer that allows less than the layer inside finds the body too long."""
+    """A layer with a smaller limit than the inner layer finds the body too long."""
     watched = WatchedBody(OnePass(b"one", b"two"))
     assert await watched.read_ahead(6)
     assert await watched.read_ahead(6)
@@ -398,7 +398,7 @@ async def test_a_limit_holds_for_a_body_in_memory_too() -> None:
 
 
 async def test_a_body_in_memory_is_read_from_there_after_it_was_closed() -> None:
-    """The connection is gone, and is not needed."""
+    """The connection is closed, and is not needed."""
     watched = WatchedBody(OnePass(b"one", b"two"))
     await watched.read_ahead(100)
     await watched.aclose()
@@ -407,7 +407,7 @@ async def test_a_body_in_memory_is_read_from_there_after_it_was_closed() -> None
 
 
 async def test_a_body_that_was_closed_is_not_read() -> None:
-    """Its connection belongs to another request: reading raises, and takes nothing from it."""
+    """Its connection belongs to another request: reading raises, and reads nothing."""
     stream = OnePass(b"one")
     watched = WatchedBody(stream)
     await watched.aclose()
@@ -419,7 +419,7 @@ async def test_a_body_that_was_closed_is_not_read() -> None:
 
 
 async def test_a_body_that_broke_off_does_not_seem_to_have_ended() -> None:
-    """A generator that raised is exhausted; taken for the end, that would be a shorter body."""
+    """A generator that raised is exhausted; as a normal end, that would shorten the body."""
     watched = WatchedBody(Body(b"one", httpx.ReadError("reset")))
     with pytest.raises(httpx.ReadError):
         await read(watched)
@@ -428,7 +428,7 @@ async def test_a_body_that_broke_off_does_not_seem_to_have_ended() -> None:
 
 
 async def test_a_read_that_was_thrown_away_does_not_seem_to_be_the_end() -> None:
-    """The generator ended with the step that was dropped, and not with the body."""
+    """The generator ended with the step that was dropped, the body did not."""
 
     class Waiting(OnePass):
         async def __anext__(self) -> bytes:
@@ -447,14 +447,14 @@ async def test_a_read_that_was_thrown_away_does_not_seem_to_be_the_end() -> None
 
 
 def test_layers_share_one_wrapper() -> None:
-    """A layer further outside finds the wrapper of the one inside, and puts none around it."""
+    """An outer layer finds the wrapper of the inner one, and adds none."""
     response = httpx.Response(200, stream=Body(b"x"))
     assert body_of(response) is body_of(response)
     assert isinstance(response.stream, WatchedBody)
 
 
 async def test_the_end_is_reported_to_every_layer_in_order() -> None:
-    """Those inside come first, each with what it has to know."""
+    """Inner layers are notified first, each with its own information."""
     told: list[object] = []
     body = WatchedBody(Body(b"x"), lambda *end: told.append(end), 1)
     body.when_ended(lambda *end: told.append(end), 2, "two")
@@ -464,7 +464,7 @@ async def test_the_end_is_reported_to_every_layer_in_order() -> None:
 
 
 async def test_the_end_is_reported_although_another_layer_raises() -> None:
-    """No permit is lost because a listener of another layer ends the program."""
+    """No permit is lost if a listener of another layer ends the program."""
     told: list[object] = []
 
     def stop(_: object) -> None:
@@ -494,7 +494,7 @@ async def test_the_closing_is_reported_although_another_layer_raises() -> None:
 
 
 async def test_a_callback_after_the_end_is_called_at_once() -> None:
-    """A body that a layer inside has read ahead is a success for the layers outside."""
+    """A body that an inner layer has read ahead is a success for the outer layers."""
     told: list[object] = []
     body = WatchedBody(Body(b"x"))
     await body.read_ahead(100)
@@ -503,7 +503,7 @@ async def test_a_callback_after_the_end_is_called_at_once() -> None:
 
 
 async def test_a_body_shows_how_far_it_has_come() -> None:
-    """For a debugger, without a byte of it."""
+    """Its repr is for debugging, and contains no data of it."""
     body = WatchedBody(Body(b"hunter2"))
     assert repr(body) == "<WatchedBody open>"
     await body.read_ahead(100)

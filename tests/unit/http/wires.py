@@ -1,4 +1,4 @@
-"""Connections without a network: what httpcore2 would read from and write to."""
+"""Connections without a network, which httpcore2 reads from and writes to."""
 
 import ssl
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Negotiated:
-    """TLS that has agreed on a protocol."""
+    """A TLS object that has negotiated a protocol."""
 
     def __init__(self, protocol: str | None) -> None:
         self._protocol = protocol
@@ -22,7 +22,7 @@ class Negotiated:
 
 
 class Wire(httpcore2.AsyncNetworkStream):
-    """A connection: it refuses to be used once it is closed, as a socket does."""
+    """A connection that raises when it is used after closing, as a socket does."""
 
     def __init__(self, *reads: bytes | Exception) -> None:
         self.reads = list(reads)
@@ -65,7 +65,7 @@ class Wire(httpcore2.AsyncNetworkStream):
 
 
 class Backend(httpcore2.AsyncNetworkBackend):
-    """Connects by a script: a wire, an exception, or None for a connection that does not come."""
+    """Connects by a script: a wire, an exception, or None for a connect that never ends."""
 
     def __init__(self, *steps: Wire | Exception | None, shielded: bool = False) -> None:
         self.steps = list(steps)
