@@ -27,21 +27,21 @@ COOLDOWN = 1.0
 REQUEST_EVERY = 0.1  # seconds
 
 
-def telling(began: float, who: str) -> Callable[[object], None]:
+def telling(began: float, process: str) -> Callable[[object], None]:
     """Return a function that prints what happens in one process."""
 
     def tell(what: object) -> None:
         text = what if isinstance(what, str) else getattr(what, "name", "")
         if text == "request_rejected":
             return  # there are many
-        sys.stdout.write(f"{time.time() - began:5.2f} s  {who:9} {text}\n")
+        sys.stdout.write(f"{time.time() - began:5.2f} s  {process:9} {text}\n")
         sys.stdout.flush()
 
     return tell
 
 
 class Stage(NamedTuple):
-    """What all processes know."""
+    """What all processes share."""
 
     began: float
     url: str

@@ -5,7 +5,7 @@ import tokenize
 from functools import cache
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[2] / "src" / "walltrack"
+TOP = Path(__file__).parents[2]
 
 # Phrases that a reader whose second language is English has to read twice, and what to say instead.
 PLAIN_WORDS = {
@@ -47,14 +47,16 @@ def texts_of(path: Path) -> str:
 def texts() -> dict[str, str]:
     """The texts of each module."""
     return {
-        str(path.relative_to(PACKAGE)): texts_of(path).replace(" # ", " ")
-        for path in sorted(PACKAGE.rglob("*.py"))
+        str(path.relative_to(TOP)): texts_of(path).replace(" # ", " ")
+        for folder in ("src", "tests", "examples")
+        for path in sorted((TOP / folder).rglob("*.py"))
+        if path != Path(__file__)  # the phrases are in it
     }
 
 
 def test_the_texts_are_found() -> None:
     """Docstrings, comments and the parts of f-strings are read."""
-    text = texts()["core/rejections.py"]
+    text = texts()["src/walltrack/core/rejections.py"]
     assert "A layer of this library rejected a request" in text
     assert "taken from the request when it is first read" in text
     assert ": circuit breaker is open" in text
