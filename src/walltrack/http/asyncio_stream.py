@@ -88,6 +88,8 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
         await anyio.lowlevel.checkpoint_if_cancelled()
         await self._draining(timeout)
         for start in range(0, len(buffer), _PIECE_BYTES):
+            if self._drops:
+                return
             self._own_transport.write(buffer[start : start + _PIECE_BYTES])
             if self._drained is not None or self._is_closing:
                 await self._draining(timeout)
@@ -186,9 +188,13 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
 
     @property
     def _is_closing(self) -> bool:
-        """Whether nothing that is written arrives any more; asyncio would log it."""
         assert self._socket_transport is not None  # noqa: S101 - as above
-        return self._lost or (self._secure and self._ended) or self._socket_transport.is_closing()
+        return self._lost or self._socket_transport.is_closing()
+
+    @property
+    def _drops(self) -> bool:
+        """Whether the peer has ended TLS, which sends nothing more. The next read says so."""
+        return self._secure and self._ended and not self._lost
 
     async def _arrival(self, timeout: float | None) -> None:  # noqa: ASYNC109 - as above
         if self._reader is not None:
@@ -232,7 +238,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
         await self._refuse_closing(httpcore2.WriteError)
 
     async def _refuse_closing(self, kind: type[httpcore2.NetworkError]) -> None:
-        if not self._is_closing:
+        if self._drops or not self._is_closing:
             return
         for _ in range(_LAYERS):
             if not self._lost:

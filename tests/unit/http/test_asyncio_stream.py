@@ -263,17 +263,31 @@ async def test_it_tells_what_is_known_of_the_connection(tls: ssl.SSLContext | No
         assert stream.get_extra_info("nonsense") is None
 
 
-@pytest.mark.parametrize("lost", [False, True])
-async def test_tls_that_the_peer_has_ended_cannot_be_written_to(
-    caplog: pytest.LogCaptureFixture,
-    lost: bool,  # noqa: FBT001 - a case
-) -> None:
-    """There is no cause, so the message says what happened; asyncio logs nothing."""
+async def test_tls_that_the_peer_has_ended_cannot_be_written_to() -> None:
+    """There is no cause, so the message tells what happened."""
     async with connected(SERVER_TLS) as (stream, peer):
         peer.writer.close()
         assert await stream.read(100, 5.0) == b""
-        if lost:
-            await until(lambda: stream._lost)  # noqa: SLF001 - both sides have ended it
+        await until(lambda: stream._lost)  # noqa: SLF001 - both sides have ended it
         with pytest.raises(httpcore2.WriteError, match="closed by the peer"):
-            await stream.write(LARGE, 5.0)
+            await stream.write(b"x", 5.0)
+
+
+@pytest.mark.parametrize("closing", [False, True], ids=["ended", "closing"])
+async def test_the_end_of_tls_is_met_by_the_next_read_and_not_by_a_write(
+    caplog: pytest.LogCaptureFixture,
+    closing: bool,  # noqa: FBT001 - a case
+) -> None:
+    """What the peer sent before its end, such as GOAWAY, is read although an answer is due."""
+    async with connected(SERVER_TLS) as (stream, peer):
+        await peer.send(b"GOAWAY")
+        peer.writer.close()
+        assert await stream.read(2, 5.0) == b"GO"
+        await until(lambda: stream._ended)  # noqa: SLF001 - but is not yet lost
+        if closing:
+            stream._socket_transport.close()  # noqa: SLF001 - as asyncio does one step later
+        for _ in range(10):  # from the sixth on, asyncio would log a warning
+            await stream.write(b"acknowledged", 5.0)
+        assert await stream.read(100, 5.0) == b"AWAY"
+        assert await stream.read(100, 5.0) == b""
     assert caplog.records == []
