@@ -10,6 +10,9 @@ from walltrack.core.shared_state import CircuitAct, CircuitReport, CircuitView, 
 
 _CLOSED, _OPEN, _HALF_OPEN = CircuitState
 
+_RESULTS: Final = frozenset({CircuitAct.OPENED, CircuitAct.CLOSED, CircuitAct.RELEASED})
+"""What a probe can lead to. Its lease ends with the report."""
+
 _SET: Final[dict[CircuitMode, Callable[[CircuitBreaker], None]]] = {
     CircuitMode.AUTOMATIC: CircuitBreaker.reset,
     CircuitMode.FORCED_OPEN: CircuitBreaker.force_open,
@@ -92,6 +95,8 @@ class Member:
         report = self._next(seen, ask=ask)
         if report is not None and report.act is CircuitAct.CLOSED:
             seen = Snapshot(_CLOSED, 0, seen.generation)  # failures after it are reported next
+        if report is not None and report.act in _RESULTS:
+            self._lease = 0  # also if the answer takes longer than the next cooldown
         self._seen = seen
         return report
 

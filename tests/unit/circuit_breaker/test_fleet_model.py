@@ -19,7 +19,7 @@ from tests.support import Clock
 from walltrack import CircuitBreaker, CircuitState
 from walltrack.circuit_breaker.member import ASK_AGAIN, Member
 from walltrack.core.outcome import Verdict
-from walltrack.core.shared_state import CircuitAct, CircuitReport, CircuitView
+from walltrack.core.shared_state import CircuitReport, CircuitView, SharedCircuitState
 
 NAME = "circuit"
 COOLDOWN = 8.0
@@ -77,9 +77,7 @@ class Process:
 
     @property
     def lease(self) -> int:
-        """The lease that the process relies on; 0 if it has none, or is returning it."""
-        if self.report is not None and self.report.act is CircuitAct.RELEASED:
-            return 0
+        """The lease that the process relies on; 0 if it has none."""
         return self.member._lease if self.member._has_lease() else 0  # noqa: SLF001 - is it sure?
 
 
@@ -230,6 +228,13 @@ class FleetMachine(RuleBasedStateMachine):
         for which, process in enumerate(self.processes):
             self.lose(which)
             process.calls.clear()
+        self.recover()
+        if self.store.circuits[NAME].state is SharedCircuitState.OPEN:
+            self.recover()  # failures that had yet to be reported have opened it
+        assert {process.breaker.state for process in self.processes} == {CircuitState.CLOSED}
+
+    def recover(self) -> None:
+        """Let every call succeed after the cooldown and the lease."""
         lease = self.store.circuits[NAME].lasts
         probe = max(process.breaker.shut_for() for process in self.processes)
         self.clock.advance(max(lease, probe, COOLDOWN))
@@ -241,7 +246,6 @@ class FleetMachine(RuleBasedStateMachine):
                     self.end(which, age=0, verdict=Verdict.SUCCESS)
                     self.answer_all(which)
             self.clock.advance(ASK_AGAIN)
-        assert {process.breaker.state for process in self.processes} == {CircuitState.CLOSED}
 
     def answer_all(self, which: int) -> None:
         """Let the reports of a process arrive at once, as they usually do."""

@@ -27,7 +27,7 @@ def view(
     return CircuitView(state, generation, seconds, 1, 3, granted)
 
 
-def probing(member: Member, clock: Clock) -> None:
+def probing(member: Member, clock: Clock, seconds: float = 30.0) -> None:
     """Open the circuit, and get the lease in generation 7."""
     member.breaker.open_for(1.0, openings=1, failures=3)
     member.begin_again()
@@ -35,7 +35,7 @@ def probing(member: Member, clock: Clock) -> None:
     assert member.next_report(ask=True) == CircuitReport(
         CircuitAct.ASKED, threshold=3, patience=30.0, memory=30.0
     )
-    assert member.follow(clock.now, view(HALF_OPEN, 7, 30.0, granted=True)) == ()
+    assert member.follow(clock.now, view(HALF_OPEN, 7, seconds, granted=True)) == ()
 
 
 def test_there_is_nothing_to_report_at_first(member: Member) -> None:
@@ -269,6 +269,25 @@ def test_a_probe_without_a_verdict_is_given_back(member: Member, clock: Clock) -
     assert (report.act, report.lease) == (CircuitAct.RELEASED, 7)
     member.follow(clock.now, view(HALF_OPEN, 8))
     assert member.next_report(ask=False) is None
+
+
+@pytest.mark.parametrize("verdict", ["failure", "release"])
+def test_a_lease_ends_with_the_report_of_its_result(
+    member: Member, clock: Clock, verdict: str
+) -> None:
+    """The next probe asks for another one, also while the store has not answered the report."""
+    probing(member, clock, seconds=90.0)  # longer than the cooldown, as after a lease that expired
+    getattr(member.breaker.acquire(), verdict)()
+    report = member.next_report(ask=False)
+    assert report is not None
+    assert report.lease == 7
+    clock.advance(member.breaker.shut_for())
+    assert member.breaker.wants_probe()
+    assert member.has_report(ask=True)
+    member.follow(clock.now, view(HALF_OPEN, 8))
+    report = member.next_report(ask=True)
+    assert report is not None
+    assert (report.act, report.lease) == (CircuitAct.ASKED, 0)
 
 
 def test_an_answer_during_its_own_probe_changes_nothing(member: Member, clock: Clock) -> None:
