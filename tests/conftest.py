@@ -17,9 +17,10 @@ from tests.support import Clock, ConnectionBody, Events
 # Collecting the tests makes many objects that stay; each look at all of them finds nothing.
 gc.disable()
 
-# A deadline of real time is missed on a busy machine.
-settings.register_profile("without deadlines", deadline=None)
-settings.load_profile("without deadlines")
+# A deadline of real time is missed on a busy machine. `--hypothesis-profile random` draws others.
+settings.register_profile("random", deadline=None, database=None)
+settings.register_profile("repeatable", settings.get_profile("random"), derandomize=True)
+settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -288,9 +288,13 @@ async def test_closing_a_client_of_an_api_ends_its_calls(server: FaultServer) ->
 # Over and over
 
 
-def descriptors() -> int:
-    """How many files and sockets this process has open."""
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+def descriptors() -> set[tuple[str, str]]:
+    """The files and sockets that this process has open; threads of other tests may close theirs."""
+    found = set()
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the folder itself, which is closed by now
+            found.add((path.name, str(path.readlink())))
+    return found
 
 
 class Callers:
@@ -345,7 +349,7 @@ async def test_closing_over_and_over_leaks_nothing(*, home: Home, secure: bool) 
         await until(lambda: server.open_connections == 0)
         gc.collect()
         await anyio.sleep(0.01)  # for asyncio to close what it has to close
-        assert descriptors() == before
+        assert descriptors() - before == set()
         assert set(callers.outcomes) <= {"closed", 200}
         assert callers.outcomes["closed"] > 50
 
@@ -383,7 +387,7 @@ async def test_cancelling_over_and_over_takes_no_place_in_the_pool(
         await until(lambda: server.open_connections == 0)
     gc.collect()
     await anyio.sleep(0.01)
-    assert descriptors() <= before
+    assert descriptors() - before == set()
 
 
 def comes_true(condition: Callable[[], bool]) -> bool:
@@ -417,5 +421,5 @@ def test_a_client_may_live_through_many_event_loops(home: Home) -> None:
         assert [asyncio.run(job()) for _ in range(4)] == [200] * 4
         assert asyncio.run(last_job()) == 200
         gc.collect()
-        assert comes_true(lambda: descriptors() == before + server.open_connections)
+        assert comes_true(lambda: len(descriptors() - before) <= server.open_connections)
         assert server.connections == 5

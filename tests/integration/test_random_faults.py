@@ -40,9 +40,6 @@ def profile(family: ModuleType) -> settings:
     """The same examples each time, for httpx2 half as many."""
     return settings(
         max_examples=45 if family is httpx else 22,
-        deadline=None,
-        derandomize=True,
-        database=None,
         suppress_health_check=[HealthCheck.too_slow],  # sockets
     )
 

@@ -33,9 +33,6 @@ AGES = st.sampled_from([0, 0, 0, 1, 2, 7])
 PROFILE = settings(
     max_examples=200,
     stateful_step_count=40,
-    deadline=None,
-    derandomize=True,
-    database=None,
     phases=(Phase.generate, Phase.shrink),
 )
 

@@ -36,9 +36,6 @@ LATEST_FIRST = st.sampled_from([0, 0, 0, 1, 2])
 PROFILE = settings(
     max_examples=150,
     stateful_step_count=50,
-    deadline=None,
-    derandomize=True,
-    database=None,
     phases=(Phase.generate, Phase.shrink),
 )
 

@@ -242,5 +242,5 @@ class Queue(RuleBasedStateMachine):
         assert self.turns.free == 0 or not self.waiting
 
 
-Queue.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Queue.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
 test_turns_do_what_the_naive_queue_does = Queue.TestCase

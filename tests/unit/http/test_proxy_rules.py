@@ -151,7 +151,7 @@ def test_a_request_goes_the_way_of_a_plain_client(
 
 
 @pytest.mark.parametrize("home", [httpx, httpx2], ids=["httpx", "httpx2"])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     names=st.lists(st.sampled_from(sorted(PROXIES)), unique=True),
     entries=st.lists(st.sampled_from([*COMMON, "*", " "]), max_size=4),

@@ -456,7 +456,7 @@ async def line_doing(ops: list[Op], burst: int) -> list[tuple[str, float]]:
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ops=OPS, burst=st.integers(1, 3))
 def test_a_line_does_what_a_naive_one_does(anyio_backend: str, ops: list[Op], burst: int) -> None:
     """Arrivals, cancellations and hold-backs in any order: the same ones go, at the same times."""

@@ -19,7 +19,7 @@ from tests.support import URL, Clock, Events, Scripted
 from walltrack import Backoff, Delivery, RetryBudget, RetryPolicy, RetryScheduled, RetryTransport
 from walltrack.retry.policy import NonIdempotent
 
-PROFILE = settings(max_examples=400, deadline=None, derandomize=True, database=None)
+PROFILE = settings(max_examples=400)
 
 NOT_SENT_ERRORS = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError")
 SENT_ERRORS = ("ReadError", "ReadTimeout", "WriteError", "RemoteProtocolError")

@@ -8,7 +8,7 @@ from tests.support import Clock
 from walltrack.core.extensions import DEADLINE, time_left
 from walltrack.timeout.deadline import TimeLimit
 
-PROFILE = settings(max_examples=200, deadline=None, derandomize=True, database=None)
+PROFILE = settings(max_examples=200)
 
 
 class Foreign:
