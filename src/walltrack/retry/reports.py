@@ -100,28 +100,50 @@ class Reports:
         return False
 
     def watch(
-        self, request: httpx.Request, response: httpx.Response, attempts: int, policy: RetryPolicy
+        self,
+        request: httpx.Request,
+        response: httpx.Response,
+        attempts: int,
+        policy: RetryPolicy,
+        *,
+        reported: bool = False,
     ) -> None:
-        """Report a body that breaks off while the caller reads it."""
+        """Report a body that breaks off while the caller reads it, unless the call is `reported`.
+
+        The attempts are noted on the exception in any case.
+        """
         if self._listener is not None:
-            watched(response).when_ended(self._body_ended, request, attempts, policy)
+            watched(response).when_ended(self._body_ended, request, attempts, policy, reported)
+
+    def watch_last(self, call: Call, response: httpx.Response) -> None:
+        """Report it if the body of the last response breaks off, unless the call has failed."""
+        reported = call.stopped is not None
+        self.watch(call.request, response, call.attempts, call.policy, reported=reported)
 
     def _body_ended(
         self,
         request: httpx.Request,
         attempts: int,
         policy: RetryPolicy,
+        reported: bool,  # noqa: FBT001 - a callback's
         error: BaseException | None,
     ) -> None:
         if isinstance(error, Exception):
             reason = StopReason.BODY_BROKE_OFF
             add_note(error, attempts, reason)
-            self._stopped(request, attempts, policy, type(error).__name__, reason)
+            if not reported:
+                self._stopped(request, attempts, policy, type(error).__name__, reason)
         elif error is not None:
-            self._lost(request, attempts, policy, error)
+            self._lost(request, attempts, policy, error, reported=reported)
 
     def _lost(
-        self, request: httpx.Request, attempts: int, policy: RetryPolicy, error: BaseException
+        self,
+        request: httpx.Request,
+        attempts: int,
+        policy: RetryPolicy,
+        error: BaseException,
+        *,
+        reported: bool = False,
     ) -> StopReason:
         left = math.inf
         with suppress(Exception):  # a clock or a deadline that raises must not replace `error`
@@ -135,7 +157,8 @@ class Reports:
         # A cancelled task is how a deadline ends a call; its layer raises the error named here.
         is_late = reason is StopReason.DEADLINE_PASSED and not isinstance(error, Exception)
         kind = TimeLimitExceededError if is_late else type(error)
-        self._stopped(request, attempts, policy, kind.__name__, reason)
+        if not reported:
+            self._stopped(request, attempts, policy, kind.__name__, reason)
         return reason
 
     def _stopped(

@@ -239,7 +239,7 @@ class RetryTransport(WrappingTransport):
                 if not (call.has_failed or call.is_worth_retrying):
                     self._decisions.fund(call.request)
                 if not ended.is_closed:
-                    self._reports.watch(call.request, ended, call.attempts, call.policy)
+                    self._reports.watch_last(call, ended)
                 return ended
             assert ended is not None  # noqa: S101 - for the type checker: an attempt has ended
             call.ended = None  # see below

@@ -216,16 +216,18 @@ async def test_a_deadline_around_all_says_how_often_it_was_tried(
     assert caught.value.__notes__ == [f"walltrack: {made}, and no other because: deadline_passed"]
 
 
+class Unending(Body):
+    """A body that begins and does not end."""
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        yield b"so"
+        await anyio.sleep_forever()
+
+
 async def test_a_deadline_in_a_body_says_how_often_it_was_tried(clock: Clock) -> None:
     """The caller of a plain client has no response that could say it."""
-
-    class Silent(Body):
-        async def chunks(self) -> AsyncGenerator[bytes, None]:
-            yield b"so"
-            await anyio.sleep_forever()
-
     inner = CircuitBreakerTransport(
-        Scripted(503, httpx.Response(200, stream=Silent())), listener=None
+        Scripted(503, httpx.Response(200, stream=Unending())), listener=None
     )
     retries = RetryTransport(inner, policy=AT_ONCE, sleep=clock.sleep, listener=Events())
     async with httpx.AsyncClient(transport=TimeoutTransport(retries, 0.01)) as client:
@@ -277,6 +279,28 @@ async def test_a_body_that_breaks_off_says_so(
     ]
 
 
+async def test_a_failed_call_whose_body_breaks_off_is_reported_once(events: Events) -> None:
+    """The status has ended the call; the exception has the attempts noted all the same."""
+    last = broken()
+    last.status_code = 404
+    transport = RetryTransport(breaker(Scripted(last)), listener=events)
+    response = await transport.handle_async_request(get())
+    with pytest.raises(httpx.ReadError) as caught:
+        await response.aread()
+    assert caught.value.__notes__ == ["walltrack: 1 attempt, and no other because: body_broke_off"]
+    assert [getattr(event, "stop_reason", 0) for event in events] == [StopReason.STATUS_NOT_RETRIED]
+
+
+async def test_a_failed_call_whose_reader_is_cancelled_is_reported_once(events: Events) -> None:
+    """The caller gives up a body that tells of a failure."""
+    last = httpx.Response(404, stream=Unending())
+    transport = RetryTransport(breaker(Scripted(last)), listener=events)
+    response = await transport.handle_async_request(get())
+    with anyio.move_on_after(0.01):
+        await response.aread()
+    assert [getattr(event, "stop_reason", 0) for event in events] == [StopReason.STATUS_NOT_RETRIED]
+
+
 async def test_a_body_that_is_read_to_its_end_or_closed_early_is_no_event(events: Events) -> None:
     """Only an exception is a failure."""
     transport = RetryTransport(
@@ -289,14 +313,8 @@ async def test_a_body_that_is_read_to_its_end_or_closed_early_is_no_event(events
 
 async def test_a_body_whose_reader_is_cancelled_says_so(events: Events) -> None:
     """As a call that is cancelled before."""
-
-    class Silent(Body):
-        async def chunks(self) -> AsyncGenerator[bytes, None]:
-            yield b"so"
-            await anyio.sleep_forever()
-
     transport = RetryTransport(
-        breaker(Scripted(httpx.Response(200, stream=Silent()))), listener=events
+        breaker(Scripted(httpx.Response(200, stream=Unending()))), listener=events
     )
     response = await transport.handle_async_request(get())
     async with anyio.create_task_group() as tasks:
