@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -401,6 +402,108 @@ def test_a_trace_is_called_while_a_body_is_read(server: FaultServer) -> None:
     assert len(response.content) == 300_000
     assert "http11.receive_response_body.complete" in traced
     assert response.request.extensions["trace"] is extensions["trace"]
+
+
+def read_a_chunk(response: Any) -> None:  # noqa: ANN401 - of either family
+    """Read the first chunk of a body."""
+    next(response.iter_raw())
+
+
+def close_early(client: Client, response: Any) -> None:  # noqa: ANN401 - as above
+    """Close a response before its end."""
+    del client
+    read_a_chunk(response)
+    response.close()
+
+
+def drop_early(client: Client, response: Any) -> None:  # noqa: ANN401 - as above
+    """Keep no reference to a response, of which a part was read."""
+    del client
+    read_a_chunk(response)
+
+
+def leave_unread(client: Client, response: Any) -> None:  # noqa: ANN401 - as above
+    """Read nothing, and keep no reference."""
+    del client, response
+
+
+def close_transport(client: Client, response: Any) -> None:  # noqa: ANN401 - as above
+    """Close the transport while the response is open, from the same thread."""
+    read_a_chunk(response)
+    client._transport.close()  # noqa: SLF001 - without closing the client
+    response.close()
+
+
+def close_transport_elsewhere(client: Client, response: Any) -> None:  # noqa: ANN401 - as above
+    """Close the transport from another thread while nothing reads the response."""
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(client._transport.close).result(SOON)  # noqa: SLF001 - as above
+    response.close()
+
+
+def leave_transport(client: Client, response: Any) -> None:  # noqa: ANN401 - as above
+    """Have the last client that was opened by `with` close the transport."""
+    with client._transport:  # noqa: SLF001 - as above
+        read_a_chunk(response)
+    response.close()
+
+
+@pytest.mark.parametrize("size", ["endless", "short"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        close_early,
+        drop_early,
+        leave_unread,
+        close_transport,
+        close_transport_elsewhere,
+        leave_transport,
+    ],
+)
+def test_a_trace_holds_no_call_up(
+    world: World, server: FaultServer, end: Callable[[Client, Any], None], size: str
+) -> None:
+    """A thread that no longer waits for a call is not waited for: nor is its trace called."""
+    traced: list[str] = []
+    extensions = {"trace": lambda name, _: traced.append(name)}
+    server.will(drip(every=0.001, times=10_000) if size == "endless" else drip(every=0.0, times=2))
+    with contextlib.closing(world.client(HTTPTransport())) as client:
+        request = client.build_request("GET", server.url, extensions=extensions)
+        response = client.send(request, stream=True)
+        end(client, response)
+        del response
+        gc.collect()
+        assert client.get(server.url).status_code == 200
+        if size == "endless":  # else the first one may be free for the next request
+            wait_until(lambda: server.open_connections == 1)
+    assert "http11.receive_response_headers.complete" in traced
+    closed = "http11.response_closed.complete" in traced
+    assert closed or end is not close_early
+    wait_until(lambda: server.open_connections == 0)
+
+
+@pytest.mark.parametrize("step", range(1, 13))
+def test_an_interrupt_in_a_trace_holds_no_call_up(
+    world: World, server: FaultServer, step: int
+) -> None:
+    """KeyboardInterrupt comes out, whatever step is traced; the next call is answered."""
+    names: list[str] = []
+
+    def trace(name: str, _: object) -> None:
+        names.append(name)
+        if len(names) == step:
+            raise KeyboardInterrupt
+
+    server.will(drip(every=0.0, times=3))
+    with world.client(HTTPTransport()) as client:
+        with (
+            pytest.raises(KeyboardInterrupt),
+            client.stream("GET", server.url, extensions={"trace": trace}) as response,
+        ):
+            response.read()
+        assert len(names) == step
+        assert client.get(server.url).status_code == 200
+    wait_until(lambda: server.open_connections == 0)
 
 
 def test_an_interrupt_cancels_the_call(server: FaultServer) -> None:

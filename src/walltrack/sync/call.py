@@ -36,6 +36,8 @@ class Call:
         self._mail: SimpleQueue[Any] = SimpleQueue()
         self._scope: Scope | None = None
         self._cancelled = False
+        self._muted = False
+        self._told: set[_Errand] = set()
         self.begun: bool = False
         """Whether the task was made."""
         self.over: bool = False
@@ -86,6 +88,19 @@ class Call:
         await errand.done.wait()
         return errand.result()
 
+    async def tell(self, function: Callable[..., Any], *args: object) -> None:
+        """Call `function` in the thread, and wait for its end; skip it if the call is given up."""
+        if self.over or self._muted:
+            return
+        errand = _Errand(function, args)
+        self._told.add(errand)
+        try:
+            self.post(errand)
+            await errand.done.wait()
+        finally:
+            self._told.discard(errand)
+        errand.result()
+
     def end(self, value: object = None, error: BaseException | None = None) -> None:
         """Hand the outcome to the thread."""
         self.over = True
@@ -94,6 +109,17 @@ class Call:
     def closed_error(self) -> BaseException:
         """Return what the thread gets when the transport is closed meanwhile."""
         return TransportClosedError()
+
+    def mute(self) -> None:
+        """Tell the thread nothing more: it may not wait for the call any longer."""
+        self._muted = True
+        for errand in self._told:
+            errand.done.set()
+
+    def abandon(self) -> None:
+        """Cancel the task, which the thread has given up."""
+        self.mute()
+        self.cancel_here()
 
     def cancel_here(self) -> None:
         """Cancel the task."""
@@ -141,22 +167,40 @@ class Call:
             item = self._mail.get()
             if not isinstance(item, _Errand):
                 return item
-            try:
-                item.value = item.function(*item.args)
-            except Exception as error:  # noqa: BLE001 - it is raised in the task
-                item.error = error
-            self.loop.soon(item.done.set)
+            self._do(item)
+
+    def _do(self, errand: "_Errand") -> None:
+        try:
+            errand.value = errand.function(*errand.args)
+        except Exception as error:  # noqa: BLE001 - it is raised in the task
+            errand.error = error
+        except BaseException:
+            self.loop.soon(self.mute)  # a task that is told something may be shielded
+            raise
+        self.loop.soon(errand.done.set)
 
     def cancel(self) -> None:
         """Have the task cancelled, unless it has ended."""
         if not self.over:
             self.loop.soon(self.cancel_here)
 
+    def drop(self) -> None:
+        """Have the task cancelled, unless it has ended; nothing waits for that."""
+        if not self.over:
+            self.loop.soon(self.abandon)
+
     def give_up(self) -> None:
-        """Have the task cancelled, and wait until it has ended."""
-        self.cancel()
+        """Have the task cancelled, and wait until it has ended; do no more errands."""
+        self.drop()
         while not self.over:  # the outcome itself may have been lost by an interrupt
             self._mail.get()
+
+    def finish(self) -> None:
+        """Have the task cancelled, and wait until it has ended; do its errands until then."""
+        self.cancel()
+        while not self.over:  # another thread may have taken the outcome
+            if isinstance(item := self._mail.get(), _Errand):
+                self._do(item)
 
 
 class Job(Call):

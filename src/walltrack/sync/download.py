@@ -67,12 +67,12 @@ class Download(family.SyncByteStream):
             loop.check()
         self._closed = True
         if is_open:
-            self._exchange.give_up()
+            self._exchange.finish()
             self._end()
 
     def __del__(self) -> None:
         if self._exchange.loop.is_of_this_process:
-            self._exchange.cancel()
+            self._exchange.drop()
 
     def _end(self) -> None:
         self._ended = True

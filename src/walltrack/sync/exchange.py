@@ -5,6 +5,7 @@ Awaits: the request is sent, and its response read, in the event loop.
 
 import inspect
 from collections.abc import Callable
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any, Final
 
@@ -28,6 +29,9 @@ _AHEAD_BYTES: Final = 64 * 1024
 """How much of a body is read before the thread asks for it."""
 
 _NETWORK: Final = "network_stream"
+
+_TRACED: Final[ContextVar["Exchange | None"]] = ContextVar("walltrack.traced", default=None)
+"""The traced call that a task in the event loop belongs to."""
 
 
 class Exchange(Call):
@@ -97,9 +101,11 @@ class Exchange(Call):
         if trace is None or inspect.iscoroutinefunction(trace):
             return await self._served()
         extensions[TRACE] = self._traced(trace)  # also while the body is read
+        token = _TRACED.set(self)
         try:
             return await self._served()
         finally:
+            _TRACED.reset(token)
             extensions[TRACE] = trace
 
     async def _served(self) -> httpx.Response | None:
@@ -164,6 +170,7 @@ class Exchange(Call):
 
     def _traced(self, trace: Callable[..., object]) -> Callable[..., Any]:
         async def in_thread(name: str, info: object) -> None:
-            await self.errand(trace, name, info)
+            if _TRACED.get() is self:  # not where another call closes the connection of this one
+                await self.tell(trace, name, info)
 
         return in_thread

@@ -201,6 +201,8 @@ class LoopThread:
         self._ready.set()
         if not self.closing:
             await self._stopping.wait()
+        for call in self._served:
+            call.mute()  # its thread may be the one that closes
         try:
             with anyio.move_on_after(_CLOSING_SECONDS):
                 if self._closes:

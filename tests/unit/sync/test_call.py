@@ -1,6 +1,7 @@
 import gc
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -238,3 +239,114 @@ def test_a_call_leaves_nothing_behind(loop: LoopThread) -> None:
 def test_an_outcome_is_empty_by_default() -> None:
     """Neither a value nor an error: the call was cancelled."""
     assert Outcome() == (None, None)
+
+
+class Telling(Call):
+    """Post that it has begun, then tell the thread something, which no cancellation keeps it from.
+
+    Args:
+        loop: The event loop.
+        function: What is called in the thread.
+    """
+
+    def __init__(self, loop: LoopThread, function: Callable[[], object]) -> None:
+        super().__init__(loop)
+        self.function = function
+        self.completed = False
+
+    async def act(self) -> None:
+        with anyio.CancelScope(shield=True):
+            self.post("begun")
+            await self.tell(self.function)
+            self.completed = True
+
+
+def test_the_thread_is_told_something_when_it_waits_again(loop: LoopThread) -> None:
+    """The task continues after that, and keeps nothing of it."""
+    threads: list[int] = []
+    call = Telling(loop, lambda: threads.append(threading.get_ident()))
+    assert call.result() == "begun"
+    assert threads == []
+    assert isinstance(call.take(), Outcome)
+    assert threads == [threading.get_ident()]
+    assert not call._told  # noqa: SLF001 - it would grow with each
+
+
+def test_what_the_thread_raises_is_raised_in_the_task_that_told_it(loop: LoopThread) -> None:
+    """As an error of a `trace` ends the call."""
+    error = MineError()
+
+    def fail() -> None:
+        raise error
+
+    call = Telling(loop, fail)
+    assert call.result() == "begun"
+    assert call.take().error is error
+
+
+def end_by_finishing(call: Call) -> None:
+    """Wait for the end, as closing a response does."""
+    call.finish()
+
+
+def end_by_giving_up(call: Call) -> None:
+    """Wait for the end, as an interrupted thread does."""
+    call.give_up()
+
+
+def end_by_dropping(call: Call) -> None:
+    """Do not wait, as the destructor of a response."""
+    call.drop()
+    wait_until(lambda: call.over)
+
+
+def end_with_the_loop(call: Call) -> None:
+    """Close the transport in the same thread."""
+    loop: Any = call.loop
+    loop.stop()
+
+
+def end_by_an_interrupt(call: Call) -> None:
+    """Interrupt the thread in what it is told."""
+    with pytest.raises(KeyboardInterrupt):
+        call.take()
+    wait_until(lambda: call.over)
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        (end_by_finishing, [1]),
+        (end_by_giving_up, []),
+        (end_by_dropping, []),
+        (end_with_the_loop, []),
+        (end_by_an_interrupt, [1]),
+    ],
+)
+def test_a_task_does_not_wait_for_a_thread_that_no_longer_waits_for_it(
+    loop: LoopThread, end: Callable[[Call], None], told: list[int]
+) -> None:
+    """Only closing a response waits, and does what the task asks for meanwhile."""
+    done: list[int] = []
+
+    def act() -> None:
+        done.append(1)
+        if end is end_by_an_interrupt:
+            raise KeyboardInterrupt
+
+    call = Telling(loop, act)
+    assert call.result() == "begun"
+    end(call)
+    assert call.over
+    assert call.completed
+    assert done == told
+
+
+def test_a_call_that_is_over_tells_nothing(loop: LoopThread) -> None:
+    """What is left of its connection may be closed later."""
+    call = Telling(loop, lambda: None)
+    assert call.result() == "begun"
+    assert isinstance(call.take(), Outcome)
+    told: list[int] = []
+    Job(loop, call.tell, told.append, 1).result()
+    assert told == []
