@@ -113,7 +113,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
             ConnectTimeout: The handshake was not complete in time.
             ConnectError: The handshake failed.
         """
-        await self._refuse_closing(httpcore2.ConnectError)  # asyncio would wait without end
+        await self._refuse_closing(httpcore2.ConnectError)  # else asyncio would wait without end
         stream = AsyncioStream(self._socket_transport)
         try:
             with anyio.fail_after(timeout):
@@ -124,7 +124,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
             raise httpcore2.ConnectTimeout(error) from error
         except OSError as error:
             raise httpcore2.ConnectError(error) from error
-        await self._refuse_closing(httpcore2.ConnectError)  # meanwhile, which ends no handshake
+        await self._refuse_closing(httpcore2.ConnectError)  # closing ends no handshake
         stream.connection_made(transport)
         return stream
 

@@ -35,6 +35,7 @@ class SyncTransport(family.BaseTransport):
     - Exceptions come out unchanged. KeyboardInterrupt cancels the call. If it does not come during
       a wait but in the middle of a step, its connections are closed, and the next call opens more.
     - Calls run in a copy of the caller's context: `contextvars` are seen by the layers.
+    - A synchronous `trace` function is called in the calling thread, while it waits for the call.
     - After `close()` it can be used again. A call that was in flight at the closing raises
       TransportClosedError.
     - Clients that share it close it when the last one that was opened by `with` is closed;
