@@ -175,7 +175,7 @@ class Call:
         except Exception as error:  # noqa: BLE001 - it is raised in the task
             errand.error = error
         except BaseException:
-            self.loop.soon(self.mute)  # a task that is told something may be shielded
+            self.loop.soon(self.mute)  # the task may wait in a shielded scope
             raise
         self.loop.soon(errand.done.set)
 

@@ -261,7 +261,7 @@ class Telling(Call):
             self.completed = True
 
 
-def test_the_thread_is_told_something_when_it_waits_again(loop: LoopThread) -> None:
+def test_the_thread_calls_a_function_when_it_waits_again(loop: LoopThread) -> None:
     """The task continues after that, and keeps nothing of it."""
     threads: list[int] = []
     call = Telling(loop, lambda: threads.append(threading.get_ident()))
@@ -307,7 +307,7 @@ def end_with_the_loop(call: Call) -> None:
 
 
 def end_by_an_interrupt(call: Call) -> None:
-    """Interrupt the thread in what it is told."""
+    """Interrupt the thread in the function that it calls for the task."""
     with pytest.raises(KeyboardInterrupt):
         call.take()
     wait_until(lambda: call.over)
