@@ -83,10 +83,7 @@ class Call:
 
     async def errand(self, function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - what `function` returns
         """Return what `function` returns in the thread, or raise what it raises."""
-        errand = _Errand(function, args)
-        self.post(errand)
-        await errand.done.wait()
-        return errand.result()
+        return await self._result_of(_Errand(function, args))
 
     async def tell(self, function: Callable[..., Any], *args: object) -> None:
         """Call `function` in the thread, and wait for its end; skip it if the call is given up."""
@@ -95,11 +92,14 @@ class Call:
         errand = _Errand(function, args)
         self._told.add(errand)
         try:
-            self.post(errand)
-            await errand.done.wait()
+            await self._result_of(errand)
         finally:
             self._told.discard(errand)
-        errand.result()
+
+    async def _result_of(self, errand: "_Errand") -> Any:  # noqa: ANN401 - as above
+        self.post(errand)
+        await errand.done.wait()
+        return errand.result()
 
     def end(self, value: object = None, error: BaseException | None = None) -> None:
         """Hand the outcome to the thread."""
