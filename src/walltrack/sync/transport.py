@@ -118,6 +118,8 @@ class SyncTransport(family.BaseTransport):
             visit = self._visits.pop() if self._visits else None
             try:
                 if visit is not None and visit.loop.is_of_this_process:
+                    if not self._visits:  # it closes the transport: no call may open it again
+                        visit.loop.closing = True
                     visit.leave(exc_type, exc_value, traceback)
             finally:
                 if not self._visits:

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import httpx
 import httpx2
 import pytest
@@ -175,6 +176,30 @@ def test_the_last_client_that_shares_it_closes_it() -> None:
         one.get(URL)
     assert (inner.entered, inner.exited, inner.closed) == (2, 2, 0)
     assert not loop_threads()
+
+
+def test_a_call_is_refused_while_the_last_client_closes_it(backend: Backend, start: Start) -> None:
+    """It would open a connection that nothing closes."""
+    leaving, may_leave = threading.Event(), threading.Event()
+
+    class Slow(Scripted):
+        async def __aexit__(self, *why: Any) -> None:  # noqa: ANN401, PYI036 - handed on
+            leaving.set()
+            await anyio.to_thread.run_sync(may_leave.wait, SOON)
+            await super().__aexit__(*why)
+
+    inner = Slow(200)
+    transport = SyncTransport(inner, backend=backend)
+    transport.__enter__()
+    closing = start(transport.__exit__)
+    assert leaving.wait(SOON)
+    try:
+        with pytest.raises(TransportClosedError):
+            httpx.Client(transport=transport).get(URL)
+    finally:
+        may_leave.set()
+    assert closing.result(SOON) is None
+    assert inner.requests == []
 
 
 def test_closing_closes_it_at_once() -> None:
